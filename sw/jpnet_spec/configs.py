@@ -1,0 +1,29 @@
+"""Named accelerator configurations."""
+
+from dataclasses import replace
+
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["PRESETS", "preset"]
+
+_EDGE16 = AcceleratorConfig()
+
+PRESETS: dict[str, AcceleratorConfig] = {
+    "tiny": AcceleratorConfig(lanes=2, groups=2, weight_depth=16384, run_width=9),
+    "edge16": _EDGE16,
+    "edge64": replace(_EDGE16, clusters=4, axi_data_width=128, act_depth=128),
+}
+"""Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""
+
+
+def preset(name: str) -> AcceleratorConfig:
+    """Return a named configuration.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"configuration must be one of {', '.join(PRESETS)}, not {name!r}")
+    return PRESETS[name]

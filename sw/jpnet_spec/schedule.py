@@ -1,0 +1,192 @@
+"""``schedule.safetensors``: a network compiled for one accelerator configuration."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["LayerPlan", "Schedule", "load_schedule", "save_schedule"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LayerPlan:
+    """Where one instruction's output lies.
+
+    Parameters
+    ----------
+    name
+        The network's layer.
+    rows
+        Rows drained, padding included.
+    positions : int32, shape (channels,)
+        Physical position ``row * lanes + lane`` of each output channel.
+    divided
+        Whether the inputs are divided among the groups.
+    weights
+        Weight entries of the fullest lane that belong to this layer.
+    """
+
+    name: str
+    rows: int
+    positions: NDArray[np.int32]
+    divided: bool
+    weights: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Schedule:
+    """Program image and the maps between logical and physical order.
+
+    Parameters
+    ----------
+    config
+        The accelerator it was compiled for.
+    network_name, network_hash
+        The network it was compiled from.
+    dense
+        Whether every product is issued, zeros too.
+    program : uint32, shape (words,)
+        What the loader reads, see `jpnet_spec.image`.
+    layers
+        One plan an instruction, in execution order.
+    input_elements
+        Elements of one image.
+    cycles_limit_load, cycles_limit_image
+        No load takes longer, and no image: bounds from the work in the program, for a memory
+        that answers within 64 cycles and takes a beat at least every fourth cycle.
+    metadata
+        JSON-serialisable facts about the making.
+    """
+
+    config: AcceleratorConfig
+    network_name: str
+    network_hash: str
+    dense: bool
+    program: NDArray[np.uint32]
+    layers: tuple[LayerPlan, ...]
+    input_elements: int
+    cycles_limit_load: int
+    cycles_limit_image: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image_bytes(self) -> int:
+        """Distance between images in memory."""
+        words = -(-self.input_elements // self.config.act_word)
+        return words * self.config.act_word
+
+    @property
+    def result_bytes(self) -> int:
+        """Distance between results in memory."""
+        positions = self.layers[-1].rows * self.config.lanes
+        return -(-positions // self.config.act_word) * self.config.act_word
+
+    def check_config(self, config: AcceleratorConfig) -> None:
+        """Refuse a configuration other than the one compiled for.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameters that differ.
+        """
+        ours, other = self.config.as_dict(), config.as_dict()
+        differing = [f"{name} {ours[name]} not {other[name]}" for name in ours if ours[name] != other[name]]
+        if differing:
+            raise ValueError(
+                f"schedule of {self.network_name} was compiled for another configuration: "
+                + ", ".join(differing)
+            )
+
+    def layout_images(self, images: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return images as the accelerator reads them, int8, shape (images, image_bytes).
+
+        Raises
+        ------
+        ValueError
+            If an image does not have `input_elements` int8 elements.
+        """
+        flat = images.reshape(len(images), -1)
+        if flat.dtype != np.int8 or flat.shape[1] != self.input_elements:
+            raise ValueError(
+                f"images must be int8 with {self.input_elements} elements each, "
+                f"not {flat.dtype} with {flat.shape[1]}"
+            )
+        padded = np.zeros((len(flat), self.image_bytes), dtype=np.int8)
+        padded[:, : self.input_elements] = flat
+        return padded
+
+    def logical(self, layer: int, physical: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return a layer's tensors in channel order.
+
+        Parameters
+        ----------
+        layer
+            Instruction index.
+        physical : int8, shape (images, at least rows * lanes)
+
+        Returns
+        -------
+        int8, shape (images, channels)
+        """
+        return physical[:, self.layers[layer].positions]
+
+
+def save_schedule(schedule: Schedule, path: Path) -> str:
+    """Write a schedule and return its content hash."""
+    header = {
+        "config": schedule.config.as_dict(),
+        "network_name": schedule.network_name,
+        "network_hash": schedule.network_hash,
+        "dense": schedule.dense,
+        "input_elements": schedule.input_elements,
+        "cycles_limit_load": schedule.cycles_limit_load,
+        "cycles_limit_image": schedule.cycles_limit_image,
+        "metadata": dict(schedule.metadata),
+        "layers": [
+            {key: value for key, value in asdict(plan).items() if key != "positions"}
+            for plan in schedule.layers
+        ],
+    }
+    tensors = {"program": schedule.program}
+    tensors |= {f"{plan.name}.positions": plan.positions for plan in schedule.layers}
+    return write_artefact(path, kind="schedule", header=header, tensors=tensors)
+
+
+def load_schedule(path: Path) -> Schedule:
+    """Read a schedule.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is missing, truncated, altered or malformed.
+    """
+    header, tensors = read_artefact(path, kind="schedule")
+    try:
+        return Schedule(
+            config=AcceleratorConfig(**header["config"]),
+            layers=tuple(
+                LayerPlan(**plan, positions=tensors[f"{plan['name']}.positions"])
+                for plan in header["layers"]
+            ),
+            program=tensors["program"],
+            **{
+                key: header[key]
+                for key in (
+                    "network_name",
+                    "network_hash",
+                    "dense",
+                    "input_elements",
+                    "cycles_limit_load",
+                    "cycles_limit_image",
+                    "metadata",
+                )
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(f"{path}: malformed schedule, {error}") from error
