@@ -1,0 +1,1 @@
+"""Simulation of the generated Verilog: builds, native runner, benches, scoreboard."""

@@ -15,9 +15,28 @@ from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.schedule import Schedule
 
-__all__ = ["BusModel", "NativeRun", "RunRecord", "SimulationError", "run_native"]
+__all__ = [
+    "THRESHOLD_DTYPE",
+    "BusModel",
+    "MemoryMap",
+    "NativeRun",
+    "RunRecord",
+    "SimulationError",
+    "row_dtype",
+    "run_native",
+]
 
 _NEVER = 2**64 - 1
+
+THRESHOLD_DTYPE = np.dtype(
+    [("image", "<u4"), ("layer", "<u2"), ("threshold", "<u2"), ("cycle", "<u8")]
+)
+"""Record of one threshold."""
+
+
+def row_dtype(lanes: int) -> np.dtype:
+    """Return the record of one drained row."""
+    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<u2"), ("acts", "i1", (lanes,))])
 
 
 class SimulationError(RuntimeError):
@@ -82,7 +101,7 @@ class RunRecord:
     images, images_done
         Images asked for and images whose results are in memory.
     cycles
-        From the command's acceptance to the interrupt, seen from outside.
+        From the write of the command to the interrupt, seen from outside.
     error
         The error register.
     counters
@@ -103,11 +122,11 @@ class NativeRun:
     Parameters
     ----------
     rows
-        Drained rows in order of time; fields ``image``, ``layer`` (instruction index), ``row``,
-        ``acts`` (int8, one per lane).
+        Drained rows in order of time: image, layer (instruction index), row and the activations
+        of all lanes; see `row_dtype`.
     thresholds
-        Thresholds in order of time; fields ``image``, ``layer``, ``threshold``, ``cycle`` (since
-        the start of the run).
+        Thresholds in order of time, with the cycle since the start of the run; see
+        `THRESHOLD_DTYPE`.
     results : int8, shape (images, result bytes)
         The results in memory, in physical order.
     load
@@ -142,6 +161,29 @@ class NativeRun:
         return self.simulated_cycles / self.seconds if self.seconds else 0.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryMap:
+    """Where program, images and results lie in the simulated memory."""
+
+    program: int
+    images: int
+    results: int
+
+    @classmethod
+    def of(cls, schedule: Schedule, images: int, *, base_address: int = 0) -> "MemoryMap":
+        """Place a number of images one cache line past a page, so that bursts must be split."""
+
+        def after(address: int, size: int) -> int:
+            return -(-(address + size) // 4096) * 4096 + 64
+
+        first = after(base_address, 4 * len(schedule.program))
+        return cls(
+            program=base_address,
+            images=first,
+            results=after(first, images * schedule.image_bytes),
+        )
+
+
 def _record(entry: dict[str, Any]) -> RunRecord:
     values = entry["counters"] or [0] * len(Counter)
     return RunRecord(
@@ -153,15 +195,20 @@ def _record(entry: dict[str, Any]) -> RunRecord:
     )
 
 
-def _arguments(bus: BusModel, schedule: Schedule, options: dict[str, Any]) -> list[str]:
+def _arguments(
+    bus: BusModel, schedule: Schedule, images: int, options: dict[str, Any]
+) -> list[str]:
+    memory = MemoryMap.of(schedule, images, base_address=bus.base_address)
     values = {
+        "program-base": memory.program,
+        "image-base": memory.images,
+        "result-base": memory.results,
         "image-bytes": schedule.image_bytes,
         "result-bytes": schedule.result_bytes,
         "load-limit": schedule.cycles_limit_load,
         "image-limit": schedule.cycles_limit_image,
         # The run's own command, interrupt and final write, once per run and not per image.
         "run-limit": schedule.cycles_limit_image,
-        "base-address": bus.base_address,
         "latency": bus.latency_cycles,
         "stall-percent": bus.stall_percent,
         "stall-longest": bus.stall_longest,
@@ -217,7 +264,6 @@ def run_native(
     """
     executable = build_native(verilog_dir, cache_dir=cache_dir, waves=waves is not None)
     physical = schedule.layout_images(images)
-    lanes = schedule.config.lanes
     with tempfile.TemporaryDirectory(prefix="jpnet-") as temporary:
         folder = Path(temporary)
         schedule.program.astype("<u4").tofile(folder / "program.bin")
@@ -230,7 +276,8 @@ def run_native(
             "waves": "" if waves is None else waves,
             "watchdog": watchdog_cycles,
         }
-        command = [str(executable), *_arguments(bus or BusModel(), schedule, options)]
+        arguments = _arguments(bus or BusModel(), schedule, len(images), options)
+        command = [str(executable), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise SimulationError(
@@ -240,11 +287,9 @@ def run_native(
         summary = json.loads((folder / "summary.json").read_text())
         if summary["failure"]:
             raise SimulationError(f"simulation of {schedule.network_name}: {summary['failure']}")
-        row = [("image", "<u4"), ("layer", "<u2"), ("row", "<u2"), ("acts", "i1", (lanes,))]
-        found = [("image", "<u4"), ("layer", "<u2"), ("threshold", "<u2"), ("cycle", "<u8")]
         return NativeRun(
-            rows=np.fromfile(folder / "rows.bin", dtype=row),
-            thresholds=np.fromfile(folder / "thresholds.bin", dtype=found),
+            rows=np.fromfile(folder / "rows.bin", dtype=row_dtype(schedule.config.lanes)),
+            thresholds=np.fromfile(folder / "thresholds.bin", dtype=THRESHOLD_DTYPE),
             results=np.fromfile(folder / "results.bin", dtype=np.int8).reshape(
                 len(images), schedule.result_bytes
             ),

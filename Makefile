@@ -1,0 +1,119 @@
+# Every target is one line that calls a tool in .venv; `make` alone lists targets and variables.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Variables. Give them on the command line: make simulate MODEL=mlp3 CONFIG=edge64 IMAGES=500
+MODEL ?= mlp3#      network: an architecture to train, a trained model or one of the zoo
+CONFIG ?= edge16#   accelerator: a preset (jpnet configs) or a JSON file of parameters
+DATA ?= mnist#      data set to train on: digits, mnist, fashion-mnist, cifar-10
+DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the variable JPNET_DATA
+SEED ?= 1#          seed of everything random in training
+IMAGES ?= all#      test images to simulate: a number or all
+WAVES ?= 0#         1 keeps the waveforms of make cosim
+JOBS ?= 2#          processes that tests and builds use
+BUILD ?= build#     folder of everything that is made
+PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
+
+# The tools that the recipes start read variables of some of these names from the environment.
+unexport MODEL CONFIG DATA DATA_ROOT SEED IMAGES WAVES JOBS BUILD PYTHON
+
+BIN := .venv/bin
+JPNET := $(BIN)/jpnet
+DATA_OF_mlp3 := mnist
+NAME := $(MODEL)$(if $(DATA_OF_$(MODEL)),$(if $(filter $(DATA),$(DATA_OF_$(MODEL))),,-$(DATA)))
+OUT := $(BUILD)/$(NAME)/$(basename $(notdir $(CONFIG)))
+MODEL_FILE := $(wildcard $(BUILD)/$(NAME)/model.safetensors)
+SCHEDULE := $(OUT)/schedule.safetensors
+RTL := $(OUT)/rtl/jpnet_accelerator.v
+SIMULATION := $(OUT)/simulation.json
+RUN := --model $(NAME) --config $(CONFIG) --build $(BUILD)
+ROOT := $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+SPEC_SOURCES := $(wildcard sw/jpnet_spec/*.py)
+COMPILER_SOURCES := $(SPEC_SOURCES) $(wildcard sw/jpnet_sw/compiler/*.py)
+HW_SOURCES := $(SPEC_SOURCES) $(wildcard hw/jpnet_hw/*.py)
+COSIM_SOURCES := $(wildcard cosim/jpnet_cosim/*.py cosim/jpnet_cosim/native/*.cpp)
+CONFIG_FILE := $(wildcard $(filter %.json,$(CONFIG)))
+
+.PHONY: help
+help: ## list all targets and variables (the default)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@awk '/^[A-Z_]+ [?]= / { name = $$1; value = $$0; sub(/^[A-Z_]+ [?]= /, "", value); text = value; sub(/#.*/, "", value); sub(/^[^#]*# */, "", text); printf "%-10s %-14s %s\n", name, value, text }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(JPNET) ## make the Python environment .venv
+
+$(JPNET): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[synth,formal,dev]' && touch $@
+
+.PHONY: demo
+demo: | $(JPNET) ## train, compile, generate Verilog, simulate and prove equal, on a data set that needs no download
+	$(JPNET) demo --config $(CONFIG) --seed $(SEED) --build $(BUILD)
+
+.PHONY: test
+test: | $(JPNET) ## run all tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: train
+train: | $(JPNET) ## train MODEL sparse on DATA, into $(BUILD)/MODEL/model.safetensors
+	$(JPNET) train --model $(MODEL) --data $(DATA) --seed $(SEED) --build $(BUILD) $(ROOT)
+
+.PHONY: compile
+compile: $(SCHEDULE) ## compile MODEL for CONFIG
+
+$(SCHEDULE): $(MODEL_FILE) $(CONFIG_FILE) $(COMPILER_SOURCES) | $(JPNET)
+	$(JPNET) compile $(RUN) $(ROOT)
+
+.PHONY: rtl
+rtl: $(RTL) ## generate the Verilog of CONFIG, its manifest and its register map
+
+$(RTL): $(CONFIG_FILE) $(HW_SOURCES) | $(JPNET)
+	$(JPNET) rtl $(RUN)
+
+.PHONY: cosim
+cosim: $(SCHEDULE) $(RTL) ## run MODEL's Verilog under cocotb with AXI models and random stalls
+	$(JPNET) cosim $(RUN) $(ROOT) --seed $(SEED) $(if $(filter 1,$(WAVES)),--waves)
+
+.PHONY: simulate
+simulate: $(SCHEDULE) $(RTL) ## run IMAGES through the Verilog and compare every layer with the integer network
+	$(JPNET) simulate $(RUN) $(ROOT) --images $(IMAGES)
+
+$(SIMULATION): $(SCHEDULE) $(RTL) $(COSIM_SOURCES) | $(JPNET)
+	$(JPNET) simulate $(RUN) $(ROOT) --images $(IMAGES)
+
+.PHONY: report
+report: $(SIMULATION) ## print the tables, write report.json and the figures
+	$(JPNET) report $(RUN)
+
+.PHONY: waves
+waves: $(SCHEDULE) $(RTL) ## record one image's waveforms (FST) with a view file for GTKWave
+	$(JPNET) waves $(RUN) $(ROOT)
+
+.PHONY: synth
+synth: | $(JPNET) ## synthesise, place and route CONFIG for an LFE5U-85F
+	$(JPNET) synth $(RUN) --seed $(SEED)
+
+.PHONY: formal
+formal: | $(JPNET) ## run the bounded proofs
+	$(BIN)/python -m pytest -m formal -n $(JOBS)
+
+.PHONY: bench
+bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README
+	$(JPNET) bench --build $(BUILD) $(ROOT)
+
+.PHONY: lint
+lint: | $(JPNET) ## check style and format
+	$(BIN)/ruff check && $(BIN)/ruff format --check
+
+.PHONY: types
+types: | $(JPNET) ## check types
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## remove everything made but .venv
+	rm -rf $(BUILD) .pytest_cache .mypy_cache .ruff_cache

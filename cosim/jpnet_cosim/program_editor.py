@@ -1,0 +1,111 @@
+"""Changes single words of a program image, with or without mending its checksums."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory
+from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS
+
+__all__ = ["ProgramEditor", "SectionPlace"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SectionPlace:
+    """Where one section lies in a program image.
+
+    Parameters
+    ----------
+    offset
+        Its first word, the first of the two of its header.
+    memory, lane, cluster, group
+        What it fills; a group of ``None`` means all.
+    address
+        First entry.
+    words
+        Words after the header.
+    """
+
+    offset: int
+    memory: Memory
+    lane: int
+    cluster: int
+    group: int | None
+    address: int
+    words: int
+
+
+class ProgramEditor:
+    """A copy of a program image that tests spoil.
+
+    Parameters
+    ----------
+    program : uint32, shape (words,)
+        A valid image.
+    """
+
+    def __init__(self, program: NDArray[np.uint32]) -> None:
+        self.words = program.astype(np.uint32, copy=True)
+        self.sections = tuple(self._walk())
+        last = self.sections[-1]
+        self._body_end = last.offset + 2 + last.words
+
+    def _walk(self) -> list[SectionPlace]:
+        places = []
+        offset = HEADER_WORDS
+        for _ in range(int(self.words[HeaderWord.SECTIONS])):
+            first, second = int(self.words[offset]), int(self.words[offset + 1])
+            memory = Memory(first & 0xFF)
+            place = SectionPlace(
+                offset=offset,
+                memory=memory,
+                lane=first >> 8 & 0xFF,
+                cluster=first >> 16 & 0xFF,
+                group=None if first >> 31 else first >> 24 & 0x7F,
+                address=second & 0xFFFF,
+                words=(second >> 16) * (3 if memory is Memory.PARAM else 1),
+            )
+            places.append(place)
+            offset += 2 + place.words
+        return places
+
+    def of(self, memory: Memory) -> list[SectionPlace]:
+        """Return the sections of one memory."""
+        return [place for place in self.sections if place.memory is memory]
+
+    def instruction_word(self, instruction: int, word: int) -> int:
+        """Return the image's word that holds a word of an instruction."""
+        wanted = instruction * INSTRUCTION_WORDS + word
+        for place in self.of(Memory.INSTRUCTION):
+            if place.address <= wanted < place.address + place.words:
+                return place.offset + 2 + wanted - place.address
+        raise ValueError(f"instruction must be one of the program's, not {instruction!r}")
+
+    def set_field(self, instruction: int, name: str, value: int) -> "ProgramEditor":
+        """Set a field of an instruction."""
+        place = FIELDS[name]
+        index = self.instruction_word(instruction, place.word)
+        mask = 2**place.width - 1 << place.bit
+        self.words[index] = int(self.words[index]) & ~mask | value << place.bit
+        return self
+
+    def field(self, instruction: int, name: str) -> int:
+        """Return a field of an instruction."""
+        place = FIELDS[name]
+        word = self.words.item(self.instruction_word(instruction, place.word))
+        return int(word) >> place.bit & (1 << place.width) - 1
+
+    def flip(self, index: int, bit: int) -> "ProgramEditor":
+        """Flip one bit of one word."""
+        self.words[index] ^= np.uint32(1 << bit)
+        return self
+
+    def seal(self) -> "ProgramEditor":
+        """Recompute both checksums."""
+        header = self.words[: HeaderWord.CHECKSUM].astype("<u4").tobytes()
+        self.words[HeaderWord.CHECKSUM] = zlib.crc32(header)
+        body = self.words[HEADER_WORDS : self._body_end].astype("<u4").tobytes()
+        self.words[self._body_end] = zlib.crc32(body)
+        return self

@@ -1,0 +1,305 @@
+"""Compares everything a simulation did with the integer network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.runner import NativeRun
+from jpnet_spec.counters import STALL_COUNTERS, Counter
+from jpnet_spec.network import LayerTrace
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["Comparison", "Difference", "Subject", "compare", "compare_counters"]
+
+
+class Subject(StrEnum):
+    """What was compared."""
+
+    TENSOR = "tensor"
+    """A layer's stored output."""
+    THRESHOLD = "threshold"
+    """A layer's threshold."""
+    RESULT = "result"
+    """The result in memory."""
+    EXCESS = "unexpected row or threshold"
+    """Something the schedule does not have."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One place where the hardware and the integer network differ.
+
+    Parameters
+    ----------
+    subject
+        What was compared.
+    image, layer
+        Image number and layer name, or instruction number where no layer belongs to it.
+    channel, position
+        Element of the tensor; the channel is ``None`` for padding and for thresholds.
+    expected, got
+        Values; ``got`` is ``None`` where nothing was written, or more than once.
+    """
+
+    subject: Subject
+    image: int
+    layer: str
+    channel: int | None = None
+    position: int | None = None
+    expected: int | None = None
+    got: int | None = None
+
+    def __str__(self) -> str:
+        place = f"image {self.image}, layer {self.layer!r}"
+        if self.subject in (Subject.TENSOR, Subject.RESULT):
+            channel = "padding" if self.channel is None else f"channel {self.channel}"
+            place += f", {channel}, position {self.position}"
+        got = "nothing, or more than one value" if self.got is None else self.got
+        return f"{self.subject}: {place}: expected {self.expected}, got {got}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Outcome of a comparison.
+
+    Parameters
+    ----------
+    images, values
+        How many images and how many values were compared.
+    mismatches
+        How many of the values differ.
+    by_layer
+        Mismatches of each layer, tensor and threshold together.
+    first
+        The difference of the earliest image, in it of the earliest layer.
+    """
+
+    images: int
+    values: int
+    mismatches: int
+    by_layer: Mapping[str, int]
+    first: Difference | None
+
+    def __str__(self) -> str:
+        if self.first is None:
+            return f"{self.images} images, {self.values} values compared: all equal"
+        return (
+            f"{self.mismatches} of {self.values} values of {self.images} images differ; "
+            f"first difference: {self.first}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """Mismatches of one subject in one layer, with the first of them."""
+
+    layer: str
+    order: tuple[int, int]
+    values: int
+    mismatches: int
+    first: Difference | None
+
+
+def _gather(
+    records: NDArray[np.void], value: str, images: int, rows: int
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Return values by image and row, and which were written exactly once."""
+    index = records["image"].astype(np.int64) * rows
+    index += records["row"] if "row" in (records.dtype.names or ()) else 0
+    width = records[value].shape[1:]
+    table = np.zeros((images * rows, *width), dtype=np.int64 if not width else np.int8)
+    table[index] = records[value]
+    once = np.bincount(index, minlength=images * rows) == 1
+    return table.reshape(images, rows, *width), once.reshape(images, rows)
+
+
+def _compare_tensor(
+    subject: Subject,
+    layer: str,
+    order: tuple[int, int],
+    *,
+    positions: NDArray[np.int32],
+    expected: NDArray[np.int8],
+    got: NDArray[np.int8],
+    written: NDArray[np.bool_],
+) -> _Found:
+    """Compare in physical order, padding included, which must be 0."""
+    physical = np.zeros(got.shape, dtype=np.int8)
+    physical[:, positions] = expected
+    wrong = (physical != got) | ~written
+    count = int(np.count_nonzero(wrong))
+    first = None
+    if count:
+        image = int(np.argmax(wrong.any(axis=1)))
+        channels = np.full(got.shape[1], len(positions), dtype=np.int64)
+        channels[positions] = np.arange(len(positions))
+        places = np.flatnonzero(wrong[image])
+        place = int(places[np.argmin(channels[places])])
+        channel = int(channels[place])
+        first = Difference(
+            subject=subject,
+            image=image,
+            layer=layer,
+            channel=channel if channel < len(positions) else None,
+            position=0 if channel < len(positions) else place,
+            expected=int(physical[image, place]),
+            got=int(got[image, place]) if written[image, place] else None,
+        )
+    return _Found(layer=layer, order=order, values=wrong.size, mismatches=count, first=first)
+
+
+def _compare_threshold(
+    layer: str,
+    order: tuple[int, int],
+    *,
+    expected: NDArray[np.int64],
+    got: NDArray[np.int64],
+    written: NDArray[np.bool_],
+) -> _Found:
+    wrong = (expected != got) | ~written
+    count = int(np.count_nonzero(wrong))
+    first = None
+    if count:
+        image = int(np.argmax(wrong))
+        first = Difference(
+            subject=Subject.THRESHOLD,
+            image=image,
+            layer=layer,
+            expected=int(expected[image]),
+            got=int(got[image]) if written[image] else None,
+        )
+    return _Found(layer=layer, order=order, values=wrong.size, mismatches=count, first=first)
+
+
+def _excess(
+    schedule: Schedule, records: NDArray[np.void], images: int
+) -> tuple[NDArray[np.void], _Found | None]:
+    """Split off the records that no layer of the schedule accounts for."""
+    rows = np.array([plan.rows for plan in schedule.layers] + [0])
+    layer = np.minimum(records["layer"], len(schedule.layers))
+    row = records["row"] if "row" in (records.dtype.names or ()) else np.zeros(len(records))
+    valid = (records["image"] < images) & (row < rows[layer])
+    if valid.all():
+        return records, None
+    outside = records[~valid]
+    first = outside[0]
+    found = _Found(
+        layer=f"instruction {int(first['layer'])}",
+        order=(int(first["image"]), int(first["layer"])),
+        values=0,
+        mismatches=len(outside),
+        first=Difference(
+            subject=Subject.EXCESS,
+            image=int(first["image"]),
+            layer=f"instruction {int(first['layer'])}",
+        ),
+    )
+    return records[valid], found
+
+
+def _findings(
+    schedule: Schedule, traces: Mapping[str, LayerTrace], run: NativeRun
+) -> Iterator[_Found]:
+    images, lanes = len(run.results), schedule.config.lanes
+    rows, excess_rows = _excess(schedule, run.rows, images)
+    thresholds, excess_thresholds = _excess(schedule, run.thresholds, images)
+    yield from (found for found in (excess_rows, excess_thresholds) if found is not None)
+    for index, plan in enumerate(schedule.layers):
+        trace = traces[plan.name]
+        table, once = _gather(rows[rows["layer"] == index], "acts", images, plan.rows)
+        yield _compare_tensor(
+            Subject.TENSOR,
+            plan.name,
+            (index, 0),
+            positions=plan.positions,
+            expected=trace.tensor,
+            got=table.reshape(images, -1),
+            written=np.repeat(once, lanes, axis=1),
+        )
+        found, once = _gather(thresholds[thresholds["layer"] == index], "threshold", images, 1)
+        yield _compare_threshold(
+            plan.name,
+            (index, 1),
+            expected=trace.threshold,
+            got=found[:, 0],
+            written=once[:, 0],
+        )
+    plan = schedule.layers[-1]
+    yield _compare_tensor(
+        Subject.RESULT,
+        plan.name,
+        (len(schedule.layers), 0),
+        positions=plan.positions,
+        expected=traces[plan.name].tensor,
+        got=run.results,
+        written=np.ones(run.results.shape, dtype=np.bool_),
+    )
+
+
+def compare(schedule: Schedule, traces: Mapping[str, LayerTrace], run: NativeRun) -> Comparison:
+    """Compare every layer's tensor and threshold, and the results, of every image.
+
+    Parameters
+    ----------
+    schedule
+        Its maps bring the hardware's order back to channels.
+    traces
+        `jpnet_spec.network.IntegerNetwork.run` on the same images.
+    run
+        The simulation.
+    """
+    findings = list(_findings(schedule, traces, run))
+    by_layer = {plan.name: 0 for plan in schedule.layers}
+    for found in findings:
+        by_layer[found.layer] = by_layer.get(found.layer, 0) + found.mismatches
+    wrong = [found for found in findings if found.first is not None]
+    first = min(wrong, key=lambda found: (_image(found), found.order), default=None)
+    return Comparison(
+        images=len(run.results),
+        values=sum(found.values for found in findings),
+        mismatches=sum(found.mismatches for found in findings),
+        by_layer=by_layer,
+        first=None if first is None else first.first,
+    )
+
+
+def _image(found: _Found) -> int:
+    return -1 if found.first is None else found.first.image
+
+
+def compare_counters(
+    schedule: Schedule, traces: Mapping[str, LayerTrace], run: NativeRun
+) -> dict[Counter, tuple[int, int]]:
+    """Return the counters that differ from the integer network, as (expected, got).
+
+    Padding of a tensor to whole words is read and dropped as zero. The counter `Counter.CYCLES`
+    is compared with the sum of what the lanes did in each cycle, divided by the lanes.
+    """
+    got = run.counters
+    word = schedule.config.act_word
+    elements, padding = schedule.input_elements, 0
+    for plan in schedule.layers:
+        padding += -(-max(elements, 1) // word) * word - traces[plan.name].inputs_read.max()
+        elements = plan.rows * schedule.config.lanes
+    padding *= len(run.results)
+    lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
+    read, zero, below, macs = (
+        sum(int(getattr(trace, name).sum()) for trace in traces.values())
+        for name in ("inputs_read", "inputs_zero", "inputs_below", "macs_effective")
+    )
+    expected = {
+        Counter.ACTS_READ: read + padding,
+        Counter.ACTS_ZERO: 0 if schedule.dense else zero + padding,
+        Counter.ACTS_BELOW: 0 if schedule.dense else below,
+        Counter.CYCLES: lane_cycles // schedule.config.mac_units,
+    }
+    if not schedule.dense:
+        expected[Counter.MACS] = macs
+    return {
+        counter: (int(value), got[counter])
+        for counter, value in expected.items()
+        if got[counter] != value
+    }

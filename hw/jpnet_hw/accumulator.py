@@ -1,0 +1,166 @@
+"""One multiplier and the accumulators that its products are scattered to."""
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_hw.layouts import acc_read_layout, context_shape
+from jpnet_hw.memory import SyncMemory
+from jpnet_hw.weight_lists import operand_layout
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["Accumulator"]
+
+
+def _target_layout(config: AcceleratorConfig) -> data.StructLayout:
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "end": unsigned(1),
+            "context": context_shape(config),
+            "row": unsigned(config.acc_addr_width),
+        }
+    )
+
+
+class Accumulator(wiring.Component):
+    """Multiply and add to the accumulator row that the weight names, one product per cycle.
+
+    Any sequence of rows is right, the same row in consecutive cycles too: sums on their way to
+    memory are forwarded. Each context has its own memory. Sums are modulo ``2**acc_width``; the
+    compiler proves that they cannot leave it. A row read by `drain` is re-armed to 0.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    i_valid, i : in, operands
+        A product to add, or the end of a context's job.
+    drain_valid, drain : in
+        Row to read and re-arm. Its context must have no job under way; the other may.
+    sum : out, signed(acc_width)
+        The row, `DRAIN_LATENCY` cycles after `drain_valid`.
+    done : out, one bit per context
+        Pulse `LATENCY` cycles after an end: every product before it is in memory.
+    """
+
+    LATENCY = 3
+    DRAIN_LATENCY = 4
+
+    i_valid: Signal
+    i: data.View
+    drain_valid: Signal
+    drain: data.View
+    sum: Signal
+    done: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i": In(operand_layout(config)),
+                "drain_valid": In(1),
+                "drain": In(acc_read_layout(config)),
+                "sum": Out(signed(config.acc_width)),
+                "done": Out(config.contexts),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        rows = [
+            SyncMemory(shape=signed(config.acc_width), depth=config.acc_depth)
+            for _ in range(config.contexts)
+        ]
+        for context, part in enumerate(rows):
+            m.submodules[f"rows_{context}"] = part
+
+        # Stage 0: operands arrive, accumulator read. Stages 1 and 2: memory, product.
+        # Stage 3: the sum is in its register and written. Two stages more are kept to forward.
+        targets = [Signal(_target_layout(config), name="target_0")]
+        m.d.comb += [
+            targets[0].valid.eq(self.i_valid & ~self.i.end),
+            targets[0].end.eq(self.i_valid & self.i.end),
+            targets[0].context.eq(self.i.context),
+            targets[0].row.eq(self.i.row),
+        ]
+        for stage in range(1, 5):
+            target = Signal(_target_layout(config), name=f"target_{stage}")
+            m.d.sync += target.eq(targets[-1])
+            targets.append(target)
+        sums = self._build_sums(m, rows, targets)
+        for context, part in enumerate(rows):
+            m.d.comb += [
+                part.r_addr.eq(self.i.row),
+                part.w_en.eq(targets[3].valid & (targets[3].context == context)),
+                part.w_addr.eq(targets[3].row),
+                part.w_data.eq(sums),
+                self.done[context].eq(targets[3].end & (targets[3].context == context)),
+            ]
+        self._build_drain(m, rows)
+        return m
+
+    def _build_sums(
+        self, m: Module, rows: list[SyncMemory], targets: list[data.View]
+    ) -> Signal:
+        """Add products to rows, forwarding the three sums that a read may have missed."""
+        config = self._config
+        product = Signal(signed(16), reset_less=True)
+        product_q = Signal(signed(16), reset_less=True)
+        missed = Signal(3)
+        stored = Signal(signed(config.acc_width))
+        base = Signal(signed(config.acc_width))
+        recent = [
+            Signal(signed(config.acc_width), name=f"sum_{age}", reset_less=True)
+            for age in range(3)
+        ]
+        m.d.sync += [product.eq(self.i.weight * self.i.act), product_q.eq(product)]
+        for age in range(3):
+            older = targets[2 + age]
+            same = (older.context == targets[1].context) & (older.row == targets[1].row)
+            m.d.sync += missed[age].eq(older.valid & same)
+        m.d.comb += stored.eq(rows[0].r_data)
+        for context, part in enumerate(rows):
+            with m.If(targets[2].context == context):
+                m.d.comb += stored.eq(part.r_data)
+        m.d.comb += base.eq(
+            Mux(
+                missed[0],
+                recent[0],
+                Mux(missed[1], recent[1], Mux(missed[2], recent[2], stored)),
+            )
+        )
+        m.d.sync += [
+            recent[0].eq(base + product_q),
+            recent[1].eq(recent[0]),
+            recent[2].eq(recent[1]),
+        ]
+        return recent[0]
+
+    def _build_drain(self, m: Module, rows: list[SyncMemory]) -> None:
+        """Serve reads of finished rows and write 0 behind them."""
+        config = self._config
+        valid_q = Signal()
+        request = Signal(acc_read_layout(config), reset_less=True)
+        m.d.sync += [valid_q.eq(self.drain_valid), request.eq(self.drain)]
+        context = request.context
+        for stage in range(2):
+            context_q = Signal(context_shape(config), name=f"drained_{stage}", reset_less=True)
+            m.d.sync += context_q.eq(context)
+            context = context_q
+        for number, part in enumerate(rows):
+            reading = valid_q & (request.context == number)
+            rearm = Signal(name=f"rearm_{number}")
+            row_q = Signal(config.acc_addr_width, name=f"rearm_row_{number}", reset_less=True)
+            m.d.sync += [rearm.eq(reading), row_q.eq(request.row)]
+            with m.If(reading):
+                m.d.comb += part.r_addr.eq(request.row)
+            with m.If(rearm):
+                m.d.comb += [part.w_en.eq(1), part.w_addr.eq(row_q), part.w_data.eq(0)]
+            with m.If(context == number):
+                m.d.sync += self.sum.eq(part.r_data)

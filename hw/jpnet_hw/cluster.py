@@ -1,0 +1,125 @@
+"""A cluster: groups behind one dispatcher."""
+
+from functools import reduce
+from operator import add, and_
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_hw.dispatcher import Dispatcher
+from jpnet_hw.group import Group
+from jpnet_hw.layouts import acc_read_layout, load_layout, token_layout
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["Cluster"]
+
+
+class Cluster(wiring.Component):
+    """Compute the products of one share of the activations.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+    cluster
+        This cluster's number in load entries.
+
+    Members
+    -------
+    i : in, one stream of tokens per context
+        From the contexts' zero skippers.
+    load_valid, load : in
+        Entries for the lanes' memories.
+    drain_valid, drain : in
+        Accumulator row to read and re-arm in all lanes.
+    sums : out, signed(acc_width), per group and lane
+        The row's partial sums, `DRAIN_LATENCY` cycles later.
+    arm : in, one bit per context
+        Forget that the context's last job is done.
+    done : out, one bit per context
+        All products of the context's job are in memory; stays until `arm`.
+    issue_count, empty_count : out
+        Lanes that issue a product, and that dropped an empty list instead, `COUNT_LATENCY` cycles
+        ago.
+    blocked : out
+        A token waits and no group takes it, in this cycle.
+    """
+
+    DRAIN_LATENCY = 1 + Group.DRAIN_LATENCY
+    COUNT_LATENCY = 2
+
+    i: list[stream.Interface]
+    load_valid: Signal
+    load: data.View
+    drain_valid: Signal
+    drain: data.View
+    sums: data.View
+    arm: Signal
+    done: Signal
+    issue_count: Signal
+    empty_count: Signal
+    blocked: Signal
+
+    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+        self._config = config
+        self._cluster = cluster
+        row = data.ArrayLayout(signed(config.acc_width), config.lanes)
+        lanes = range(config.lanes * config.groups + 1)
+        super().__init__(
+            {
+                "i": In(stream.Signature(token_layout(config))).array(config.contexts),
+                "load_valid": In(1),
+                "load": In(load_layout(config)),
+                "drain_valid": In(1),
+                "drain": In(acc_read_layout(config)),
+                "sums": Out(data.ArrayLayout(row, config.groups)),
+                "arm": In(config.contexts),
+                "done": Out(config.contexts),
+                "issue_count": Out(lanes),
+                "empty_count": Out(lanes),
+                "blocked": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.dispatcher = dispatcher = Dispatcher(config)
+        m.d.comb += self.blocked.eq(dispatcher.blocked)
+        for context in range(config.contexts):
+            wiring.connect(m, dispatcher.i[context], wiring.flipped(self.i[context]))
+        groups = [
+            Group(config, cluster=self._cluster, group=group) for group in range(config.groups)
+        ]
+        load_valid_q = Signal()
+        load_q = Signal(load_layout(config), reset_less=True)
+        drain_valid_q = Signal()
+        drain_q = Signal(acc_read_layout(config), reset_less=True)
+        arm_q = Signal(config.contexts)
+        m.d.sync += [
+            load_valid_q.eq(self.load_valid),
+            load_q.eq(self.load),
+            drain_valid_q.eq(self.drain_valid),
+            drain_q.eq(self.drain),
+            arm_q.eq(self.arm),
+            self.done.eq(reduce(and_, (group.done for group in groups)) & ~self.arm & ~arm_q),
+        ]
+        for number, group in enumerate(groups):
+            m.submodules[f"group_{number}"] = group
+            wiring.connect(m, dispatcher.o[number], group.i)
+            m.d.comb += [
+                group.load_valid.eq(load_valid_q),
+                group.load.eq(load_q),
+                group.drain_valid.eq(drain_valid_q),
+                group.drain.eq(drain_q),
+                group.arm.eq(arm_q),
+                self.sums[number].eq(group.sums),
+            ]
+        for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):
+            flags_q = Signal(config.lanes * config.groups, name=f"{name}_q")
+            m.d.sync += [
+                flags_q.eq(Cat(getattr(group, name) for group in groups)),
+                count.eq(reduce(add, list(flags_q))),
+            ]
+        return m

@@ -1,0 +1,112 @@
+"""A group: lanes that share one stream of activations."""
+
+from functools import reduce
+from operator import and_
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_hw.lane import Lane
+from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["Group"]
+
+
+class Group(wiring.Component):
+    """Give every activation to all lanes; each has its own queue of lists.
+
+    One token per cycle while every lane has room. `ready` is registered.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+    cluster, group
+        This group's numbers in load entries.
+
+    Members
+    -------
+    i : in, stream of group tokens
+        Activations and ends of jobs.
+    load_valid, load : in
+        Entries for the lanes' memories.
+    drain_valid, drain : in
+        Accumulator row to read and re-arm in all lanes.
+    sums : out, one signed(acc_width) per lane
+        The row, `DRAIN_LATENCY` cycles later.
+    arm : in, one bit per context
+        Forget that the context's last job is done.
+    done : out, one bit per context
+        All lanes have finished the context's job; stays until `arm`.
+    issue, empty : out, one bit per lane
+        As in `jpnet_hw.weight_lists.WeightLists`.
+    """
+
+    DRAIN_LATENCY = Lane.DRAIN_LATENCY
+
+    i: stream.Interface
+    load_valid: Signal
+    load: data.View
+    drain_valid: Signal
+    drain: data.View
+    sums: data.View
+    arm: Signal
+    done: Signal
+    issue: Signal
+    empty: Signal
+
+    def __init__(self, config: AcceleratorConfig, *, cluster: int, group: int) -> None:
+        self._config = config
+        self._place = (cluster, group)
+        super().__init__(
+            {
+                "i": In(stream.Signature(group_token_layout(config))),
+                "load_valid": In(1),
+                "load": In(load_layout(config)),
+                "drain_valid": In(1),
+                "drain": In(acc_read_layout(config)),
+                "sums": Out(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+                "arm": In(config.contexts),
+                "done": Out(config.contexts),
+                "issue": Out(config.lanes),
+                "empty": Out(config.lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        cluster, group = self._place
+        lanes = [
+            Lane(config, cluster=cluster, group=group, lane=lane) for lane in range(config.lanes)
+        ]
+        token_valid_q = Signal()
+        token_q = Signal(group_token_layout(config), reset_less=True)
+        room_q = Signal()
+        m.d.comb += self.i.ready.eq(room_q)
+        m.d.sync += [
+            token_valid_q.eq(self.i.valid & self.i.ready),
+            token_q.eq(self.i.payload),
+            room_q.eq(reduce(and_, (lane.room for lane in lanes))),
+        ]
+        finished = [
+            Signal(config.contexts, name=f"finished_{lane}") for lane in range(config.lanes)
+        ]
+        m.d.sync += self.done.eq(reduce(and_, finished) & ~self.arm)
+        for number, lane in enumerate(lanes):
+            m.submodules[f"lane_{number}"] = lane
+            m.d.comb += [
+                lane.i_valid.eq(token_valid_q),
+                lane.i.eq(token_q),
+                lane.load_valid.eq(self.load_valid),
+                lane.load.eq(self.load),
+                lane.drain_valid.eq(self.drain_valid),
+                lane.drain.eq(self.drain),
+                self.sums[number].eq(lane.sum),
+                self.issue[number].eq(lane.issue),
+                self.empty[number].eq(lane.empty),
+            ]
+            m.d.sync += finished[number].eq((finished[number] | lane.done) & ~self.arm)
+        return m

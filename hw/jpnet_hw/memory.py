@@ -1,0 +1,80 @@
+"""Synchronous memory with one write port and one read port."""
+
+from amaranth.hdl import Module, ShapeLike, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["SyncMemory"]
+
+
+class SyncMemory(wiring.Component):
+    """Memory that synthesis maps to block RAM, or to distributed RAM when it is small.
+
+    One write and one read per cycle. A read of the row being written returns the old content.
+    The content after power-up is undefined to the user; nothing clears it.
+
+    Parameters
+    ----------
+    shape
+        Of one row.
+    depth
+        Rows, at least 2.
+    output_register
+        Adds a register behind the memory: one more cycle, and no logic after a block RAM's slow
+        output.
+
+    Members
+    -------
+    w_en, w_addr, w_data : in
+        Write port.
+    r_addr : in
+        Row to read; every cycle is a read.
+    r_data : out
+        The row, `latency` cycles later.
+    """
+
+    w_en: Signal
+    w_addr: Signal
+    w_data: Signal
+    r_addr: Signal
+    r_data: Signal
+
+    def __init__(self, *, shape: ShapeLike, depth: int, output_register: bool = True) -> None:
+        self._shape = shape
+        self._depth = depth
+        self._output_register = output_register
+        addr = unsigned((depth - 1).bit_length())
+        super().__init__(
+            {
+                "w_en": In(1),
+                "w_addr": In(addr),
+                "w_data": In(shape),
+                "r_addr": In(addr),
+                "r_data": Out(shape),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the address to the data."""
+        return 2 if self._output_register else 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=self._shape, depth=self._depth, init=[])
+        write = rows.write_port()
+        read = rows.read_port()
+        m.d.comb += [
+            write.en.eq(self.w_en),
+            write.addr.eq(self.w_addr),
+            write.data.eq(self.w_data),
+            read.addr.eq(self.r_addr),
+            read.en.eq(1),
+        ]
+        if self._output_register:
+            r_data_q = Signal(self._shape, reset_less=True)
+            m.d.sync += r_data_q.eq(read.data)
+            m.d.comb += self.r_data.eq(r_data_q)
+        else:
+            m.d.comb += self.r_data.eq(read.data)
+        return m

@@ -1,0 +1,57 @@
+"""The same network on the same lanes with nothing skipped, to compare with."""
+
+from dataclasses import replace
+from math import prod
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.network import IntegerNetwork
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["compile_dense", "dense_config"]
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
+
+
+def dense_config(network: IntegerNetwork, config: AcceleratorConfig) -> AcceleratorConfig:
+    """Return the configuration with weight memories that hold every weight, zeros too.
+
+    Lanes, groups, clusters, bus and pipelines stay as they are, so that the cycles of both
+    networks can be compared. Nothing shrinks.
+
+    Raises
+    ------
+    ValueError
+        If a lane cannot have that much memory.
+    """
+    elements = prod(network.input_shape)
+    entries = table = longest = 0
+    for layer in network.layers:
+        words = -(-elements // config.act_word)
+        inputs = -(-words // config.clusters) * config.act_word
+        owned = -(-inputs // config.groups)
+        rows = -(-layer.elements // config.lanes)
+        entries += owned * (rows + rows % 2)
+        table += owned
+        longest = max(longest, rows)
+        elements = layer.elements
+    return replace(
+        config,
+        weight_depth=max(config.weight_depth, _power_of_two(entries)),
+        pointer_depth=max(config.pointer_depth, _power_of_two(table)),
+        run_width=max(config.run_width, longest.bit_length()),
+    )
+
+
+def compile_dense(network: IntegerNetwork, config: AcceleratorConfig) -> Schedule:
+    """Compile the dense network for `dense_config`; the schedule says what had to grow.
+
+    Raises
+    ------
+    ValueError
+        If no memory is large enough.
+    """
+    from jpnet_sw.compiler import compile_network
+
+    return compile_network(network, dense_config(network, config), dense=True)

@@ -1,0 +1,105 @@
+"""Cycles and stall causes of each layer, measured on the generated Verilog."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.runner import SimulationError, run_native
+from jpnet_spec.counters import STALL_COUNTERS, Counter
+from jpnet_spec.image import HeaderWord
+from jpnet_spec.instruction import LayerFlag
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["LayerCycles", "measure_layers", "program_prefix"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerCycles:
+    """What one layer takes, per image, when images run one at a time.
+
+    Parameters
+    ----------
+    name
+        The layer.
+    cycles
+        Cycles; the first layer's hold the transfers of image and result too.
+    macs
+        Products issued.
+    stalls
+        Lane cycles without a product by cause; with the products they fill all lanes' cycles.
+    """
+
+    name: str
+    cycles: float
+    macs: float
+    stalls: dict[str, float]
+
+
+def program_prefix(schedule: Schedule, layers: int) -> NDArray[np.uint32]:
+    """Return the program of the first layers alone, with everything else as it was.
+
+    The result's place and size stay the whole program's, so that the transfers cost the same;
+    its values mean nothing.
+    """
+    editor = ProgramEditor(schedule.program)
+    last = layers - 1
+    flags = LayerFlag(editor.field(last, "flags")) | LayerFlag.RESULT | LayerFlag.FREE_IMAGE
+    editor.set_field(last, "flags", int(flags))
+    editor.words[HeaderWord.INSTRUCTIONS] = layers
+    return editor.seal().words
+
+
+def _counters(
+    schedule: Schedule, layers: int, verilog_dir: Path, images: NDArray[np.int8], cache_dir: Path
+) -> dict[Counter, float]:
+    shortened = replace(schedule, program=program_prefix(schedule, layers))
+    result = run_native(
+        verilog_dir, schedule=shortened, images=images, cache_dir=cache_dir, images_per_run=1
+    )
+    if result.error:
+        raise SimulationError(
+            f"first {layers} layers of {schedule.network_name} ended with {result.error.name}"
+        )
+    return {counter: value / len(images) for counter, value in result.counters.items()}
+
+
+def measure_layers(
+    schedule: Schedule, *, verilog_dir: Path, images: NDArray[np.int8], cache_dir: Path
+) -> Sequence[LayerCycles]:
+    """Measure each layer as the difference between programs that end after it and before it.
+
+    Parameters
+    ----------
+    schedule
+        What runs.
+    verilog_dir
+        Folder with the Verilog of the schedule's configuration.
+    images : int8, shape (images, *input_shape)
+        Run one at a time.
+    cache_dir
+        Where simulator builds are kept.
+
+    Raises
+    ------
+    SimulationError
+        If a run ends with an error or not in time.
+    """
+    measured = []
+    before = dict.fromkeys(Counter, 0.0)
+    for index, plan in enumerate(schedule.layers):
+        after = _counters(schedule, index + 1, verilog_dir, images, cache_dir)
+        spent = {counter: after[counter] - before[counter] for counter in Counter}
+        measured.append(
+            LayerCycles(
+                name=plan.name,
+                cycles=spent[Counter.CYCLES],
+                macs=spent[Counter.MACS],
+                stalls={counter.name: spent[counter] for counter in STALL_COUNTERS},
+            )
+        )
+        before = after
+    return measured

@@ -1,0 +1,95 @@
+"""What a data set is once it is in memory."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_spec.numbers import quantise_unit_image
+
+__all__ = ["DataError", "Dataset", "DatasetName"]
+
+
+class DataError(ValueError):
+    """Data that is missing, truncated or altered."""
+
+
+class DatasetName(StrEnum):
+    """The data sets of the registry."""
+
+    DIGITS = "digits"
+    """1,797 real 8x8 digits that scikit-learn carries; nothing to fetch."""
+    MNIST = "mnist"
+    """60,000 and 10,000 digits of 28x28."""
+    FASHION_MNIST = "fashion-mnist"
+    """60,000 and 10,000 articles of clothing of 28x28."""
+    CIFAR_10 = "cifar-10"
+    """50,000 and 10,000 colour photographs of 32x32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Dataset:
+    """Images and labels for training and for the final test.
+
+    Parameters
+    ----------
+    name
+        Which data set this is.
+    train_images, test_images : uint8, shape (images, channels, height, width), 0 to 255
+    train_labels, test_labels : uint8, shape (images,), 0 to 9
+
+    Raises
+    ------
+    ValueError
+        If dtypes or shapes do not fit each other.
+    """
+
+    name: DatasetName
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images = getattr(self, f"{part}_images")
+            labels = getattr(self, f"{part}_labels")
+            if images.dtype != np.uint8 or images.ndim != 4:
+                raise ValueError(
+                    f"Dataset.{part}_images must be uint8 of shape (images, channels, height, "
+                    f"width), not {images.dtype} of shape {images.shape}"
+                )
+            if labels.dtype != np.uint8 or labels.shape != (len(images),):
+                raise ValueError(
+                    f"Dataset.{part}_labels must be uint8 of shape {(len(images),)}, "
+                    f"not {labels.dtype} of shape {labels.shape}"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise ValueError(
+                f"Dataset.test_images must have images of shape {self.train_images.shape[1:]}, "
+                f"not {self.test_images.shape[1:]}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image: channels, height, width."""
+        return tuple(self.train_images.shape[1:])
+
+    def test_activations(self) -> NDArray[np.int8]:
+        """Return the test images as the integer network takes them.
+
+        Returns
+        -------
+        int8, shape (images, channels, height, width), 0 to 127
+        """
+        return quantise_unit_image(self.test_images)
+
+    def train_activations(self) -> NDArray[np.int8]:
+        """Return the training images as the integer network takes them.
+
+        Returns
+        -------
+        int8, shape (images, channels, height, width), 0 to 127
+        """
+        return quantise_unit_image(self.train_images)

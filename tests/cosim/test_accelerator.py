@@ -1,0 +1,54 @@
+"""The benches of the whole core, run through pytest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cocotb._decorators import TestGenerator as Bench
+
+from jpnet_cosim.bench_runner import run_benches
+from jpnet_cosim.benches import accelerator_bench
+from jpnet_cosim.benches.core import Job
+from jpnet_spec.model_file import save_network
+from jpnet_spec.schedule import save_schedule
+
+MODULE = accelerator_bench.__name__
+
+GROUPS = {
+    "data": ("every_tensor", "lanes_account"),
+    "registers": ("registers", "access_outside", "write_of", "first_error", "interrupts"),
+    "commands": ("run_", "start_while"),
+    "programs": ("bad_program",),
+    "instructions": ("bad_instruction",),
+    "bus_errors": ("read_error", "write_error", "watchdog"),
+    "stops": ("reset_in", "abort_in"),
+}
+"""Benches by the beginning of their names."""
+
+
+@pytest.fixture
+def job_dir(job: Job, tmp_path: Path) -> Path:
+    save_network(job.network, tmp_path / "model.safetensors")
+    save_schedule(job.schedule, tmp_path / "schedule.safetensors")
+    np.save(tmp_path / "images.npy", job.images)
+    return tmp_path
+
+
+def test_every_bench_belongs_to_a_group() -> None:
+    names = [name for name, item in vars(accelerator_bench).items() if isinstance(item, Bench)]
+    assert names
+    prefixes = tuple(prefix for group in GROUPS.values() for prefix in group)
+    assert all(name.startswith(prefixes) for name in names)
+
+
+@pytest.mark.parametrize("group", list(GROUPS))
+def test_benches_pass(verilog_dir: Path, cache_dir: Path, job_dir: Path, group: str) -> None:
+    ran = run_benches(
+        verilog_dir,
+        module=MODULE,
+        cache_dir=cache_dir,
+        work_dir=job_dir,
+        bench_prefixes=GROUPS[group],
+        options={"job": str(job_dir)},
+    )
+    assert ran >= len(GROUPS[group])

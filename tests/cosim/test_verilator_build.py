@@ -1,0 +1,76 @@
+"""Builds are keyed by content, lint is clean, and failures are reported."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jpnet_cosim.samples import SMALL
+from jpnet_cosim.verilator_build import BuildError, build_native, keyed_folder, lint
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.configs import PRESETS
+
+Emitted = Callable[[AcceleratorConfig], Path]
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets_are_lint_clean(emitted: Emitted, name: str) -> None:
+    lint(emitted(PRESETS[name]))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(SMALL, lanes=1, groups=1, contexts=1),
+        replace(SMALL, clusters=2, axi_data_width=32),
+        replace(SMALL, act_word=16, axi_data_width=128, axi_addr_width=40),
+    ],
+    ids=["single", "clusters", "wide"],
+)
+def test_odd_geometries_are_lint_clean(emitted: Emitted, config: AcceleratorConfig) -> None:
+    lint(emitted(config))
+
+
+def test_lint_finds_a_planted_fault(verilog_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(verilog_dir, tmp_path / "copy")
+    spoilt = sorted((tmp_path / "copy").glob("*.v"))[0]
+    spoilt.write_text(
+        spoilt.read_text() + "\nmodule extra(input a, output b, c);\nassign b = a;\nendmodule\n"
+    )
+    with pytest.raises(BuildError, match=r"UNDRIVEN|MULTITOP"):
+        lint(tmp_path / "copy", top="extra")
+
+
+def test_a_folder_without_verilog_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="no Verilog found"):
+        build_native(tmp_path, cache_dir=tmp_path / "cache")
+
+
+def test_broken_verilog_leaves_no_build(verilog_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "top.v").write_text("module jpnet_accelerator(input clk; endmodule\n")
+    with pytest.raises(BuildError, match="syntax error"):
+        build_native(tmp_path / "broken", cache_dir=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_build_is_found_again(verilog_dir: Path, cache_dir: Path) -> None:
+    first = build_native(verilog_dir, cache_dir=cache_dir)
+    changed = first.stat().st_mtime_ns
+    assert build_native(verilog_dir, cache_dir=cache_dir) == first
+    assert first.stat().st_mtime_ns == changed
+
+
+def test_the_key_depends_on_every_byte_and_flag(tmp_path: Path) -> None:
+    base = keyed_folder(tmp_path, texts={"a.v": b"1", "b.v": b"2"}, flags=["-O3"])
+    for texts, flags in (
+        ({"a.v": b"1", "b.v": b"3"}, ["-O3"]),
+        ({"a.v": b"1", "c.v": b"2"}, ["-O3"]),
+        ({"a.v": b"12", "b.v": b""}, ["-O3"]),
+        ({"a.v": b"1", "b.v": b"2"}, ["-O2"]),
+    ):
+        assert keyed_folder(tmp_path, texts=texts, flags=flags) != base
+    again = keyed_folder(tmp_path, texts={"b.v": b"2", "a.v": b"1"}, flags=["-O3"])
+    assert again == base

@@ -1,0 +1,240 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+
+from jpnet_hw.activation_bank import ActivationBank
+from jpnet_hw.cluster import Cluster
+from jpnet_hw.skipper import ZeroSkipper
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory
+from jpnet_spec.network import Layer
+from jpnet_sw.compiler.lists import lane_lists, local_inputs
+from jpnet_sw.compiler.placement import place_in_order
+
+CONFIG = AcceleratorConfig(
+    lanes=2,
+    groups=2,
+    clusters=1,
+    act_word=8,
+    weight_depth=2048,
+    pointer_depth=256,
+    acc_depth=32,
+    act_depth=16,
+    fifo_depth=8,
+)
+
+
+class Path(wiring.Elaboratable):
+    """Banks, skippers and a cluster, as one context-parallel path."""
+
+    def __init__(self, config):
+        self.config = config
+        self.cluster = Cluster(config, cluster=0)
+        self.banks = [ActivationBank(config) for _ in range(config.contexts)]
+        self.skippers = [ZeroSkipper(config) for _ in range(config.contexts)]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.cluster = self.cluster
+        for k, (bank, skipper) in enumerate(zip(self.banks, self.skippers, strict=True)):
+            m.submodules[f"bank_{k}"] = bank
+            m.submodules[f"skipper_{k}"] = skipper
+            m.d.comb += [
+                bank.r_address.eq(skipper.r_address),
+                skipper.r_word.eq(bank.r_word),
+            ]
+            wiring.connect(m, skipper.o, self.cluster.i[k])
+        return m
+
+
+def make_layer(rng, ic, oc, density):
+    weight = rng.integers(-127, 128, (oc, ic)) * (rng.random((oc, ic)) < density)
+    ones = np.ones(oc, dtype=np.uint16)
+    return Layer(
+        name="fc",
+        weight=weight.astype(np.int8),
+        bias=np.zeros(oc, dtype=np.int32),
+        multiplier=ones,
+        negative_multiplier=ones,
+        shift=0,
+    )
+
+
+async def load(ctx, port_valid, port, entries):
+    ctx.set(port_valid, 1)
+    for memory, lane, group, address, value in entries:
+        ctx.set(port.memory, int(memory))
+        ctx.set(port.lane, lane)
+        ctx.set(port.all_groups, int(group is None))
+        ctx.set(port.group, group or 0)
+        ctx.set(port.address, address)
+        ctx.set(port.data, int(value))
+        await ctx.tick()
+    ctx.set(port_valid, 0)
+
+
+def list_entries(layer, config, *, divided, dense=False):
+    positions = place_in_order(layer.weight.shape[0])
+    inputs = place_in_order(layer.weight.shape[1])
+    words = -(-layer.weight.shape[1] // config.act_word)
+    for group in range(config.groups) if divided else [None]:
+        local = local_inputs(inputs, words, config, cluster=0, group=group)
+        for lane in range(config.lanes):
+            item = lane_lists(layer, local, positions, config, lane=lane, dense=dense)
+            for address, value in enumerate(item.entries):
+                yield Memory.WEIGHT, lane, group, address, value
+            for address, (start, length) in enumerate(zip(item.starts, item.lengths, strict=True)):
+                yield (
+                    Memory.POINTER,
+                    lane,
+                    group,
+                    address,
+                    int(length) << config.start_width | int(start) // 2,
+                )
+
+
+async def fill_bank(ctx, bank, config, vector):
+    padded = np.zeros(-(-len(vector) // config.act_word) * config.act_word, dtype=np.int8)
+    padded[: len(vector)] = vector
+    rows = padded.reshape(-1, config.lanes)
+    ctx.set(bank.row_valid, 1)
+    for row, acts in enumerate(rows):
+        ctx.set(bank.row_address, row // config.act_columns)
+        ctx.set(bank.row_column, row % config.act_columns)
+        ctx.set(bank.row_data, int.from_bytes(acts.tobytes(), "little"))
+        await ctx.tick()
+    ctx.set(bank.row_valid, 0)
+
+
+async def read_sums(ctx, cluster, config, context, oc):
+    rows = -(-oc // config.lanes)
+    seen = []
+    for cycle in range(rows + cluster.DRAIN_LATENCY):
+        ctx.set(cluster.drain_valid, int(cycle < rows))
+        ctx.set(cluster.drain.context, context)
+        ctx.set(cluster.drain.row, min(cycle, rows - 1))
+        if cycle >= cluster.DRAIN_LATENCY:
+            seen.append(
+                [
+                    sum(ctx.get(cluster.sums[g][lane]) for g in range(config.groups))
+                    for lane in range(config.lanes)
+                ]
+            )
+        await ctx.tick()
+    return np.array(seen).ravel()[:oc]
+
+
+async def clear(ctx, cluster, config):
+    for context in range(config.contexts):
+        await read_sums(ctx, cluster, config, context, config.acc_depth * config.lanes)
+    ctx.set(cluster.arm, 2**config.contexts - 1)
+    await ctx.tick()
+    ctx.set(cluster.arm, 0)
+
+
+def start_job(ctx, skipper, *, words, theta, divided, dense=False):
+    ctx.set(skipper.start, 1)
+    ctx.set(skipper.base, 0)
+    ctx.set(skipper.words, words)
+    ctx.set(skipper.theta, theta)
+    ctx.set(skipper.divided, int(divided))
+    ctx.set(skipper.dense, int(dense))
+    ctx.set(skipper.pointer_base, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "ic", "oc", "density", "theta", "divided"),
+    [
+        (CONFIG, 40, 30, 0.3, 0, False),
+        (CONFIG, 40, 30, 0.3, 40, True),
+        (CONFIG, 64, 50, 1.0, 0, False),
+        (CONFIG, 64, 7, 0.05, 0, True),
+        (CONFIG, 1, 1, 1.0, 0, False),
+        (replace(CONFIG, lanes=1, groups=1), 33, 20, 0.5, 3, False),
+        (replace(CONFIG, lanes=1, groups=4, contexts=1), 33, 20, 0.5, 3, False),
+        (replace(CONFIG, lanes=4, groups=1), 33, 64, 0.2, 127, False),
+    ],
+)
+def test_two_contexts_at_once_give_the_exact_sums(
+    simulate, rng, config, ic, oc, density, theta, divided
+):
+    layer = make_layer(rng, ic, oc, density)
+    vectors = (rng.integers(-127, 128, (2, 3, ic)) * (rng.random((2, 3, ic)) < 0.5)).astype(np.int8)
+    dut = Path(config)
+
+    async def bench(ctx):
+        cluster = dut.cluster
+        entries = list_entries(layer, config, divided=divided)
+        await load(ctx, cluster.load_valid, cluster.load, entries)
+        await clear(ctx, cluster, config)
+        for round_ in range(3):
+            for k, bank in enumerate(dut.banks):
+                await fill_bank(ctx, bank, config, vectors[k][round_])
+            for skipper in dut.skippers:
+                words = -(-ic // config.act_word)
+                start_job(ctx, skipper, words=words, theta=theta, divided=divided)
+            await ctx.tick()
+            for skipper in dut.skippers:
+                ctx.set(skipper.start, 0)
+            everyone = 2**config.contexts - 1
+            while ctx.get(cluster.done) != everyone:
+                await ctx.tick()
+            ctx.set(cluster.arm, everyone)
+            await ctx.tick()
+            ctx.set(cluster.arm, 0)
+            for k in range(config.contexts):
+                vector = vectors[k][round_].astype(int)
+                vector[np.abs(vector) <= theta] = 0
+                sums = await read_sums(ctx, cluster, config, k, oc)
+                assert sums.tolist() == (layer.weight.astype(int) @ vector).tolist()
+
+    simulate(dut, bench, budget=40000)
+
+
+def test_lanes_are_fed_without_gaps(simulate, rng):
+    """With even lists the products take the bound plus the pipelines' filling."""
+    config = replace(CONFIG, contexts=1)
+    ic, oc = 64, 60
+    layer = make_layer(rng, ic, oc, 1.0)
+    layer.weight[layer.weight == 0] = 1
+    vector = rng.integers(1, 128, ic).astype(np.int8)
+    dut = Path(config)
+    cycles = 0
+
+    async def bench(ctx):
+        nonlocal cycles
+        cluster = dut.cluster
+        entries = list_entries(layer, config, divided=False)
+        await load(ctx, cluster.load_valid, cluster.load, entries)
+        await clear(ctx, cluster, config)
+        await fill_bank(ctx, dut.banks[0], config, vector)
+        start_job(ctx, dut.skippers[0], words=ic // config.act_word, theta=0, divided=False)
+        await ctx.tick()
+        ctx.set(dut.skippers[0].start, 0)
+        while not ctx.get(cluster.done):
+            cycles += 1
+            await ctx.tick()
+
+    simulate(dut, bench, budget=20000)
+    bound = ic * oc // 4
+    assert bound < cycles <= bound + 32
+
+
+def test_an_empty_job_ends(simulate):
+    dut = Path(CONFIG)
+
+    async def bench(ctx):
+        start_job(ctx, dut.skippers[1], words=0, theta=0, divided=False)
+        await ctx.tick()
+        ctx.set(dut.skippers[1].start, 0)
+        cycles = 0
+        while ctx.get(dut.cluster.done) != 2:
+            cycles += 1
+            await ctx.tick()
+        assert cycles <= 30
+        assert not ctx.get(dut.skippers[1].busy)
+
+    simulate(dut, bench, budget=200)
