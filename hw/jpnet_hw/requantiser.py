@@ -43,8 +43,8 @@ class Requantiser(wiring.Component):
         Sign of the sum; a result of 0 may come with either sign.
     """
 
-    LATENCY = 6
-    SHIFT_DELAY = 4
+    LATENCY = 5
+    SHIFT_DELAY = 3
 
     acc: Signal
     bias: Signal
@@ -82,4 +82,62 @@ class Requantiser(wiring.Component):
         return requantise(biased, multiplier, negative_multiplier, shift)
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m = Module()
+        width = self._config.acc_width
+        negative_q = Signal(4, reset_less=True)
+        magnitude = Signal(width, reset_less=True)
+        scale = Signal(MULTIPLIER_WIDTH, reset_less=True)
+        low = Signal(_LOW_WIDTH + MULTIPLIER_WIDTH, reset_less=True)
+        high = Signal(max(width - _LOW_WIDTH, 0) + MULTIPLIER_WIDTH, reset_less=True)
+        product = Signal(width + MULTIPLIER_WIDTH, reset_less=True)
+
+        # Stage 1: bias, then sign and magnitude
+        biased = Signal(signed(width))
+        m.d.comb += biased.eq(self.acc + self.bias)
+        m.d.sync += [
+            negative_q.eq(Cat(biased[-1], negative_q)),
+            magnitude.eq(Mux(biased[-1], -biased, biased)),
+            scale.eq(Mux(biased[-1], self.negative_multiplier, self.multiplier)),
+        ]
+
+        # Stage 2: partial products. Stage 3: their sum
+        m.d.sync += [
+            low.eq(magnitude[:_LOW_WIDTH] * scale),
+            high.eq(magnitude[_LOW_WIDTH:] * scale),
+            product.eq(low + (high << _LOW_WIDTH)),
+            self.negative.eq(negative_q[-1]),
+        ]
+        self._build_shift(m, product)
+        return m
+
+    def _build_shift(self, m: Module, product: Signal) -> None:
+        """Shift right by whole bytes, then by bits with rounding and clamping."""
+        # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
+        wide = Cat(0, product)
+        window = Signal(15, reset_less=True)
+        above = Signal(reset_less=True)
+        sticky = Signal(reset_less=True)
+        fine = Signal(3, reset_less=True)
+        shifted = Signal(15)
+        rounded = Signal(8)
+
+        # Stage 4: whole bytes
+        m.d.sync += fine.eq(self.shift[:3])
+        with m.Switch(self.shift[3:]):
+            for count in range(SHIFT_MAX // 8 + 1):
+                with m.Case(count):
+                    m.d.sync += [
+                        window.eq(wide[8 * count : 8 * count + 15]),
+                        above.eq(wide[8 * count + 15 :].any()),
+                        sticky.eq(wide[: 8 * count].any()),
+                    ]
+
+        # Stage 5: bits, round half to even, clamp
+        dropped = (window & ((1 << fine) - 1)).any()
+        round_up = shifted[0] & (shifted[1] | sticky | dropped)
+        m.d.comb += [
+            shifted.eq(window >> fine),
+            rounded.eq(shifted[1:8] + round_up),
+        ]
+        clamped = above | shifted[8:].any() | rounded[7]
+        m.d.sync += self.magnitude.eq(Mux(clamped, INT8_MAX, rounded))

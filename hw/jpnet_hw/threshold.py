@@ -1,7 +1,10 @@
 """Threshold of the top-N filter, from counting magnitudes."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -10,6 +13,20 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 
 __all__ = ["ThresholdCounter"]
+
+_COUNT_WIDTH = 17
+"""Bits of a counter, without its sign."""
+
+
+def _count_ones(flags: list[Value]) -> Value:
+    """Return how many of ``2**n - 1`` flags are set, all the set ones before the others."""
+    middle = flags[len(flags) // 2]
+    if len(flags) == 1:
+        return middle
+    half = len(flags) // 2
+    lower, upper = flags[:half], flags[half + 1 :]
+    chosen = [Mux(middle, high, low) for low, high in zip(lower, upper, strict=True)]
+    return Cat(_count_ones(chosen), middle)
 
 
 class ThresholdCounter(wiring.Component):
@@ -85,4 +102,40 @@ class ThresholdCounter(wiring.Component):
         return next(t for t in range(INT8_MAX + 1) if int((kept > t).sum()) <= winners)
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m = Module()
+        lanes = range(self._config.lanes)
+        valid_q, first_q = Signal(), Signal(reset_less=True)
+        last_q = Signal(self.LATENCY)
+        winners_q = Signal(_COUNT_WIDTH, reset_less=True)
+        exceeded = Signal(INT8_MAX)
+
+        # Stage 1: magnitudes above each t
+        m.d.sync += [
+            valid_q.eq(self.valid),
+            first_q.eq(self.first),
+            last_q.eq(Cat(self.valid & self.last, last_q)),
+            winners_q.eq(Mux(self.winners[16:].any(), 1 << 16, self.winners)),
+        ]
+        for t in range(INT8_MAX):
+            above = Signal(range(self._config.lanes + 1), name=f"above_{t}", reset_less=True)
+            hits = [self.counted[lane] & (self.magnitudes[lane] > t) for lane in lanes]
+            m.d.sync += above.eq(reduce(add, hits))
+
+            # Stage 2: counters
+            left = Signal(signed(_COUNT_WIDTH + 1), name=f"left_{t}", reset_less=True)
+            fall = Mux(first_q | ~left[-1], above, 0)
+            m.d.comb += exceeded[t].eq(left[-1])
+            with m.If(valid_q):
+                m.d.sync += left.eq(Mux(first_q, winners_q, left) - fall)
+
+        # Stage 3: each sixteenth, and which of them. Stage 4: the threshold
+        parts = Signal(data.ArrayLayout(4, 8), reset_less=True)
+        part = Signal(3, reset_less=True)
+        m.d.sync += part.eq(_count_ones([exceeded[t] for t in range(15, INT8_MAX, 16)]))
+        for index in range(8):
+            m.d.sync += parts[index].eq(
+                _count_ones([exceeded[t] for t in range(16 * index, 16 * index + 15)])
+            )
+        m.d.sync += self.theta.eq(Cat(parts[part], part))
+        m.d.comb += self.done.eq(last_q[-1])
+        return m

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.network import IntegerNetwork
 
-__all__ = ["LabelledImages", "calibration_images", "image_count", "test_images"]
+__all__ = ["LabelledImages", "image_count", "load_calibration_images", "load_test_images"]
 
 _CALIBRATION = 2000
 """Training images that tell the compiler how often each activation survives."""
@@ -62,7 +62,7 @@ def _shaped(network: IntegerNetwork, images: NDArray[np.int8]) -> NDArray[np.int
     return images.reshape(len(images), *wanted)
 
 
-def test_images(
+def load_test_images(
     network: IntegerNetwork, *, data_root: Path | None, count: int | None = None
 ) -> LabelledImages:
     """Return the first test images of the model's data set, all of them by default.
@@ -83,7 +83,7 @@ def test_images(
     )
 
 
-def calibration_images(network: IntegerNetwork, *, data_root: Path | None) -> NDArray[np.int8]:
+def load_calibration_images(network: IntegerNetwork, *, data_root: Path | None) -> NDArray[np.int8]:
     """Return training images for the compiler, int8, shape (images, *input_shape).
 
     Raises

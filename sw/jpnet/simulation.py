@@ -1,0 +1,183 @@
+"""Test images through the generated Verilog: proof of equality, accuracy, cycles."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet.dense import compile_dense
+from jpnet.emission import emit_verilog, find_verilog
+from jpnet.images import LabelledImages
+from jpnet.json_file import write_json
+from jpnet.layer_cycles import measure_layers
+from jpnet.provenance import provenance
+from jpnet.workspace import Workspace
+from jpnet.zoo import load_model
+from jpnet_cosim.measure import Measurement, measure
+from jpnet_spec.counters import Counter
+from jpnet_spec.network import IntegerNetwork, LayerTrace
+from jpnet_spec.schedule import Schedule, load_schedule
+
+__all__ = ["SIMULATION_KIND", "MismatchError", "simulate"]
+
+SIMULATION_KIND = "simulation"
+"""Kind of the file that `simulate` writes."""
+
+_ALONE = 100
+"""Images that also run one at a time, for latencies."""
+
+_LAYERED = 20
+"""Images from which the layers' cycles are taken."""
+
+_DENSE = 8
+"""Images of the dense run, whose cycles do not depend on them."""
+
+
+class MismatchError(RuntimeError):
+    """The hardware computed something else than the integer network."""
+
+
+def _reference_layers(
+    network: IntegerNetwork, traces: dict[str, LayerTrace]
+) -> list[dict[str, Any]]:
+    """Return the counts of each layer on the integer network, per image."""
+    return [
+        {
+            "name": layer.name,
+            "macs_dense": layer.macs_dense,
+            "macs_weight_only": int(np.count_nonzero(layer.weight)),
+            "macs_effective": float(traces[layer.name].macs_effective.mean()),
+            "weights": int(layer.weight.size),
+            "weights_nonzero": int(np.count_nonzero(layer.weight)),
+            "inputs": float(traces[layer.name].inputs_read.mean()),
+            "inputs_zero": float(traces[layer.name].inputs_zero.mean()),
+            "inputs_below": float(traces[layer.name].inputs_below.mean()),
+            "outputs": layer.elements,
+            "outputs_surviving": float(
+                np.count_nonzero(traces[layer.name].survivors) / len(traces[layer.name].survivors)
+            ),
+        }
+        for layer in network.layers
+    ]
+
+
+def _accuracy(logits: NDArray[np.int8], labels: NDArray[np.uint8]) -> float:
+    return float(np.mean(logits.argmax(axis=1) == labels))
+
+
+def _dense_run(
+    network: IntegerNetwork, schedule: Schedule, workspace: Workspace, images: NDArray[np.int8]
+) -> dict[str, Any] | None:
+    """Return the dense network's cycles on the same lanes, None where no memory can hold it."""
+    try:
+        dense = compile_dense(network, schedule.config)
+    except ValueError as error:
+        return {"reason": str(error), "cycles_total": None, "mismatches": 0}
+    folder = workspace.rtl_folder
+    if dense.config != schedule.config:
+        folder = workspace.folder / "rtl-dense"
+        emit_verilog(dense.config, folder)
+    found = measure(
+        folder,
+        network=network,
+        schedule=dense,
+        images=images,
+        cache_dir=workspace.cache_folder,
+        latency_images=1,
+    )
+    return {
+        "config": dense.config.as_dict(),
+        "images": len(images),
+        "cycles_total": found.cycles_total,
+        "mismatches": found.mismatches,
+    }
+
+
+def _content(
+    workspace: Workspace,
+    network: IntegerNetwork,
+    schedule: Schedule,
+    data: LabelledImages,
+    found: Measurement,
+) -> dict[str, Any]:
+    traces = network.run(data.images)
+    count = len(data.images)
+    layers = measure_layers(
+        schedule,
+        verilog_dir=workspace.rtl_folder,
+        images=data.images[:_LAYERED],
+        cache_dir=workspace.cache_folder,
+    )
+    first = found.comparison.first
+    return {
+        "model": workspace.model_name,
+        "dataset": data.dataset,
+        "config": workspace.config_name,
+        "config_parameters": schedule.config.as_dict(),
+        "network_hash": network.content_hash,
+        "images": count,
+        "values_compared": found.comparison.values,
+        "mismatches": found.mismatches,
+        "mismatches_by_layer": dict(found.comparison.by_layer),
+        "first_difference": None if first is None else str(first),
+        "counter_differences": {
+            counter.name: list(values) for counter, values in found.counter_differences.items()
+        },
+        "accuracy_int8": _accuracy(traces[network.layers[-1].name].tensor, data.labels),
+        "accuracy_rtl": found.accuracy(data.labels),
+        "cycles_total": found.cycles_total,
+        "cycles_latency": found.cycles_latency,
+        "cycles_cold": found.cycles_cold,
+        "counters": {counter.name: found.counters[counter] / count for counter in Counter},
+        "simulated_cycles_per_second": found.cycles_per_second,
+        "layers_measured": [asdict(entry) for entry in layers],
+        "layers_reference": _reference_layers(network, traces),
+        "dense": _dense_run(network, schedule, workspace, data.images[:_DENSE]),
+    }
+
+
+def simulate(workspace: Workspace, data: LabelledImages) -> Path:
+    """Run images through the workspace's Verilog, compare everything, write what was measured.
+
+    Parameters
+    ----------
+    workspace
+        Holds schedule and Verilog.
+    data
+        Images and labels.
+
+    Raises
+    ------
+    MismatchError
+        If anything differs from the integer network; the file is written all the same.
+    ArtefactError
+        If schedule or Verilog are missing, damaged or belong to another model.
+    """
+    network = load_model(workspace)
+    schedule = load_schedule(workspace.schedule_file)
+    if schedule.network_hash != network.content_hash:
+        raise ValueError(
+            f"{workspace.schedule_file}: compiled from another model than "
+            f"{workspace.model_name}, `jpnet compile` makes it anew"
+        )
+    found = measure(
+        find_verilog(workspace.rtl_folder),
+        network=network,
+        schedule=schedule,
+        images=data.images,
+        cache_dir=workspace.cache_folder,
+        latency_images=_ALONE,
+    )
+    content = _content(workspace, network, schedule, data, found)
+    made = provenance(seed=network.metadata.get("seed"), data=data.dataset)
+    path = workspace.simulation_file
+    write_json(path, kind=SIMULATION_KIND, content={**content, "provenance": made})
+    dense_mismatches = content["dense"]["mismatches"]
+    if found.mismatches or dense_mismatches:
+        raise MismatchError(
+            f"{workspace.model_name} on {workspace.config_name}: "
+            f"{content['first_difference'] or content['counter_differences'] or 'dense run'}"
+        )
+    return path

@@ -1,0 +1,36 @@
+"""The models by name."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from jpnet_sw.models.mlp import mlp3
+
+__all__ = ["build_model", "model_names"]
+
+_BUILDERS: dict[str, Callable[[tuple[int, ...]], nn.Sequential]] = {"mlp3": mlp3}
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names that `build_model` knows."""
+    return tuple(_BUILDERS)
+
+
+def build_model(name: str, image_shape: tuple[int, ...]) -> nn.Sequential:
+    """Build a model with freshly initialised weights.
+
+    Parameters
+    ----------
+    name
+        One of `model_names`.
+    image_shape
+        Channels, height and width of the images.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"model must be one of {', '.join(_BUILDERS)}, not {name!r}")
+    return _BUILDERS[name](image_shape)

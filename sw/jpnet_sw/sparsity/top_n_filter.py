@@ -1,0 +1,90 @@
+"""The top-N filter as a torch module."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from jpnet_spec.topn import ThresholdMode, TopN
+
+__all__ = ["TopNFilter"]
+
+
+class _KeepAbove(torch.autograd.Function):
+    """Zero the elements whose magnitude is at most the threshold; the mask is a constant."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, tensor: Tensor, magnitude: Tensor, threshold: Tensor) -> Tensor:
+        keep = magnitude > threshold
+        ctx.save_for_backward(keep)
+        return tensor * keep
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grads[0] * keep, None, None
+
+
+class TopNFilter(nn.Module):
+    """A layer's activation filter, by the rule of `jpnet_spec.topn.TopN`.
+
+    It is the same rule on any scale: float activations in the training of the masks, integers in
+    quantisation-aware training. The mask depends on the input and is a constant in the backward
+    pass, so losers get no gradient.
+
+    Parameters
+    ----------
+    top_n
+        Mode and N; the mode NONE passes everything.
+    """
+
+    def __init__(self, top_n: TopN | None = None) -> None:
+        super().__init__()
+        self.top_n = TopN() if top_n is None else top_n
+        self.static_scale = 1.0
+        self._sampled: dict[tuple[TopN, int, int], Tensor] = {}
+
+    def extra_repr(self) -> str:
+        """Return mode and N for printing the model."""
+        return f"mode={self.top_n.mode.name}, winners={self.top_n.winners}"
+
+    def threshold(self, tensor: Tensor) -> Tensor:
+        """Return each image's threshold, shape (images, 1).
+
+        Parameters
+        ----------
+        tensor : float, shape (images, channels) or (images, channels, height, width)
+        """
+        images, channels = tensor.shape[:2]
+        top_n = self.top_n
+        if top_n.mode is ThresholdMode.STATIC:
+            return tensor.new_full((images, 1), top_n.static_threshold * self.static_scale)
+        magnitude = tensor.detach().reshape(images, channels, -1).abs()
+        positions = magnitude.shape[2]
+        if top_n.mode is ThresholdMode.SAMPLED:
+            counted = magnitude[:, self._mask(channels, positions, tensor.device)]
+        else:
+            counted = magnitude.reshape(images, -1)
+        winners = top_n.counted_winners(channels, positions)
+        if top_n.mode is ThresholdMode.NONE or winners >= counted.shape[1]:
+            return tensor.new_zeros((images, 1))
+        # The smallest t with count(|a| > t) <= N is the (N + 1)-th largest magnitude.
+        return counted.topk(winners + 1, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """Return the tensor with every loser set to 0.
+
+        Parameters
+        ----------
+        tensor : float, shape (images, channels) or (images, channels, height, width)
+        """
+        if self.top_n.mode is ThresholdMode.NONE:
+            return tensor
+        threshold = self.threshold(tensor).reshape((-1,) + (1,) * (tensor.ndim - 1))
+        kept: Tensor = _KeepAbove.apply(tensor, tensor.detach().abs(), threshold)
+        return kept
+
+    def _mask(self, channels: int, positions: int, device: torch.device) -> Tensor:
+        key = (self.top_n, channels, positions)
+        if key not in self._sampled:
+            self._sampled[key] = torch.from_numpy(self.top_n.sampled(channels, positions))
+        return self._sampled[key].to(device)
