@@ -89,16 +89,13 @@ class Cluster(wiring.Component):
         m.d.comb += self.blocked.eq(dispatcher.blocked)
         for context in range(config.contexts):
             wiring.connect(m, dispatcher.i[context], wiring.flipped(self.i[context]))
-        groups = [
-            Group(config, cluster=self._cluster, group=group) for group in range(config.groups)
-        ]
-        load_valid_q = Signal()
+        groups = [Group(config) for _ in range(config.groups)]
+        load_valid_q = Signal(config.groups)
         load_q = Signal(load_layout(config), reset_less=True)
         drain_valid_q = Signal()
         drain_q = Signal(acc_read_layout(config), reset_less=True)
         arm_q = Signal(config.contexts)
         m.d.sync += [
-            load_valid_q.eq(self.load_valid),
             load_q.eq(self.load),
             drain_valid_q.eq(self.drain_valid),
             drain_q.eq(self.drain),
@@ -109,13 +106,18 @@ class Cluster(wiring.Component):
             m.submodules[f"group_{number}"] = group
             wiring.connect(m, dispatcher.o[number], group.i)
             m.d.comb += [
-                group.load_valid.eq(load_valid_q),
+                group.load_valid.eq(load_valid_q[number]),
                 group.load.eq(load_q),
                 group.drain_valid.eq(drain_valid_q),
                 group.drain.eq(drain_q),
                 group.arm.eq(arm_q),
                 self.sums[number].eq(group.sums),
             ]
+            m.d.sync += load_valid_q[number].eq(
+                self.load_valid
+                & (self.load.cluster == self._cluster)
+                & (self.load.all_groups | (self.load.group == number))
+            )
         for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):
             flags_q = Signal(config.lanes * config.groups, name=f"{name}_q")
             m.d.sync += [

@@ -23,15 +23,13 @@ class Group(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster, group
-        This group's numbers in load entries.
 
     Members
     -------
     i : in, stream of group tokens
         Activations and ends of jobs.
     load_valid, load : in
-        Entries for the lanes' memories.
+        Entries for this group; each lane gets its own.
     drain_valid, drain : in
         Accumulator row to read and re-arm in all lanes.
     sums : out, one signed(acc_width) per lane
@@ -57,9 +55,8 @@ class Group(wiring.Component):
     issue: Signal
     empty: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int, group: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._place = (cluster, group)
         super().__init__(
             {
                 "i": In(stream.Signature(group_token_layout(config))),
@@ -78,10 +75,9 @@ class Group(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        cluster, group = self._place
-        lanes = [
-            Lane(config, cluster=cluster, group=group, lane=lane) for lane in range(config.lanes)
-        ]
+        lanes = [Lane(config) for _ in range(config.lanes)]
+        load_q = Signal(load_layout(config), reset_less=True)
+        load_valid_q = Signal(config.lanes)
         token_valid_q = Signal()
         token_q = Signal(group_token_layout(config), reset_less=True)
         room_q = Signal()
@@ -89,6 +85,7 @@ class Group(wiring.Component):
         m.d.sync += [
             token_valid_q.eq(self.i.valid & self.i.ready),
             token_q.eq(self.i.payload),
+            load_q.eq(self.load),
             room_q.eq(reduce(and_, (lane.room for lane in lanes))),
         ]
         finished = [
@@ -100,13 +97,16 @@ class Group(wiring.Component):
             m.d.comb += [
                 lane.i_valid.eq(token_valid_q),
                 lane.i.eq(token_q),
-                lane.load_valid.eq(self.load_valid),
-                lane.load.eq(self.load),
+                lane.load_valid.eq(load_valid_q[number]),
+                lane.load.eq(load_q),
                 lane.drain_valid.eq(self.drain_valid),
                 lane.drain.eq(self.drain),
                 self.sums[number].eq(lane.sum),
                 self.issue[number].eq(lane.issue),
                 self.empty[number].eq(lane.empty),
             ]
-            m.d.sync += finished[number].eq((finished[number] | lane.done) & ~self.arm)
+            m.d.sync += [
+                finished[number].eq((finished[number] | lane.done) & ~self.arm),
+                load_valid_q[number].eq(self.load_valid & (self.load.lane == number)),
+            ]
         return m

@@ -22,8 +22,6 @@ class Lane(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster, group, lane
-        This lane's numbers in load entries.
 
     Members
     -------
@@ -48,9 +46,8 @@ class Lane(wiring.Component):
     issue: Signal
     empty: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int, group: int, lane: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._place = (cluster, group, lane)
         super().__init__(
             {
                 "i_valid": In(1),
@@ -69,9 +66,7 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cluster, group, lane = self._place
-        lists = WeightLists(self._config, cluster=cluster, group=group, lane=lane)
-        m.submodules.lists = lists
+        m.submodules.lists = lists = WeightLists(self._config)
         m.submodules.accumulator = accumulator = Accumulator(self._config)
         m.d.comb += [
             lists.i_valid.eq(self.i_valid),

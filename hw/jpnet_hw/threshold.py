@@ -86,9 +86,8 @@ class ThresholdCounter(wiring.Component):
             }
         )
 
-    def model(
-        self, magnitudes: NDArray[np.int64], counted: NDArray[np.bool_], winners: int
-    ) -> int:
+    @staticmethod
+    def model(magnitudes: NDArray[np.int64], counted: NDArray[np.bool_], winners: int) -> int:
         """Return the threshold of one tensor.
 
         Parameters

@@ -47,8 +47,6 @@ class WeightLists(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster, group, lane
-        This lane's numbers in load entries.
 
     Members
     -------
@@ -57,7 +55,7 @@ class WeightLists(wiring.Component):
     room : out
         A token may come one, two and three cycles from now without being told again.
     load_valid, load : in
-        Entries of the weight memory and the list table; others are ignored.
+        This lane's entries of the weight memory and the list table; others are ignored.
     o_valid, o : out, operands
         One product's operands, or an end.
     issue : out
@@ -78,9 +76,8 @@ class WeightLists(wiring.Component):
     issue: Signal
     empty: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int, group: int, lane: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._place = (cluster, group, lane)
         super().__init__(
             {
                 "i_valid": In(1),
@@ -123,23 +120,11 @@ class WeightLists(wiring.Component):
         return m
 
     def _build_load(self, m: Module, weights: SyncMemory, lists: SyncMemory) -> None:
-        cluster, group, lane = self._place
-        load_q = Signal(load_layout(self._config), reset_less=True)
-        mine_q = Signal()
-        m.d.sync += [
-            load_q.eq(self.load),
-            mine_q.eq(
-                self.load_valid
-                & (self.load.cluster == cluster)
-                & (self.load.all_groups | (self.load.group == group))
-                & (self.load.lane == lane)
-            ),
-        ]
         for part, number in ((weights, Memory.WEIGHT), (lists, Memory.POINTER)):
             m.d.comb += [
-                part.w_en.eq(mine_q & (load_q.memory == number)),
-                part.w_addr.eq(load_q.address),
-                part.w_data.eq(load_q.data),
+                part.w_en.eq(self.load_valid & (self.load.memory == number)),
+                part.w_addr.eq(self.load.address),
+                part.w_data.eq(self.load.data),
             ]
 
     def _build_lookup(self, m: Module, lists: SyncMemory, runs: fifo.SyncFIFOBuffered) -> Signal:

@@ -7,20 +7,24 @@ from pathlib import Path
 
 import pytest
 from amaranth.lib import wiring
-from jpnet_hw.lane import Lane
 
 from jpnet_cosim.bench_runner import run_benches
 from jpnet_cosim.components import emit_component
 from jpnet_cosim.samples import SMALL
 from jpnet_cosim.verilator_build import lint
+from jpnet_hw.lane import Lane
+from jpnet_hw.requantiser import Requantiser
+from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 
 COMPONENTS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "lane": lambda config: Lane(config, cluster=0, group=0, lane=0),
+    "requantiser": Requantiser,
+    "threshold": ThresholdCounter,
 }
 """Bench name to what it runs on."""
 
-CONFIGS = {"small": SMALL, "odd": replace(SMALL, lanes=4, acc_width=24, run_width=9)}
+CONFIGS = {"small": SMALL, "odd": replace(SMALL, lanes=4, acc_width=18, run_width=9)}
 
 
 @pytest.mark.parametrize("config", list(CONFIGS))

@@ -1,0 +1,135 @@
+"""The top-N filter: the threshold of tensors that follow each other without a gap."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+from numpy.typing import NDArray
+
+from jpnet_cosim.components import bench_config
+from jpnet_hw.threshold import ThresholdCounter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Tensor:
+    """Magnitudes and which of them count, shape (rows, lanes)."""
+
+    magnitudes: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    winners: int
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, lanes: int, rows: int, winners: int) -> "_Tensor":
+        largest = int(rng.choice([1, 5, 127]))
+        share = float(rng.choice([0.2, 1.0]))
+        return cls(
+            magnitudes=rng.integers(0, largest + 1, (rows, lanes)),
+            counted=rng.random((rows, lanes)) < share,
+            winners=winners,
+        )
+
+
+def _pack(values: NDArray[np.int64], width: int) -> int:
+    return sum(int(value) << width * lane for lane, value in enumerate(values))
+
+
+async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[int, int]]:
+    """Feed tensors and return (cycle after the last row, threshold) of each."""
+    found: list[tuple[int, int]] = []
+    last_rows: list[int] = []
+    cycle = 0
+
+    async def clock() -> None:
+        nonlocal cycle
+        await RisingEdge(dut.clk)
+        if dut.done.value:
+            found.append((cycle - last_rows[len(found)], int(dut.theta.value)))
+        cycle += 1
+
+    for tensor in tensors:
+        rows = len(tensor.magnitudes)
+        for row in range(rows):
+            dut.valid.value = 1
+            dut.first.value = row == 0
+            dut.last.value = row == rows - 1
+            dut.winners.value = tensor.winners
+            dut.magnitudes.value = _pack(tensor.magnitudes[row], 7)
+            dut.counted.value = _pack(tensor.counted[row], 1)
+            if row == rows - 1:
+                last_rows.append(cycle)
+            await clock()
+            for _ in range(gap):
+                dut.valid.value = 0
+                await clock()
+    dut.valid.value = 0
+    for _ in range(ThresholdCounter.LATENCY + 1):
+        await clock()
+    return found
+
+
+async def _check(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> None:
+    Clock(dut.clk, 10, unit="ns", impl="gpi").start()
+    dut.valid.value = 0
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 2)
+    dut.rst.value = 0
+    model = ThresholdCounter(bench_config())
+    expected = [
+        (
+            ThresholdCounter.LATENCY,
+            model.model(tensor.magnitudes, tensor.counted, tensor.winners),
+        )
+        for tensor in tensors
+    ]
+    assert await _run(dut, tensors, gap=gap) == expected
+
+
+@cocotb.test()
+@cocotb.parametrize(gap=[0, 2])
+async def random_tensors_back_to_back_are_exact(dut: Any, gap: int) -> None:
+    rng = np.random.default_rng(gap + 1)
+    lanes = bench_config().lanes
+    tensors = [
+        _Tensor.random(rng, lanes, int(rows), int(rng.integers(1, rows * lanes + 2)))
+        for rows in rng.integers(1, 40, 60)
+    ]
+    await _check(dut, tensors, gap=gap)
+
+
+@cocotb.test()
+async def extremes_are_exact(dut: Any) -> None:
+    lanes = bench_config().lanes
+    tensors = []
+    for magnitude in (0, 1, 126, 127):
+        for winners in (1, lanes * 4 - 1, lanes * 4, lanes * 4 + 1, 2**24 - 1):
+            shape = (4, lanes)
+            tensors.append(
+                _Tensor(
+                    magnitudes=np.full(shape, magnitude),
+                    counted=np.ones(shape, dtype=np.bool_),
+                    winners=winners,
+                )
+            )
+    await _check(dut, tensors)
+
+
+@cocotb.test()
+async def nothing_counted_gives_zero(dut: Any) -> None:
+    shape = (3, bench_config().lanes)
+    tensor = _Tensor(
+        magnitudes=np.full(shape, 127), counted=np.zeros(shape, dtype=np.bool_), winners=1
+    )
+    await _check(dut, [tensor])
+
+
+@cocotb.test()
+async def long_tensor_of_maxima_does_not_overflow_a_counter(dut: Any) -> None:
+    lanes = bench_config().lanes
+    shape = (20000 // lanes, lanes)
+    magnitudes = np.full(shape, 127)
+    magnitudes[0, 0] = 3
+    tensor = _Tensor(magnitudes=magnitudes, counted=np.ones(shape, dtype=np.bool_), winners=1)
+    await _check(dut, [tensor, tensor])

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from jpnet_hw.requantiser import Requantiser
+from jpnet_spec.config import AcceleratorConfig
+
+WIDTHS = [16, 18, 19, 24, 32]
+
+
+def bench_for(dut, operands):
+    """Feed one value per cycle and compare each result `LATENCY` cycles later."""
+    count = len(operands[0])
+    shifts = operands[4]
+
+    async def bench(ctx):
+        got = []
+        for cycle in range(count + dut.LATENCY):
+            index = min(cycle, count - 1)
+            ports = (dut.acc, dut.bias, dut.multiplier, dut.negative_multiplier)
+            for port, values in zip(ports, operands, strict=False):
+                ctx.set(port, int(values[index]))
+            ctx.set(dut.shift, int(shifts[max(0, min(cycle - dut.SHIFT_DELAY, count - 1))]))
+            if cycle >= dut.LATENCY:
+                magnitude = ctx.get(dut.magnitude)
+                got.append(-magnitude if ctx.get(dut.negative) else magnitude)
+            await ctx.tick()
+        expected = [
+            int(
+                dut.model(
+                    *(np.array(values[i : i + 1]) for values in operands[:4]), int(shifts[i])
+                )[0]
+            )
+            for i in range(count)
+        ]
+        assert got == expected
+
+    return bench
+
+
+def sums(rng, count, width):
+    """Return sums of all magnitudes: as many near 0 as near the ends of the range."""
+    bits = rng.integers(1, width, count)
+    return rng.integers(0, 2**bits) * rng.choice([-1, 1], count)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_random_values_match_model(width, rng, simulate):
+    count = 1000
+    acc, bias = sums(rng, count, width), sums(rng, count, width)
+    scales = rng.integers(0, 2 ** rng.integers(1, 17, (2, count))).astype(np.uint16)
+    shifts = rng.integers(0, 41, count)
+    # Half of the values get the shift that brings the result near the clamping range.
+    product = np.abs(acc + bias).astype(float) * np.where(acc + bias < 0, scales[1], scales[0])
+    fitting = np.clip(np.log2(np.maximum(product, 1)) - 6, 0, 40).astype(np.int64)
+    shifts = np.where(np.arange(count) % 2, shifts, fitting)
+    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    simulate(dut, bench_for(dut, (acc, bias, *scales, shifts)), budget=count + 20)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 7, 8, 9, 15, 16, 33, 40])
+def test_ties_go_to_even_and_their_neighbours_to_the_nearest(shift, simulate):
+    cases = []
+    for result in (0, 1, 2, 3, 63, 125, 126, 127, 128):
+        halves = (2 * result + 1) << shift >> 1
+        for scale in (1, 32768):
+            base = halves // scale
+            cases += [(sign * (base + step), scale) for step in (-1, 0, 1) for sign in (1, -1)]
+    cases = [(acc, scale) for acc, scale in cases if abs(acc) < 2**31]
+    acc = np.array([acc for acc, _ in cases])
+    scale = np.array([scale for _, scale in cases], dtype=np.uint16)
+    bias, shifts = np.zeros_like(acc), np.full(len(cases), shift)
+    dut = Requantiser(AcceleratorConfig(acc_width=32))
+    simulate(dut, bench_for(dut, (acc, bias, scale, scale, shifts)), budget=len(cases) + 20)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_extreme_sums_biases_multipliers_and_shifts(width, simulate):
+    top = 2 ** (width - 1)
+    grid = np.array(
+        [
+            (acc, bias, scale, other, shift)
+            for acc in (-top, -top + 1, -1, 0, 1, top - 1)
+            for bias in (-top, 0, top - 1)
+            for scale in (0, 1, 65535)
+            for other in (0, 65535)
+            for shift in (0, 1, 8, 23, 39, 40)
+        ]
+    ).T
+    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    operands = (grid[0], grid[1], grid[2].astype(np.uint16), grid[3].astype(np.uint16), grid[4])
+    simulate(dut, bench_for(dut, operands), budget=grid.shape[1] + 20)
+
+
+def test_wide_biases_are_taken_modulo_the_accumulator(simulate):
+    dut = Requantiser(AcceleratorConfig(acc_width=16))
+    one = np.array([1, 1], dtype=np.uint16)
+    operands = (np.array([3, -3]), np.array([1 << 16, -1 << 20]), one, one, np.array([0, 0]))
+    assert dut.model(*operands[:4], 0).tolist() == [3, -3]
+    simulate(dut, bench_for(dut, operands), budget=20)

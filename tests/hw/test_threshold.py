@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from jpnet_hw.threshold import ThresholdCounter
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.topn import ThresholdMode, TopN
+
+
+def config_for(lanes):
+    return AcceleratorConfig(lanes=lanes, act_word=max(16, lanes))
+
+
+def run(simulate, lanes, tensors, gap=0):
+    """Feed tensors (magnitudes, counted, winners) and compare each threshold and its cycle."""
+    dut = ThresholdCounter(config_for(lanes))
+    rows = [
+        (number, row, len(magnitudes))
+        for number, (magnitudes, _, _) in enumerate(tensors)
+        for row in range(-gap, len(magnitudes))
+    ]
+
+    async def bench(ctx):
+        got = {}
+        expected = {}
+        for cycle in range(len(rows) + dut.LATENCY + 1):
+            number, row, count = rows[cycle] if cycle < len(rows) else (0, -1, 0)
+            magnitudes, counted, winners = tensors[number]
+            ctx.set(dut.valid, row >= 0)
+            ctx.set(dut.first, row == 0)
+            ctx.set(dut.last, row == count - 1)
+            if row >= 0:
+                ctx.set(dut.winners, winners)
+                ctx.set(dut.magnitudes, [int(value) for value in magnitudes[row]])
+                ctx.set(dut.counted, int(counted[row] @ (1 << np.arange(lanes))))
+                if row == count - 1:
+                    expected[cycle + dut.LATENCY] = dut.model(magnitudes, counted, winners)
+            if ctx.get(dut.done):
+                got[cycle] = ctx.get(dut.theta)
+            await ctx.tick()
+        assert got == expected
+
+    simulate(dut, bench, budget=len(rows) + 200)
+
+
+def tensor(rng, rows, lanes, winners, counted=1.0):
+    magnitudes = np.minimum(rng.geometric(0.05, (rows, lanes)) - 1, 127)
+    return magnitudes, rng.random((rows, lanes)) < counted, winners
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_random_tensors_match_model(lanes, gap, rng, simulate):
+    tensors = [
+        tensor(rng, int(rows), lanes, int(rng.integers(0, rows * lanes + 2)), counted)
+        for rows, counted in zip([1, 2, 7, 75, 25, 1, 1, 40], [1, 0.5] * 4, strict=True)
+    ]
+    run(simulate, lanes, tensors, gap)
+
+
+def test_extreme_tensors(simulate):
+    everything = np.ones((8, 4), dtype=np.bool_)
+    tensors = [
+        (np.full((8, 4), magnitude), counted, winners)
+        for magnitude in (0, 1, 126, 127)
+        for counted in (everything, ~everything)
+        for winners in (0, 1, 31, 32, 65535, 65536, 2**24 - 1)
+    ]
+    run(simulate, 4, tensors)
+
+
+@pytest.mark.parametrize("threshold", range(0, 128, 7))
+def test_every_threshold_is_reached_at_exactly_n_winners(threshold, simulate):
+    magnitudes = np.arange(128).reshape(32, 4)
+    counted = np.ones((32, 4), dtype=np.bool_)
+    run(simulate, 4, [(magnitudes, counted, 127 - threshold)])
+
+
+def test_counters_hold_when_more_elements_come_than_they_count(simulate):
+    magnitudes = np.full((1100, 64), 127)
+    counted = np.ones((1100, 64), dtype=np.bool_)
+    run(simulate, 64, [(magnitudes, counted, 70000)])
+
+
+@pytest.mark.parametrize("mode", [ThresholdMode.EXACT, ThresholdMode.SAMPLED])
+def test_model_agrees_with_reference(mode, rng):
+    top_n = TopN(mode=mode, winners=30, sample_stride=4)
+    acts = rng.integers(-127, 128, (1, 120)).astype(np.int8)
+    counted = top_n.sampled(120)
+    expected = top_n.threshold(acts)[0]
+    magnitudes = np.abs(acts.astype(np.int64)).reshape(120, 1)
+    winners = top_n.counted_winners(120)
+    assert ThresholdCounter.model(magnitudes, counted, winners) == expected
