@@ -67,7 +67,7 @@ class ZeroSkipper(wiring.Component):
         Activations examined, found zero and found below the threshold in a cycle.
     """
 
-    LATENCY = 8
+    LATENCY = 9
 
     start: Signal
     base: Signal

@@ -18,7 +18,7 @@ from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 
 COMPONENTS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
-    "lane": lambda config: Lane(config, cluster=0, group=0, lane=0),
+    "lane": Lane,
     "requantiser": Requantiser,
     "threshold": ThresholdCounter,
 }

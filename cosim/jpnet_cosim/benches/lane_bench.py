@@ -69,25 +69,25 @@ class _Bench:
             self.issued += int(self.dut.issue.value)
             self.done |= int(self.dut.done.value)
 
-    async def _load_entry(self, memory: Memory, address: int, value: int, **place: int) -> None:
-        fields = {"memory": memory, "address": address, "data": value, "all_groups": 1, **place}
+    async def _load_entry(self, memory: Memory, address: int, value: int) -> None:
+        fields = {"memory": memory, "address": address, "data": value}
         self.dut.load.value = packed(load_layout(self.config), **fields)
         self.dut.load_valid.value = 1
         await RisingEdge(self.dut.clk)
         self.dut.load_valid.value = 0
 
     async def load(self) -> None:
-        """Load all lists, and entries for another lane that must be ignored."""
+        """Load all lists, and entries of other memories that must be ignored."""
         start = 0
         for pointer, (rows, weights) in enumerate(
             zip(self.lists.rows, self.lists.weights, strict=True)
         ):
             entry = len(rows) << self.config.start_width | start // 2
             await self._load_entry(Memory.POINTER, pointer, entry)
-            await self._load_entry(Memory.POINTER, pointer, 0, lane=1)
+            await self._load_entry(Memory.PARAM, pointer, 0)
             for row, weight in zip(rows, weights, strict=True):
                 await self._load_entry(Memory.WEIGHT, start, int(row) << 8 | int(weight) & 0xFF)
-                await self._load_entry(Memory.WEIGHT, start, 0x55, cluster=1)
+                await self._load_entry(Memory.INSTRUCTION, start, 0x55)
                 start += 1
             start += start % 2
         await ClockCycles(self.dut.clk, 4)

@@ -2,7 +2,7 @@
 
 from jpnet_sw.quantisation.capture import CapturedLayer, capture
 from jpnet_sw.quantisation.export import to_integer_network
-from jpnet_sw.quantisation.network import QuantisedLayer, QuantisedNetwork, calibrate
+from jpnet_sw.quantisation.network import QuantisedLayer, QuantisedNetwork, calibrate, quantise
 
 __all__ = [
     "CapturedLayer",
@@ -10,5 +10,6 @@ __all__ = [
     "QuantisedNetwork",
     "calibrate",
     "capture",
+    "quantise",
     "to_integer_network",
 ]

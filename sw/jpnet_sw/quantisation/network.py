@@ -12,9 +12,18 @@ from jpnet_spec.numbers import INT8_MAX, choose_multipliers
 from jpnet_sw.quantisation.capture import CapturedLayer
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
-__all__ = ["QuantisedLayer", "QuantisedNetwork", "calibrate", "input_activations"]
+__all__ = [
+    "INPUT_SCALE",
+    "QuantisedLayer",
+    "QuantisedNetwork",
+    "calibrate",
+    "input_activations",
+    "quantise",
+]
 
-_INPUT_SCALE = 1.0 / INT8_MAX
+INPUT_SCALE = 1.0 / INT8_MAX
+"""Value of one step of the image."""
+
 _EXACT_SUM = 2**24
 
 
@@ -191,8 +200,8 @@ class QuantisedNetwork(nn.Module):
 @torch.no_grad()
 def calibrate(
     layers: Sequence[CapturedLayer], images: Tensor, *, quantile: float = 0.9995
-) -> QuantisedNetwork:
-    """Quantise a chain of layers, with activation scales from real images.
+) -> list[float]:
+    """Return each layer's activation scale, taken from real images.
 
     Parameters
     ----------
@@ -204,22 +213,36 @@ def calibrate(
         Share of the non-zero activations that the largest code must cover; the logits are covered
         whole.
     """
-    quantised = []
-    scale = _INPUT_SCALE
-    activations = input_activations(images).flatten(start_dim=1) * _INPUT_SCALE
+    scales = []
+    activations = input_activations(images).flatten(start_dim=1) * INPUT_SCALE
     for index, layer in enumerate(layers):
-        output = functional.linear(activations, layer.linear.weight, layer.linear.bias)
+        activations = functional.linear(activations, layer.linear.weight, layer.linear.bias)
         if layer.relu:
-            output = functional.relu(output)
+            activations = functional.relu(activations)
         if layer.top_n is not None:
-            output = layer.top_n(output)
-        last = index == len(layers) - 1
-        reach = _reach(output, 1.0 if last else quantile)
-        quantised.append(
-            QuantisedLayer(layer, input_scale=scale, output_scale=reach / INT8_MAX)
-        )
-        activations, scale = output, reach / INT8_MAX
-    return QuantisedNetwork(quantised)
+            activations = layer.top_n(activations)
+        covered = 1.0 if index == len(layers) - 1 else quantile
+        scales.append(_reach(activations, covered) / INT8_MAX)
+    return scales
+
+
+def quantise(layers: Sequence[CapturedLayer], output_scales: Sequence[float]) -> QuantisedNetwork:
+    """Quantise a chain of layers.
+
+    Parameters
+    ----------
+    layers
+        The float network.
+    output_scales
+        Of each layer, see `calibrate`.
+    """
+    input_scales = [INPUT_SCALE, *output_scales[:-1]]
+    return QuantisedNetwork(
+        [
+            QuantisedLayer(layer, input_scale=given, output_scale=made)
+            for layer, given, made in zip(layers, input_scales, output_scales, strict=True)
+        ]
+    )
 
 
 def _reach(output: Tensor, quantile: float) -> float:

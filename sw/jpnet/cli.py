@@ -1,0 +1,241 @@
+"""The ``jpnet`` command."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jpnet.options import Build, Config, DataRoot, Images, Model, Seed
+from jpnet.workspace import Workspace, load_config
+
+__all__ = ["app", "main", "run"]
+
+_BUILD = Path("build")
+
+app = typer.Typer(
+    help="Train sparse networks and generate the accelerator that runs them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _workspace(build: Path, model: str, config: str) -> Workspace:
+    return Workspace(build=build, model=model, config=config)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option("--model", help="Architecture (jpnet models).")] = "mlp3",
+    data: Annotated[str, typer.Option("--data", help="Data set (jpnet data).")] = "mnist",
+    seed: Seed = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a training that was stopped.")
+    ] = False,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Train a network until weights and activations are sparse, and quantise it."""
+    from jpnet.training import train_model
+
+    path = train_model(
+        model, data=data, seed=seed, resume=resume, build=build, data_root=data_root
+    )
+    typer.echo(f"wrote {path}")
+
+
+@app.command("compile")
+def compile_command(
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    calibrate: Annotated[
+        bool,
+        typer.Option(help="Deal channels to lanes by how often training images activate them."),
+    ] = True,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Compile a trained network for an accelerator."""
+    from jpnet.compilation import compile_model
+
+    workspace = _workspace(build, model, config)
+    path = compile_model(workspace, data_root=data_root, calibrate=calibrate)
+    typer.echo(f"wrote {path}")
+
+
+@app.command()
+def rtl(model: Model = "mlp3", config: Config = "edge16", build: Build = _BUILD) -> None:
+    """Generate an accelerator's Verilog, manifest and register map."""
+    from jpnet.emission import emit_verilog
+
+    path = emit_verilog(load_config(config), _workspace(build, model, config).rtl_folder)
+    typer.echo(f"wrote {path}")
+
+
+@app.command()
+def simulate(
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    images: Images = "all",
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Run test images through the Verilog and compare every layer with the integer network."""
+    from jpnet.images import image_count, load_test_images
+    from jpnet.simulation import simulate as simulate_images
+    from jpnet.zoo import load_model
+
+    workspace = _workspace(build, model, config)
+    count = image_count(images)
+    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    typer.echo(f"wrote {simulate_images(workspace, data)}")
+
+
+@app.command()
+def cosim(
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    images: Images = "2",
+    seed: Seed = 1,
+    waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms.")] = False,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Run the Verilog under cocotb, with AXI models and random stalls."""
+    from jpnet.cosimulation import cosimulate
+    from jpnet.images import image_count, load_test_images
+    from jpnet.zoo import load_model
+
+    workspace = _workspace(build, model, config)
+    count = image_count(images)
+    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    passed = cosimulate(workspace, data, seed=seed, waves=waves)
+    typer.echo(f"{passed} benches passed")
+
+
+@app.command()
+def report(model: Model = "mlp3", config: Config = "edge16", build: Build = _BUILD) -> None:
+    """Print the tables, write report.json and the figures."""
+    from jpnet.report import write_report
+    from jpnet.report_figures import write_figures
+    from jpnet.report_tables import print_report
+
+    workspace = _workspace(build, model, config)
+    content = write_report(workspace)
+    print_report(content, Console())
+    for path in (workspace.report_file, *write_figures(content, workspace.folder)):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def waves(
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    image: Annotated[int, typer.Option("--image", min=0, help="Which test image.")] = 0,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Record the waveforms of one image, with a view file for GTKWave."""
+    from jpnet.waves import record_waves
+
+    workspace = _workspace(build, model, config)
+    for path in record_waves(workspace, image=image, data_root=data_root):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def synth(
+    model: Model = "mlp3", config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD
+) -> None:
+    """Synthesise, place and route an accelerator for an LFE5U-85F."""
+    from jpnet.area import print_area, synthesise
+
+    content = synthesise(_workspace(build, model, config), load_config(config), seed=seed)
+    print_area(content, Console())
+
+
+@app.command()
+def bench(build: Build = _BUILD, data_root: DataRoot = None) -> None:
+    """Measure the zoo on every preset, and the speed of the tools."""
+    from jpnet.bench import run_bench
+
+    typer.echo(f"wrote {run_bench(build, data_root=data_root, console=Console())}")
+
+
+@app.command()
+def demo(config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD) -> None:
+    """Do everything once on a small data set that needs no download, and say what was proved."""
+    from jpnet.demo import run_demo
+
+    run_demo(config, seed=seed, build=build, console=Console())
+
+
+@app.command()
+def configs() -> None:
+    """List the presets of the accelerator."""
+    from jpnet.listings import print_configs
+
+    print_configs(Console())
+
+
+@app.command()
+def models(build: Build = _BUILD) -> None:
+    """List architectures, trained models and the zoo."""
+    from jpnet.listings import print_models
+
+    print_models(build, Console())
+
+
+@app.command()
+def data(data_root: DataRoot = None) -> None:
+    """List the data sets and say which are there."""
+    from jpnet.listings import print_data
+
+    print_data(data_root, Console())
+
+
+def _complain(error: Exception) -> None:
+    """Print an error as one line; what a tool printed goes before it."""
+    from jpnet_cosim.verilator_build import BuildError
+
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, BuildError):
+        text, _, details = text.partition("\n")
+        sys.stderr.write(f"{details}\n" if details else "")
+    sys.stderr.write(f"jpnet: error: {' '.join(text.split())}\n")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code.
+
+    0 when it did its work, 1 when the hardware computed something else than the integer network,
+    2 when the input cannot be used, 130 when it was interrupted.
+    """
+    from jpnet.simulation import MismatchError
+    from jpnet_cosim.runner import SimulationError
+    from jpnet_cosim.verilator_build import BuildError
+
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=list(arguments), prog_name="jpnet", standalone_mode=False)
+    except MismatchError as error:
+        _complain(error)
+        return 1
+    except typer.TyperException as error:
+        _complain(error)
+        return 2
+    except (ValueError, OSError, BuildError, SimulationError) as error:
+        _complain(error)
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("jpnet: interrupted\n")
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the ``jpnet`` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""The JPnet recipe: dense training, weight masks, winner rates, quantisation."""
+
+from jpnet_sw.recipe.config import (
+    AugmentConfig,
+    DenseConfig,
+    DistillConfig,
+    FilterConfig,
+    PruneConfig,
+    QuantiseConfig,
+    RecipeConfig,
+)
+from jpnet_sw.recipe.presets import preset, preset_names
+from jpnet_sw.recipe.train import MODEL_FILE, train
+
+__all__ = [
+    "MODEL_FILE",
+    "AugmentConfig",
+    "DenseConfig",
+    "DistillConfig",
+    "FilterConfig",
+    "PruneConfig",
+    "QuantiseConfig",
+    "RecipeConfig",
+    "preset",
+    "preset_names",
+    "train",
+]

@@ -1,0 +1,71 @@
+"""The recipes by name."""
+
+from jpnet_sw.recipe.config import (
+    AugmentConfig,
+    DenseConfig,
+    FilterConfig,
+    PruneConfig,
+    QuantiseConfig,
+    RecipeConfig,
+)
+
+__all__ = ["preset", "preset_names"]
+
+_LIGHT = AugmentConfig(rotation_radians=0.1, scale=0.06, shear=0.075, shift=0.057)
+
+_PRESETS = {
+    recipe.name: recipe
+    for recipe in (
+        RecipeConfig(
+            name="mlp3-mnist",
+            model="mlp3",
+            dataset="mnist",
+            augment=_LIGHT,
+            dense=DenseConfig(epochs=25, dropout=0.15),
+            prune=PruneConfig(densities=(0.025, 0.06, 0.3), epochs=50, ramp=0.7),
+            top_n=FilterConfig(epochs=12),
+            quantise=QuantiseConfig(epochs=10),
+        ),
+        RecipeConfig(
+            name="mlp3-fashion-mnist",
+            model="mlp3",
+            dataset="fashion-mnist",
+            augment=AugmentConfig(shift=0.05),
+            dense=DenseConfig(epochs=25, dropout=0.15),
+            prune=PruneConfig(densities=(0.05, 0.1, 0.4), epochs=50, ramp=0.7),
+            top_n=FilterConfig(epochs=12),
+            quantise=QuantiseConfig(epochs=10),
+        ),
+        RecipeConfig(
+            name="mlp3-digits",
+            model="mlp3",
+            dataset="digits",
+            batch_size=64,
+            held_out=238,
+            augment=AugmentConfig(rotation_radians=0.1, scale=0.06, shift=0.1),
+            dense=DenseConfig(epochs=40, dropout=0.1),
+            prune=PruneConfig(densities=(0.1, 0.06, 0.3), epochs=60, rounds=100),
+            top_n=FilterConfig(epochs=20),
+            quantise=QuantiseConfig(epochs=20, calibration_images=1200),
+        ),
+    )
+}
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names that `preset` knows."""
+    return tuple(_PRESETS)
+
+
+def preset(model: str, dataset: str) -> RecipeConfig:
+    """Return the recipe of a model on a data set.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    name = f"{model}-{dataset}"
+    if name not in _PRESETS:
+        raise ValueError(f"recipe must be one of {', '.join(_PRESETS)}, not {name!r}")
+    return _PRESETS[name]

@@ -1,0 +1,212 @@
+"""Everything that a run needs to go on: networks, masks, optimiser, place, history."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
+from jpnet_sw.models import build_model
+from jpnet_sw.quantisation import CapturedLayer, QuantisedNetwork, capture, quantise
+from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.sparsity.masks import WeightMasks
+
+__all__ = ["Stage", "TrainingState"]
+
+_KIND = "checkpoint"
+
+
+class Stage(StrEnum):
+    """The stages in order."""
+
+    DENSE = "dense"
+    """Every weight, no filter."""
+    PRUNE = "prune"
+    """Weight masks become tighter, then stay."""
+    TOP_N = "top-n"
+    """Static weight masks, dynamic activation masks."""
+    QUANTISE = "quantise"
+    """The same in integer arithmetic."""
+    DONE = "done"
+    """Nothing is left to train."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingState:
+    """A run between two epochs.
+
+    Random numbers need no place here: each epoch seeds its own generator from the run's seed, the
+    stage and the epoch's number.
+
+    Parameters
+    ----------
+    recipe, seed, image_shape, device
+        Of the run.
+    model
+        The float network.
+    masks
+        Of its weights; the same layers of `quantised` obey them.
+    teacher
+        The finished dense network, from the stage PRUNE on.
+    quantised
+        From the stage QUANTISE on.
+    output_scales
+        The quantised layers' activation scales.
+    optimiser
+        Of the current stage, None before its first epoch.
+    stage, epoch
+        The next epoch to train.
+    rates
+        Winner rate per filtered layer.
+    facts
+        Accuracies measured between stages.
+    history
+        One entry per epoch.
+    """
+
+    recipe: RecipeConfig
+    seed: int
+    image_shape: tuple[int, ...]
+    device: torch.device
+    model: nn.Sequential
+    masks: WeightMasks
+    teacher: nn.Sequential | None = None
+    quantised: QuantisedNetwork | None = None
+    output_scales: list[float] = field(default_factory=list)
+    optimiser: torch.optim.Adam | None = None
+    stage: Stage = Stage.DENSE
+    epoch: int = 0
+    rates: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, recipe: RecipeConfig, *, seed: int, image_shape: tuple[int, ...], device: torch.device
+    ) -> "TrainingState":
+        """Return a run that has trained nothing yet."""
+        torch.manual_seed(seed)
+        model = build_model(recipe.model, image_shape).to(device)
+        return cls(
+            recipe=recipe,
+            seed=seed,
+            image_shape=image_shape,
+            device=device,
+            model=model,
+            masks=WeightMasks({layer.name: layer.linear.weight for layer in capture(model)}),
+        )
+
+    @property
+    def layers(self) -> list[CapturedLayer]:
+        """The float network's layers."""
+        return capture(self.model)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that the current stage trains."""
+        return self.model if self.quantised is None else self.quantised
+
+    def start_teacher(self) -> None:
+        """Keep a copy of the float network as the teacher."""
+        self.teacher = build_model(self.recipe.model, self.image_shape).to(self.device)
+        self.teacher.load_state_dict(self.model.state_dict())
+        self.teacher.eval().requires_grad_(False)
+
+    def start_quantised(self, output_scales: list[float]) -> None:
+        """Make the quantised network of the float network, under the same masks."""
+        self.output_scales = output_scales
+        self.quantised = quantise(self.layers, output_scales).to(self.device)
+        masks = self.masks.masks
+        self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.chain()})
+        self.masks.load(masks)
+
+    def start_optimiser(self, learning_rate: float) -> torch.optim.Adam:
+        """Make the current stage's optimiser."""
+        self.optimiser = torch.optim.Adam(self.trained.parameters(), lr=learning_rate)
+        return self.optimiser
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for prefix, module in (("teacher", self.teacher), ("quantised", self.quantised)):
+            if module is not None:
+                tensors |= {f"{prefix}.{name}": v for name, v in module.state_dict().items()}
+        tensors |= {f"mask.{name}": mask for name, mask in self.masks.masks.items()}
+        if self.optimiser is not None:
+            for index, slots in self.optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
+        header = {
+            "recipe": _plain(asdict(self.recipe)),
+            "seed": self.seed,
+            "stage": self.stage.value,
+            "epoch": self.epoch,
+            "output_scales": self.output_scales,
+            "rates": self.rates,
+            "facts": self.facts,
+            "history": self.history,
+        }
+        arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+        write_artefact(path, kind=_KIND, header=header, tensors=arrays)
+
+    def restore(self, path: Path) -> None:
+        """Take over a checkpoint.
+
+        Raises
+        ------
+        ArtefactError
+            If the file is damaged, or was written by another recipe or seed.
+        """
+        header, arrays = read_artefact(path, kind=_KIND)
+        for key, wanted in (("recipe", _plain(asdict(self.recipe))), ("seed", self.seed)):
+            if header.get(key) != wanted:
+                raise ArtefactError(
+                    f"{path}: checkpoint must be of this {key} to resume, not of another"
+                )
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        try:
+            self._restore(header, tensors)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ArtefactError(f"{path}: malformed checkpoint, {reason}") from error
+
+    def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self.stage, self.epoch = Stage(header["stage"]), int(header["epoch"])
+        self.rates, self.facts = dict(header["rates"]), dict(header["facts"])
+        self.history = list(header["history"])
+        # Scales are taken from the weights at the beginning of quantisation, which `model` keeps.
+        self.model.load_state_dict(_part(tensors, "model"))
+        if _part(tensors, "teacher"):
+            self.start_teacher()
+            assert self.teacher is not None
+            self.teacher.load_state_dict(_part(tensors, "teacher"))
+        self.masks.load(_part(tensors, "mask"))
+        if header["output_scales"]:
+            self.start_quantised([float(scale) for scale in header["output_scales"]])
+            assert self.quantised is not None
+            self.quantised.load_state_dict(_part(tensors, "quantised"))
+        slots = _part(tensors, "optimiser")
+        if slots:
+            optimiser = self.start_optimiser(1.0)
+            groups = optimiser.state_dict()["param_groups"]
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in slots.items():
+                index, key = name.split(".")
+                # A count has no axes; the file cannot hold such a tensor.
+                state.setdefault(int(index), {})[key] = (
+                    value.reshape(()).cpu() if key == "step" else value
+                )
+            optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name[len(start) :]: v for name, v in tensors.items() if name.startswith(start)}
+
+
+def _plain(value: object) -> Any:
+    return json.loads(json.dumps(value))

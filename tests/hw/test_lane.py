@@ -1,0 +1,175 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jpnet_hw.lane import Lane
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory
+
+CONFIG = AcceleratorConfig(weight_depth=256, pointer_depth=32, acc_depth=8, fifo_depth=8)
+
+
+async def load(ctx, dut, config, lists):
+    """Write lists of (row, weight), one per table entry."""
+    entries, start = [], 0
+    for pointer, pairs in enumerate(lists):
+        word = len(pairs) << config.start_width | start // 2
+        entries.append((Memory.POINTER, pointer, word))
+        for offset, (row, weight) in enumerate(pairs):
+            entries.append((Memory.WEIGHT, start + offset, row << 8 | weight & 0xFF))
+        start += len(pairs) + len(pairs) % 2
+    ctx.set(dut.load_valid, 1)
+    for memory, address, value in entries:
+        ctx.set(dut.load.memory, int(memory))
+        ctx.set(dut.load.address, address)
+        ctx.set(dut.load.data, int(value))
+        await ctx.tick()
+    ctx.set(dut.load_valid, 0)
+
+
+async def drain(ctx, dut, config, context):
+    seen = []
+    for cycle in range(config.acc_depth + dut.DRAIN_LATENCY):
+        ctx.set(dut.drain_valid, int(cycle < config.acc_depth))
+        ctx.set(dut.drain.context, context)
+        ctx.set(dut.drain.row, cycle % config.acc_depth)
+        if cycle >= dut.DRAIN_LATENCY:
+            seen.append(ctx.get(dut.sum))
+        await ctx.tick()
+    return seen
+
+
+async def feed(ctx, dut, rng, tokens, idle):
+    """Give tokens (act, pointer, context) as room permits; return cycles and products issued."""
+    cycles = issued = 0
+    pending = [*tokens, (0, 0, 0, 1), (0, 0, 1, 1)]
+    ended = 0
+    promise = [0, 0]
+    while ended != 3:
+        promise.append(ctx.get(dut.room))
+        give = promise.pop(0) and pending and rng.random() >= idle
+        ctx.set(dut.i_valid, int(bool(give)))
+        if give:
+            act, pointer, context, last = pending.pop(0)
+            ctx.set(dut.i.act, act)
+            ctx.set(dut.i.pointer, pointer)
+            ctx.set(dut.i.context, context)
+            ctx.set(dut.i.last, last)
+        issued += ctx.get(dut.issue)
+        ended |= ctx.get(dut.done)
+        cycles += 1
+        await ctx.tick()
+    ctx.set(dut.i_valid, 0)
+    return cycles, issued
+
+
+def expected_sums(lists, tokens, config, context):
+    sums = np.zeros(config.acc_depth, dtype=np.int64)
+    for act, pointer, owner, _ in tokens:
+        for row, weight in lists[pointer]:
+            if owner == context:
+                sums[row] += act * weight
+    return sums.tolist()
+
+
+def random_lists(rng, config, lengths):
+    return [
+        [
+            (int(row), int(rng.integers(-127, 128)))
+            for row in rng.permutation(config.acc_depth)[:length]
+        ]
+        for length in lengths
+    ]
+
+
+@pytest.mark.parametrize("idle", [0, 0.7])
+@pytest.mark.parametrize(
+    "lengths", [[0] * 8, [1] * 8, [8] * 8, [0, 1, 2, 3, 0, 0, 8, 5]], ids=str
+)
+def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
+    lists = random_lists(rng, CONFIG, lengths)
+    tokens = [
+        (int(rng.integers(-127, 128)), int(rng.integers(8)), int(rng.integers(2)), 0)
+        for _ in range(60)
+    ]
+    dut = Lane(CONFIG)
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        for context in range(2):
+            await drain(ctx, dut, CONFIG, context)
+        for _ in range(2):
+            _, issued = await feed(ctx, dut, rng, tokens, idle)
+            assert issued == sum(len(lists[pointer]) for _, pointer, _, _ in tokens)
+            for context in range(2):
+                sums = await drain(ctx, dut, CONFIG, context)
+                assert sums == expected_sums(lists, tokens, CONFIG, context)
+
+    simulate(dut, bench, budget=6000)
+
+
+def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
+    """Each product adds to the row of the one before it, at every distance up to four."""
+    dut = Lane(CONFIG)
+    lists = [[(0, 127)], [(1, -127)], [(2, 3)], [(3, 5)]]
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        for context in range(2):
+            await drain(ctx, dut, CONFIG, context)
+        for distance in (1, 2, 3, 4):
+            tokens = [(127, index % distance, 0, 0) for index in range(40)]
+            await feed(ctx, dut, rng, tokens, 0)
+            assert await drain(ctx, dut, CONFIG, 0) == expected_sums(lists, tokens, CONFIG, 0)
+
+    simulate(dut, bench, budget=4000)
+
+
+def test_lists_follow_each_other_without_a_gap(simulate, rng):
+    lists = random_lists(rng, CONFIG, [4] * 8)
+    tokens = [(1, index % 8, 0, 0) for index in range(50)]
+    dut = Lane(CONFIG)
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        cycles, issued = await feed(ctx, dut, rng, tokens, 0)
+        assert issued == 200
+        assert cycles <= 200 + dut.LATENCY + 4
+
+    simulate(dut, bench, budget=2000)
+
+
+def test_empty_lists_cost_no_cycle_while_others_wait(simulate, rng):
+    lists = random_lists(rng, CONFIG, [8, 0])
+    tokens = [(1, index % 2, 0, 0) for index in range(60)]
+    dut = Lane(CONFIG)
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        cycles, issued = await feed(ctx, dut, rng, tokens, 0)
+        assert issued == 240
+        assert cycles <= 240 + dut.LATENCY + 4
+
+    simulate(dut, bench, budget=2000)
+
+
+def test_first_product_is_in_memory_after_the_latency(simulate, rng):
+    dut = Lane(replace(CONFIG, contexts=1))
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, [[(0, 1)]])
+        while not ctx.get(dut.room):
+            await ctx.tick()
+        ctx.set(dut.i_valid, 1)
+        ctx.set(dut.i.act, 1)
+        await ctx.tick()
+        ctx.set(dut.i.last, 1)
+        cycles = 1
+        while not ctx.get(dut.done):
+            await ctx.tick()
+            ctx.set(dut.i_valid, 0)
+            cycles += 1
+        assert cycles == dut.LATENCY + 1
+
+    simulate(dut, bench, budget=200)

@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jpnet_hw.skipper import ZeroSkipper
+from jpnet_spec.config import AcceleratorConfig
+
+CONFIG = AcceleratorConfig(act_word=8, lanes=2, groups=2, act_depth=64, pointer_depth=1024)
+
+
+def bank_bench(dut, tensor, base):
+    """Answer word addresses as the bank does, two cycles later."""
+
+    async def bench(ctx):
+        answers = [0, 0]
+        async for _ in ctx.tick():
+            address = ctx.get(dut.r_address) - base
+            word = tensor[address] if 0 <= address < len(tensor) else np.full(8, 77, np.int8)
+            ctx.set(dut.r_word, answers.pop(0))
+            answers.append(int.from_bytes(word.tobytes(), "little"))
+
+    return bench
+
+
+def survivors(tensor, theta, dense):
+    flat = tensor.ravel().astype(int)
+    return [(i, a) for i, a in enumerate(flat) if dense or abs(a) > theta]
+
+
+async def collect(ctx, dut, rng, *, stall, words, theta, dense, divided, pointer_base):
+    ctx.set(dut.start, 1)
+    ctx.set(dut.base, 5)
+    ctx.set(dut.words, words)
+    ctx.set(dut.theta, theta)
+    ctx.set(dut.dense, int(dense))
+    ctx.set(dut.divided, int(divided))
+    ctx.set(dut.pointer_base, pointer_base)
+    await ctx.tick()
+    ctx.set(dut.start, 0)
+    tokens, cycles, counts = [], [], [0, 0, 0]
+    for cycle in range(100000):
+        ready = int(rng.random() >= stall)
+        ctx.set(dut.o.ready, ready)
+        counts[0] += ctx.get(dut.read_count)
+        counts[1] += ctx.get(dut.zero_count)
+        counts[2] += ctx.get(dut.below_count)
+        if ready and ctx.get(dut.o.valid):
+            token = dut.o.payload
+            if ctx.get(token.last):
+                await ctx.tick()
+                assert not ctx.get(dut.busy)
+                return tokens, cycles, counts
+            owner = ctx.get(token.owner) if divided else None
+            tokens.append((ctx.get(token.pointer), owner, ctx.get(token.act)))
+            cycles.append(cycle)
+        assert ctx.get(dut.busy)
+        await ctx.tick()
+    raise AssertionError("no end of job")
+
+
+@pytest.mark.parametrize("density", [0, 0.03, 0.3, 1])
+@pytest.mark.parametrize("stall", [0, 0.5])
+@pytest.mark.parametrize(
+    ("theta", "dense", "divided"), [(0, False, False), (60, False, True), (9, True, False)]
+)
+def test_exactly_the_survivors_come_in_order(
+    simulate, rng, density, stall, theta, dense, divided
+):
+    tensor = (rng.integers(-127, 128, (24, 8)) * (rng.random((24, 8)) < density)).astype(np.int8)
+    dut = ZeroSkipper(CONFIG)
+
+    async def bench(ctx):
+        tokens, _, counts = await collect(
+            ctx,
+            dut,
+            rng,
+            stall=stall,
+            words=24,
+            theta=theta,
+            dense=dense,
+            divided=divided,
+            pointer_base=100,
+        )
+        expected = [
+            (100 + index // 2, index % 2, act) if divided else (100 + index, None, act)
+            for index, act in survivors(tensor, theta, dense)
+        ]
+        assert tokens == expected
+        zeros = 0 if dense else int((tensor == 0).sum())
+        assert counts == [192, zeros, 192 - zeros - len(expected)]
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=2000)
+
+
+def test_one_survivor_per_cycle_without_gaps(simulate, rng):
+    tensor = rng.integers(1, 128, (16, 8)).astype(np.int8)
+    tensor[:, 3:] = 0
+    tensor[7] = 0
+    dut = ZeroSkipper(CONFIG)
+
+    async def bench(ctx):
+        _, cycles, _ = await collect(
+            ctx,
+            dut,
+            rng,
+            stall=0,
+            words=16,
+            theta=0,
+            dense=False,
+            divided=False,
+            pointer_base=0,
+        )
+        assert np.diff(cycles).tolist() == [1] * 44
+        assert cycles[0] + 1 == dut.LATENCY
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=200)
+
+
+def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
+    tensor = rng.integers(1, 128, (2, 8)).astype(np.int8)
+    dut = ZeroSkipper(replace(CONFIG))
+
+    async def bench(ctx):
+        options = {"stall": 0.3, "theta": 0, "dense": False, "divided": False, "pointer_base": 0}
+        for words in (0, 2, 0, 1):
+            tokens, _, counts = await collect(ctx, dut, rng, words=words, **options)
+            assert [act for _, _, act in tokens] == tensor[:words].ravel().tolist()
+            assert counts[0] == 8 * words
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=400)
+
+
+def test_extreme_magnitudes_compare_exactly(simulate, rng):
+    values = [127, -127, 126, -126, 1, -1, 0, 64]
+    tensor = np.array([values], dtype=np.int8)
+    dut = ZeroSkipper(CONFIG)
+
+    async def bench(ctx):
+        for theta in (0, 1, 63, 64, 125, 126, 127):
+            tokens, _, _ = await collect(
+                ctx,
+                dut,
+                rng,
+                stall=0,
+                words=1,
+                theta=theta,
+                dense=False,
+                divided=False,
+                pointer_base=0,
+            )
+            assert [act for _, _, act in tokens] == [a for a in values if abs(a) > theta]
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=400)
