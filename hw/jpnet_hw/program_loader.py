@@ -108,13 +108,13 @@ class ProgramLoader(wiring.Component):
                     m.d.sync += self.busy.eq(1)
                     self._request(m, self.base, HEADER_WORDS)
                     m.next = "HEADER"
-            self._build_header(m, word, word_valid, take, crc.crc)
+            misfit = self._build_header(m, word, word_valid, take, crc.crc)
             with m.State("CHECK"):
                 m.d.comb += crc.start.eq(1)
                 m.d.sync += left.eq(self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
             with m.State("REQUEST"):
-                with m.If(self._misfit):
+                with m.If(misfit):
                     self._fail(m, ErrorCode.BAD_SECTION)
                 with m.Elif(~self.transfers.valid):
                     header_bytes = 4 * HEADER_WORDS
@@ -158,7 +158,8 @@ class ProgramLoader(wiring.Component):
 
     def _build_header(
         self, m: Module, word: Signal, word_valid: Signal, take: Signal, crc: Signal
-    ) -> None:
+    ) -> Signal:
+        """Check and keep the header words; return whether they do not fit."""
         config = self._config
         index = Signal(range(HEADER_WORDS))
         wide = Signal()
@@ -189,7 +190,7 @@ class ProgramLoader(wiring.Component):
                         m.next = "CHECK"
                         with m.If(word != crc):
                             self._fail(m, ErrorCode.BAD_CRC)
-        self._misfit = self._build_misfit(m, wide)
+        return self._build_misfit(m, wide)
 
     def _build_misfit(self, m: Module, wide: Signal) -> Signal:
         """Return, one cycle late, whether counts or regions of the header do not fit."""
@@ -256,11 +257,15 @@ class ProgramLoader(wiring.Component):
             with m.If(word_valid):
                 m.d.sync += sections.eq(sections - 1)
                 m.next = "PLACE"
+                with m.If(left == 1):
+                    self._fail(m, ErrorCode.BAD_SECTION)
         with m.State("PLACE"):
             m.d.comb += take.eq(1)
             m.d.sync += [address.eq(word[:16]), entries.eq(word[16:])]
             with m.If(word_valid):
                 m.next = "VERIFY"
+                with m.If(left == 1):
+                    self._fail(m, ErrorCode.BAD_SECTION)
         with m.State("VERIFY"):
             end = Signal(17)
             misfit = Signal()

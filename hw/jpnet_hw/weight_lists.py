@@ -64,7 +64,7 @@ class WeightLists(wiring.Component):
         No weight is being read, and a list of length 0 was dropped.
     """
 
-    LATENCY = 8
+    LATENCY = 7
 
     i_valid: Signal
     i: data.View

@@ -7,7 +7,8 @@ from jpnet_spec.topn import ThresholdMode, TopN
 
 
 def config_for(lanes):
-    return AcceleratorConfig(lanes=lanes, act_word=max(16, lanes))
+    width = max(64, 8 * lanes)
+    return AcceleratorConfig(lanes=lanes, act_word=max(16, lanes), axi_data_width=width)
 
 
 def run(simulate, lanes, tensors, gap=0):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
+from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
 from jpnet_sw.quantisation import CapturedLayer, QuantisedNetwork, capture, quantise
 from jpnet_sw.recipe.config import RecipeConfig
@@ -117,6 +119,18 @@ class TrainingState:
         self.teacher.load_state_dict(self.model.state_dict())
         self.teacher.eval().requires_grad_(False)
 
+    def set_filters(self) -> None:
+        """Switch the filters on at the chosen winner rates, and the dropout after them."""
+        config = self.recipe.top_n
+        for layer in self.layers:
+            rate = self.rates.get(layer.name, 1.0)
+            if layer.top_n is None or rate >= 1:
+                continue
+            winners = winners_for_rate(rate, layer.linear.out_features)
+            layer.top_n.top_n = TopN(mode=ThresholdMode.EXACT, winners=winners)
+            if layer.dropout is not None:
+                layer.dropout.p = config.dropout_factor * sqrt(rate)
+
     def start_quantised(self, output_scales: list[float]) -> None:
         """Make the quantised network of the float network, under the same masks."""
         self.output_scales = output_scales
@@ -185,6 +199,7 @@ class TrainingState:
             assert self.teacher is not None
             self.teacher.load_state_dict(_part(tensors, "teacher"))
         self.masks.load(_part(tensors, "mask"))
+        self.set_filters()
         if header["output_scales"]:
             self.start_quantised([float(scale) for scale in header["output_scales"]])
             assert self.quantised is not None

@@ -68,6 +68,13 @@ class WeightMasks:
         for name, weight in self._weights.items():
             weight.mul_(self.masks[name])
 
+    @torch.no_grad()
+    def shrink(self, learning_rate: float, *, l1: float, l2: float) -> None:
+        """Regularise the weights: ``rate * l1`` towards 0, then ``1 - rate * l2`` times."""
+        for weight in self._weights.values():
+            shrunk = nn.functional.softshrink(weight, learning_rate * l1)
+            weight.copy_(shrunk * (1 - learning_rate * l2))
+
     def densities(self) -> dict[str, float]:
         """Return the share of living weights per layer."""
         return {name: float(mask.mean()) for name, mask in self.masks.items()}

@@ -1,0 +1,142 @@
+"""Fetches images into the contexts, ahead of their computation."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_hw.axi_reader import transfer_layout
+from jpnet_hw.context import image_beat_layout
+from jpnet_hw.layouts import context_shape
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["ImageDma"]
+
+
+class ImageDma(wiring.Component):
+    """Give image i to context ``i % contexts`` as soon as that has room for it.
+
+    The next image is requested from memory while the one before arrives, so the memory's latency
+    is hidden. One beat per cycle.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    start : in
+        Pulse: fetch `count` images from `base` on. Only after a reset or when all are fetched.
+    base, count, words : in
+        Address of the first image, number of images, activation words of one; held stable.
+    transfers : out, stream of `transfer_layout`
+        To the bus.
+    i : in, stream of unsigned(axi_data_width)
+        From the bus.
+    beats : out, one stream of `image_beat_layout` per context
+        Image data.
+    input_free : in, one bit per context
+        Level: the context takes an image.
+    image_ready : out, one bit per context
+        Pulse: the context's image is complete.
+    """
+
+    start: Signal
+    base: Signal
+    count: Signal
+    words: Signal
+    transfers: stream.Interface
+    i: stream.Interface
+    beats: list[stream.Interface]
+    input_free: Signal
+    image_ready: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(config.axi_addr_width),
+                "count": In(32),
+                "words": In(range(config.act_depth * config.clusters + 1)),
+                "transfers": Out(stream.Signature(transfer_layout(config))),
+                "i": In(stream.Signature(unsigned(config.axi_data_width))),
+                "beats": Out(stream.Signature(image_beat_layout(config))).array(config.contexts),
+                "input_free": In(config.contexts),
+                "image_ready": Out(config.contexts),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fetching = Signal(self._config.contexts)
+        self._build_requests(m, fetching)
+        self._build_beats(m, fetching)
+        return m
+
+    def _build_requests(self, m: Module, fetching: Signal) -> None:
+        """Request each image once its context is free."""
+        config = self._config
+        left = Signal(32)
+        context = Signal(context_shape(config))
+        free = Signal()
+        transfer = self.transfers.payload
+        word_beats = config.act_word // config.beat_bytes
+        m.d.comb += free.eq(
+            (self.input_free & ~fetching).bit_select(context, 1) & ~self.transfers.valid
+        )
+        with m.If(self.transfers.valid & self.transfers.ready):
+            m.d.sync += [
+                self.transfers.valid.eq(0),
+                transfer.address.eq(transfer.address + self.words * config.act_word),
+            ]
+        with m.If(self.start):
+            m.d.sync += [
+                left.eq(self.count),
+                context.eq(0),
+                transfer.address.eq(self.base),
+                transfer.beats.eq(self.words * word_beats),
+            ]
+        with m.Elif((left != 0) & free):
+            m.d.sync += [
+                self.transfers.valid.eq(1),
+                left.eq(left - 1),
+                fetching.bit_select(context, 1).eq(1),
+                context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
+            ]
+
+    def _build_beats(self, m: Module, fetching: Signal) -> None:
+        """Pass each image's beats to its context."""
+        config = self._config
+        context = Signal(context_shape(config))
+        beat = Signal.like(self.beats[0].payload.beat)
+        last_beat = Signal.like(self.transfers.payload.beats)
+        taken = Signal()
+        m.d.sync += [
+            self.image_ready.eq(0),
+            last_beat.eq(self.transfers.payload.beats - 1),
+        ]
+        for number, beats in enumerate(self.beats):
+            m.d.comb += [
+                beats.payload.beat.eq(beat),
+                beats.payload.data.eq(self.i.payload),
+            ]
+            with m.If(context == number):
+                m.d.comb += [
+                    beats.valid.eq(self.i.valid),
+                    self.i.ready.eq(beats.ready),
+                ]
+            # Only after the pulse, in which input_free is still up, may it be asked again.
+            with m.If(self.image_ready[number]):
+                m.d.sync += fetching[number].eq(0)
+        m.d.comb += taken.eq(self.i.valid & self.i.ready)
+        with m.If(self.start):
+            m.d.sync += context.eq(0)
+        with m.Elif(taken):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(beat == last_beat):
+                m.d.sync += [
+                    beat.eq(0),
+                    self.image_ready.bit_select(context, 1).eq(1),
+                    context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
+                ]

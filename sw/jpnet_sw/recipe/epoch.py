@@ -1,0 +1,150 @@
+"""One epoch of one stage: the only training loop there is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jpnet_sw.recipe.augment import augment
+from jpnet_sw.recipe.config import DistillConfig, RecipeConfig
+from jpnet_sw.sparsity.masks import WeightMasks
+
+__all__ = ["EpochPlan", "TrainingImages", "cosine_rate", "seed_epoch", "train_epoch", "train_step"]
+
+_WARM_UP_STEPS = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainingImages:
+    """Training and held-out images as tensors on the training device.
+
+    Parameters
+    ----------
+    images, held_out_images : float32, shape (images, channels, height, width), 0 to 1
+    labels, held_out_labels : int64, shape (images,)
+    """
+
+    images: Tensor
+    labels: Tensor
+    held_out_images: Tensor
+    held_out_labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EpochPlan:
+    """What an epoch does.
+
+    Parameters
+    ----------
+    recipe
+        Batch size, augmentation, distillation.
+    learning_rate
+        Of the stage, at the top of its cosine.
+    first_step, stage_steps
+        Steps of the stage before this epoch, and in all.
+    masks
+        Applied after every step.
+    teacher
+        None trains on labels only.
+    l1, l2
+        Regularisation, see `jpnet_sw.recipe.PruneConfig`.
+    before_step
+        Called with the step's number within the stage.
+    after_step
+        Called with the same number, for progress.
+    """
+
+    recipe: RecipeConfig
+    learning_rate: float
+    first_step: int
+    stage_steps: int
+    masks: WeightMasks
+    teacher: nn.Module | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    before_step: Callable[[int], None] = lambda step: None
+    after_step: Callable[[int], None] = lambda step: None
+
+
+def seed_epoch(seed: int, stage: str, epoch: int) -> None:
+    """Seed torch for one epoch, so that an epoch can be repeated without those before it."""
+    words = [seed, *stage.encode(), epoch]
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
+
+
+def cosine_rate(peak: float, step: int, steps: int) -> float:
+    """Return a step's learning rate: a short rise, then a cosine down to almost 0."""
+    rise = min(1.0, (step + 1) / min(_WARM_UP_STEPS, max(1, steps // 10)))
+    return peak * rise * 0.5 * (1 + cos(pi * step / steps)) + 1e-6
+
+
+def _loss(logits: Tensor, labels: Tensor, taught: Tensor | None, distill: DistillConfig) -> Tensor:
+    loss = functional.cross_entropy(logits, labels)
+    if taught is None:
+        return loss
+    heat = distill.temperature
+    divergence = functional.kl_div(
+        functional.log_softmax(logits / heat, dim=1),
+        functional.softmax(taught / heat, dim=1),
+        reduction="batchmean",
+    )
+    return (1 - distill.weight) * loss + distill.weight * heat**2 * divergence
+
+
+def train_step(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    plan: EpochPlan,
+) -> Tensor:
+    """Take one optimiser step and return the loss.
+
+    Parameters
+    ----------
+    images : float32, shape (images, channels, height, width)
+    labels : int64, shape (images,)
+    """
+    taught = None
+    if plan.teacher is not None:
+        with torch.no_grad():
+            taught = plan.teacher(images)
+    optimiser.zero_grad()
+    loss = _loss(model(images), labels, taught, plan.recipe.distill)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    if plan.l1 or plan.l2:
+        plan.masks.shrink(optimiser.param_groups[0]["lr"], l1=plan.l1, l2=plan.l2)
+    plan.masks.apply()
+    return loss.detach()
+
+
+def train_epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    data: TrainingImages,
+    plan: EpochPlan,
+) -> float:
+    """Pass once over the training images in random order and return the mean loss.
+
+    Images that do not fill a last batch are left to another epoch.
+    """
+    model.train()
+    batch = min(plan.recipe.batch_size, len(data.images))
+    order = torch.randperm(len(data.images))
+    losses = []
+    for index in range(len(data.images) // batch):
+        step = plan.first_step + index
+        chosen = order[index * batch : (index + 1) * batch].to(data.images.device)
+        images = augment(data.images[chosen], plan.recipe.augment)
+        plan.before_step(step)
+        for group in optimiser.param_groups:
+            group["lr"] = cosine_rate(plan.learning_rate, step, plan.stage_steps)
+        losses.append(train_step(model, optimiser, images, data.labels[chosen], plan=plan))
+        plan.after_step(step)
+    return float(torch.stack(losses).mean())

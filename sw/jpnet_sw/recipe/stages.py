@@ -1,0 +1,218 @@
+"""The stages of the recipe, one epoch at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from math import sqrt
+
+import numpy as np
+from torch import nn
+
+from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
+from jpnet_sw.metrics import accuracy
+from jpnet_sw.quantisation import QuantisedLayer, calibrate
+from jpnet_sw.recipe.config import PruneConfig, RecipeConfig
+from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
+from jpnet_sw.recipe.progress import TrainingProgress
+from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.sparsity.density import measure_density
+from jpnet_sw.sparsity.masks import cubic_density
+from jpnet_sw.sparsity.sensitivity import choose_winner_rates
+
+__all__ = ["Run", "round_densities", "run_stages"]
+
+_ORDER = tuple(Stage)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Run:
+    """What the stages work on.
+
+    Parameters
+    ----------
+    state
+        Changed in place.
+    images
+        To train on and to choose by.
+    progress
+        Where it is shown.
+    test_accuracy
+        Measures the current network on the test images; recorded, never used to choose.
+    """
+
+    state: TrainingState
+    images: TrainingImages
+    progress: TrainingProgress
+    test_accuracy: Callable[[], float]
+
+    def held_out_accuracy(self) -> float:
+        """Return the current network's share of right answers on the held-out images."""
+        trained = self.state.trained
+        return accuracy(trained, self.images.held_out_images, self.images.held_out_labels)
+
+
+def run_stages(run: Run) -> Iterator[None]:
+    """Train to the end, yielding after each epoch, when the state may be saved."""
+    state = run.state
+    while state.stage is not Stage.DONE:
+        epochs = _stage_config(state.recipe, state.stage).epochs
+        if state.epoch < epochs:
+            _train_one(run, epochs)
+        if state.epoch >= epochs:
+            _finish_stage(run)
+        yield
+
+
+def round_densities(
+    prune: PruneConfig, names: tuple[str, ...], step: int, steps: int
+) -> dict[str, float] | None:
+    """Return the densities of the round that begins with a step, None if none does.
+
+    Parameters
+    ----------
+    prune
+        Final densities and rounds.
+    names
+        The layers.
+    step, steps
+        Of the stage.
+    """
+    span = max(1.0, prune.ramp * steps)
+
+    def rounds_begun(at: int) -> int:
+        return min(prune.rounds, int(at * prune.rounds / span) + 1) if at >= 0 else 0
+
+    begun = rounds_begun(step)
+    if begun == rounds_begun(step - 1):
+        return None
+    done = begun / prune.rounds
+    return {
+        name: cubic_density(final, done)
+        for name, final in zip(names, prune.densities, strict=True)
+    }
+
+
+def _stage_config(recipe: RecipeConfig, stage: Stage) -> "_StageConfig":
+    config = {
+        Stage.DENSE: recipe.dense,
+        Stage.PRUNE: recipe.prune,
+        Stage.TOP_N: recipe.top_n,
+        Stage.QUANTISE: recipe.quantise,
+    }[stage]
+    return _StageConfig(epochs=config.epochs, learning_rate=config.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StageConfig:
+    epochs: int
+    learning_rate: float
+
+
+def _plan(run: Run, epochs: int) -> EpochPlan:
+    state, recipe = run.state, run.state.recipe
+    per_epoch = max(1, len(run.images.images) // recipe.batch_size)
+    steps = per_epoch * epochs
+    names = tuple(state.masks.masks)
+    pruning = state.stage is Stage.PRUNE
+
+    def before_step(step: int) -> None:
+        densities = round_densities(recipe.prune, names, step, steps) if pruning else None
+        if densities is not None:
+            state.masks.tighten(densities)
+
+    return EpochPlan(
+        recipe=recipe,
+        learning_rate=_stage_config(recipe, state.stage).learning_rate,
+        first_step=state.epoch * per_epoch,
+        stage_steps=steps,
+        masks=state.masks,
+        teacher=state.teacher if recipe.distill.weight else None,
+        l1=recipe.prune.l1 if pruning else 0.0,
+        l2=recipe.prune.l2 if pruning else 0.0,
+        before_step=before_step,
+    )
+
+
+def _train_one(run: Run, epochs: int) -> None:
+    state = run.state
+    plan = _plan(run, epochs)
+    if state.epoch == 0:
+        _start_stage(run)
+    optimiser = state.optimiser or state.start_optimiser(plan.learning_rate)
+    seed_epoch(state.seed, state.stage.value, state.epoch)
+    loss = train_epoch(state.trained, optimiser, run.images, plan)
+    state.epoch += 1
+    held_out = run.held_out_accuracy()
+    layers = measure_density(
+        state.trained, run.images.held_out_images, kinds=(nn.Linear, QuantisedLayer)
+    )
+    pairs = sum(layer.macs_effective for layer in layers)
+    sizes = [mask.numel() for mask in state.masks.masks.values()]
+    density = float(np.average(list(state.masks.densities().values()), weights=sizes))
+    state.history.append(
+        {
+            "stage": state.stage.value,
+            "epoch": state.epoch,
+            "loss": loss,
+            "held_out_accuracy": held_out,
+            "weight_density": density,
+            "macs_effective": pairs,
+            "layers": [asdict(layer) for layer in layers],
+        }
+    )
+    note = (
+        f"accuracy {100 * held_out:.2f} %, weights {100 * density:.2f} %, "
+        f"MACs {100 * pairs / sum(sizes):.3f} %"
+    )
+    run.progress.update(state.stage.value, state.epoch, epochs, note)
+
+
+def _start_stage(run: Run) -> None:
+    layers = run.state.layers
+    if run.state.stage is Stage.DENSE:
+        for layer in layers:
+            if layer.dropout is not None:
+                layer.dropout.p = run.state.recipe.dense.dropout
+
+
+def _finish_stage(run: Run) -> None:
+    state = run.state
+    if state.stage is Stage.DENSE:
+        _record(run, "accuracy_dense")
+        for layer in state.layers:
+            if layer.dropout is not None:
+                layer.dropout.p = 0.0
+        state.start_teacher()
+    elif state.stage is Stage.PRUNE:
+        _record(run, "accuracy_weight_pruned")
+        _choose_rates(run)
+        state.set_filters()
+    elif state.stage is Stage.TOP_N:
+        _record(run, "accuracy_jp")
+        _quantise(run)
+    state.stage = _ORDER[_ORDER.index(state.stage) + 1]
+    state.epoch = 0
+    state.optimiser = None
+
+
+def _record(run: Run, key: str) -> None:
+    run.state.facts[key] = run.test_accuracy()
+    run.state.facts[f"held_out_{key}"] = run.held_out_accuracy()
+
+
+def _choose_rates(run: Run) -> None:
+    state, config = run.state, run.state.recipe.top_n
+    filtered = {layer.name: layer for layer in state.layers if layer.top_n is not None}
+    state.rates, scan = choose_winner_rates(
+        {name: layer.top_n for name, layer in filtered.items() if layer.top_n is not None},
+        {name: layer.linear.out_features for name, layer in filtered.items()},
+        config.rates,
+        config.tolerance_percent,
+        lambda: 100 * run.held_out_accuracy(),
+    )
+    state.facts["scan"] = [asdict(point) for point in scan]
+
+
+def _quantise(run: Run) -> None:
+    state, config = run.state, run.state.recipe.quantise
+    images = run.images.images[: config.calibration_images]
+    state.start_quantised(calibrate(state.layers, images))

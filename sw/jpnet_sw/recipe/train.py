@@ -1,0 +1,141 @@
+"""The recipe from the first dense epoch to ``model.safetensors``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jpnet_spec.model_file import load_network, save_network
+from jpnet_sw.data import Dataset, load_dataset
+from jpnet_sw.metrics import accuracy, measure
+from jpnet_sw.quantisation import to_integer_network
+from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.recipe.history import write_history
+from jpnet_sw.recipe.images import float_images, split_held_out
+from jpnet_sw.recipe.presets import preset
+from jpnet_sw.recipe.progress import TrainingProgress
+from jpnet_sw.recipe.stages import Run, run_stages
+from jpnet_sw.recipe.state import Stage, TrainingState
+
+__all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
+
+MODEL_FILE = "model.safetensors"
+"""The trained integer network in the output folder."""
+
+HISTORY_FILE = "history.json"
+"""One entry per epoch, and the winner-rate scan."""
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""Where `train` continues after a kill; gone when it has finished."""
+
+
+def train(
+    *,
+    model: str,
+    data: str,
+    seed: int,
+    out: Path,
+    data_root: Path | None = None,
+    resume: bool = False,
+    recipe: RecipeConfig | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Train a JPnet and export it as an integer network.
+
+    Parameters
+    ----------
+    model, data
+        Names of a model and a data set.
+    seed
+        Decides everything random, at least 0.
+    out
+        Folder for `MODEL_FILE`, `HISTORY_FILE` and, while training, `CHECKPOINT_FILE`.
+    data_root
+        The user's folder of data sets; None downloads.
+    resume
+        Continue from the folder's checkpoint, if there is one, to the same bits that an
+        uninterrupted run gives on this device and number of threads.
+    recipe
+        Another recipe than the preset of model and data set.
+    device
+        Torch device; CUDA where there is one, else the CPU.
+    quiet
+        Show no progress.
+
+    Returns
+    -------
+    Path
+        The model file.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, data is missing or damaged, or the checkpoint does not fit.
+    """
+    recipe = preset(model, data) if recipe is None else recipe
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, not {seed!r}")
+    dataset = load_dataset(data, data_root)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    state = TrainingState.begin(
+        recipe, seed=seed, image_shape=dataset.image_shape, device=place
+    )
+    checkpoint = out / CHECKPOINT_FILE
+    if resume and checkpoint.is_file():
+        state.restore(checkpoint)
+    elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
+        return out / MODEL_FILE
+    images = split_held_out(dataset, recipe.held_out, place)
+    with TrainingProgress(recipe, quiet=quiet) as progress:
+        test_images, test_labels = float_images(dataset.test_images, place), dataset.test_labels
+
+        def test_accuracy() -> float:
+            return accuracy(state.trained, test_images, torch.from_numpy(test_labels).to(place))
+
+        run = Run(state=state, images=images, progress=progress, test_accuracy=test_accuracy)
+        for _ in run_stages(run):
+            state.save(checkpoint)
+            write_history(out / HISTORY_FILE, state)
+    return _export(state, dataset, out)
+
+
+def _is_finished(path: Path, recipe: RecipeConfig, seed: int) -> bool:
+    if not path.is_file():
+        return False
+    made = load_network(path).metadata
+    return made.get("recipe") == recipe.name and made.get("seed") == seed
+
+
+def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
+    assert state.quantised is not None
+    assert state.stage is Stage.DONE
+    state.quantised.eval()
+    facts: dict[str, Any] = {
+        "model": state.recipe.model,
+        "dataset": state.recipe.dataset,
+        "recipe": state.recipe.name,
+        "seed": state.seed,
+        "winner_rates": state.rates,
+        **{key: value for key, value in state.facts.items() if key != "scan"},
+    }
+    network = _network(state, facts)
+    images, labels = dataset.test_activations(), dataset.test_labels
+    counts = measure(network, images, labels)
+    network = _network(state, {**facts, **counts.summary()})
+    path = out / MODEL_FILE
+    save_network(network, path)
+    write_history(out / HISTORY_FILE, state, result=counts.summary())
+    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return path
+
+
+def _network(state: TrainingState, metadata: Mapping[str, Any]) -> Any:
+    assert state.quantised is not None
+    return to_integer_network(
+        state.quantised,
+        name=state.recipe.model,
+        input_shape=state.image_shape,
+        metadata=metadata,
+    )
