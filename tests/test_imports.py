@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+import jpnet
+
 PROGRAM = """
 import importlib, pkgutil, sys
 package = importlib.import_module({package!r})
@@ -38,14 +40,10 @@ def test_front_door_loads_neither_torch_nor_amaranth_until_it_needs_them() -> No
 
 
 def test_front_door_offers_only_names_that_exist() -> None:
-    import jpnet
-
     for name in jpnet.__all__:
         assert getattr(jpnet, name) is not None
 
 
 def test_front_door_refuses_other_names() -> None:
-    import jpnet
-
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = jpnet.nothing

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from jpnet_hw.layouts import acc_read_layout, context_shape
+from jpnet_hw.layouts import acc_read_layout, context_shape, struct_signal
 from jpnet_hw.memory import SyncMemory
 from jpnet_hw.weight_lists import operand_layout
 from jpnet_spec.config import AcceleratorConfig
@@ -82,7 +82,7 @@ class Accumulator(wiring.Component):
 
         # Stage 0: operands arrive, accumulator read. Stages 1 and 2: memory, product.
         # Stage 3: the sum is in its register and written. Two stages more are kept to forward.
-        targets = [Signal(_target_layout(config), name="target_0")]
+        targets = [struct_signal(_target_layout(config), name="target_0")]
         m.d.comb += [
             targets[0].valid.eq(self.i_valid & ~self.i.end),
             targets[0].end.eq(self.i_valid & self.i.end),
@@ -90,7 +90,7 @@ class Accumulator(wiring.Component):
             targets[0].row.eq(self.i.row),
         ]
         for stage in range(1, 5):
-            target = Signal(_target_layout(config), name=f"target_{stage}")
+            target = struct_signal(_target_layout(config), name=f"target_{stage}")
             m.d.sync += target.eq(targets[-1])
             targets.append(target)
         sums = self._build_sums(m, rows, targets)
@@ -105,9 +105,7 @@ class Accumulator(wiring.Component):
         self._build_drain(m, rows)
         return m
 
-    def _build_sums(
-        self, m: Module, rows: list[SyncMemory], targets: list[data.View]
-    ) -> Signal:
+    def _build_sums(self, m: Module, rows: list[SyncMemory], targets: list[data.View]) -> Signal:
         """Add products to rows, forwarding the three sums that a read may have missed."""
         config = self._config
         product = Signal(signed(16), reset_less=True)
@@ -116,8 +114,7 @@ class Accumulator(wiring.Component):
         stored = Signal(signed(config.acc_width))
         base = Signal(signed(config.acc_width))
         recent = [
-            Signal(signed(config.acc_width), name=f"sum_{age}", reset_less=True)
-            for age in range(3)
+            Signal(signed(config.acc_width), name=f"sum_{age}", reset_less=True) for age in range(3)
         ]
         m.d.sync += [product.eq(self.i.weight * self.i.act), product_q.eq(product)]
         for age in range(3):
@@ -146,7 +143,7 @@ class Accumulator(wiring.Component):
         """Serve reads of finished rows and write 0 behind them."""
         config = self._config
         valid_q = Signal()
-        request = Signal(acc_read_layout(config), reset_less=True)
+        request = struct_signal(acc_read_layout(config), reset_less=True)
         m.d.sync += [valid_q.eq(self.drain_valid), request.eq(self.drain)]
         context = request.context
         for stage in range(2):

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.dispatcher import Dispatcher
 from jpnet_hw.group import Group
-from jpnet_hw.layouts import acc_read_layout, load_layout, token_layout
+from jpnet_hw.layouts import acc_read_layout, load_layout, struct_signal, token_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Cluster"]
@@ -91,9 +91,9 @@ class Cluster(wiring.Component):
             wiring.connect(m, dispatcher.i[context], wiring.flipped(self.i[context]))
         groups = [Group(config) for _ in range(config.groups)]
         load_valid_q = Signal(config.groups)
-        load_q = Signal(load_layout(config), reset_less=True)
+        load_q = struct_signal(load_layout(config), reset_less=True)
         drain_valid_q = Signal()
-        drain_q = Signal(acc_read_layout(config), reset_less=True)
+        drain_q = struct_signal(acc_read_layout(config), reset_less=True)
         arm_q = Signal(config.contexts)
         m.d.sync += [
             load_q.eq(self.load),

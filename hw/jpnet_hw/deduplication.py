@@ -1,7 +1,7 @@
 """Merging of identical modules in RTLIL, so that a lane is written once and placed often."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 __all__ = ["merge_identical_modules"]
 
@@ -12,6 +12,13 @@ _CELL = re.compile(r"^(  cell )(\\\S+)( )", re.MULTILINE)
 def _modules(rtlil: str) -> Iterator[tuple[str, str]]:
     for match in _MODULE.finditer(rtlil):
         yield match[1], match[0]
+
+
+def _with_cells(text: str, replaced: Mapping[str, str]) -> str:
+    def rename(cell: re.Match[str]) -> str:
+        return cell[1] + replaced.get(cell[2], cell[2]) + cell[3]
+
+    return _CELL.sub(rename, text)
 
 
 def merge_identical_modules(rtlil: str) -> str:
@@ -43,9 +50,7 @@ def merge_identical_modules(rtlil: str) -> str:
         if not replaced:
             return preamble + "".join(texts.values())
         texts = {
-            name: _CELL.sub(
-                lambda cell: cell[1] + replaced.get(cell[2], cell[2]) + cell[3], text
-            )
+            name: _with_cells(text, replaced)
             for name, text in texts.items()
             if name not in replaced
         }

@@ -5,7 +5,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout
-from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.lane import Lane
-from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout
+from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout, struct_signal
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Group"]
@@ -76,10 +76,10 @@ class Group(wiring.Component):
         m = Module()
         config = self._config
         lanes = [Lane(config) for _ in range(config.lanes)]
-        load_q = Signal(load_layout(config), reset_less=True)
+        load_q = struct_signal(load_layout(config), reset_less=True)
         load_valid_q = Signal(config.lanes)
         token_valid_q = Signal()
-        token_q = Signal(group_token_layout(config), reset_less=True)
+        token_q = struct_signal(group_token_layout(config), reset_less=True)
         room_q = Signal()
         m.d.comb += self.i.ready.eq(room_q)
         m.d.sync += [

@@ -1,6 +1,6 @@
 """Payloads that travel between components."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Shape, Signal, signed, unsigned
 from amaranth.lib import data
 
 from jpnet_spec.config import AcceleratorConfig
@@ -12,11 +12,20 @@ __all__ = [
     "load_layout",
     "param_layout",
     "row_write_layout",
+    "struct_signal",
     "token_layout",
 ]
 
 
-def context_shape(config: AcceleratorConfig):
+def struct_signal(
+    layout: data.Layout, *, name: str | None = None, reset_less: bool = False
+) -> data.View:
+    """Make a signal with fields; it is named after the variable it is assigned to."""
+    signal = Signal(layout, name=name, reset_less=reset_less, src_loc_at=1)
+    return data.View(layout, signal)
+
+
+def context_shape(config: AcceleratorConfig) -> Shape:
     """Shape of a context's number, at least one bit."""
     return unsigned(max(1, (config.contexts - 1).bit_length()))
 

@@ -44,8 +44,8 @@ class ResultDma(wiring.Component):
         To the bus.
     writer_idle : in
         Every write was answered.
-    images_done : out, unsigned(32)
-        Results that are in memory.
+    written : out
+        Pulse: one more result is in memory.
     image : out, unsigned(32) per context
         Number of the image that the context holds.
     """
@@ -60,7 +60,7 @@ class ResultDma(wiring.Component):
     transfers: stream.Interface
     o: stream.Interface
     writer_idle: Signal
-    images_done: Signal
+    written: Signal
     image: list[Signal]
 
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
@@ -78,7 +78,7 @@ class ResultDma(wiring.Component):
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "o": Out(stream.Signature(unsigned(config.axi_data_width))),
                 "writer_idle": In(1),
-                "images_done": Out(32),
+                "written": Out(1),
                 "image": Out(32).array(config.contexts),
             }
         )
@@ -94,7 +94,7 @@ class ResultDma(wiring.Component):
         word = Signal(8 * config.act_word, reset_less=True)
         transfer = self.transfers.payload
         m.d.comb += self.o.payload.eq(word[: config.axi_data_width])
-        m.d.sync += self.result_done.eq(0)
+        m.d.sync += [self.result_done.eq(0), self.written.eq(0)]
         with m.FSM(name="result"):
             with m.State("WAIT"):
                 m.d.sync += [
@@ -135,14 +135,14 @@ class ResultDma(wiring.Component):
             with m.State("ANSWER"):
                 with m.If(self.writer_idle):
                     m.d.sync += [
-                        self.images_done.eq(self.images_done + 1),
+                        self.written.eq(1),
                         context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
                         transfer.address.eq(transfer.address + self.words * config.act_word),
                     ]
                     m.next = "WAIT"
         self._build_images(m)
         with m.If(self.start):
-            m.d.sync += [context.eq(0), transfer.address.eq(self.base), self.images_done.eq(0)]
+            m.d.sync += [context.eq(0), transfer.address.eq(self.base)]
         return m
 
     def _build_images(self, m: Module) -> None:

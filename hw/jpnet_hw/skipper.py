@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.activation_bank import ActivationBank
-from jpnet_hw.layouts import token_layout
+from jpnet_hw.layouts import struct_signal, token_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ZeroSkipper"]
@@ -114,8 +114,8 @@ class ZeroSkipper(wiring.Component):
             width=_word_layout(self._config).size, depth=_QUEUE_DEPTH
         )
         dropped, taken = Signal(), Signal()
-        valid, end, index = self._build_reader(m, taken, dropped)
-        self._build_filter(m, queue, dropped, valid, end, index)
+        item = self._build_reader(m, taken, dropped)
+        self._build_filter(m, queue, dropped, item)
         self._build_emitter(m, queue)
         m.d.comb += taken.eq(queue.r_en & queue.r_rdy)
         finished = self.o.valid & self.o.ready & self.o.payload.last
@@ -168,13 +168,12 @@ class ZeroSkipper(wiring.Component):
         m: Module,
         queue: fifo.SyncFIFOBuffered,
         dropped: Signal,
-        valid: Signal,
-        end: Signal,
-        index: Signal,
+        item: tuple[Signal, Signal, Signal],
     ) -> None:
         """Compare a word's activations with the threshold and queue what has survivors."""
         config = self._config
-        word = Signal(_word_layout(config), reset_less=True)
+        valid, end, index = item
+        word = struct_signal(_word_layout(config), reset_less=True)
         valid_q = Signal()
         zeros = Signal(config.act_word, reset_less=True)
         acts = data.View(data.ArrayLayout(signed(8), config.act_word), self.r_word)
@@ -207,7 +206,7 @@ class ZeroSkipper(wiring.Component):
         config = self._config
         slot_width = exact_log2(config.act_word)
         queued = data.View(_word_layout(config), queue.r_data)
-        word = Signal(_word_layout(config), reset_less=True)
+        word = struct_signal(_word_layout(config), reset_less=True)
         full = Signal()
         lowest = Signal(config.act_word)
         rest = Signal(config.act_word)

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from jpnet_hw.layouts import context_shape, group_token_layout, load_layout
+from jpnet_hw.layouts import context_shape, group_token_layout, load_layout, struct_signal
 from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
@@ -130,10 +130,13 @@ class WeightLists(wiring.Component):
     def _build_lookup(self, m: Module, lists: SyncMemory, runs: fifo.SyncFIFOBuffered) -> Signal:
         """Connect token, list table and FIFO; return the pulse for a list of length 0."""
         config = self._config
-        valid, token = self.i_valid, self.i
+        valid: Signal = self.i_valid
+        token: data.View = self.i
         for stage in range(lists.latency):
             valid_q = Signal(name=f"lookup_valid_{stage}")
-            token_q = Signal(group_token_layout(config), name=f"lookup_{stage}", reset_less=True)
+            token_q = struct_signal(
+                group_token_layout(config), name=f"lookup_{stage}", reset_less=True
+            )
             m.d.sync += [valid_q.eq(valid), token_q.eq(token)]
             valid, token = valid_q, token_q
         entry = data.View(
@@ -142,7 +145,7 @@ class WeightLists(wiring.Component):
             ),
             lists.r_data,
         )
-        run = Signal(_run_layout(config))
+        run = struct_signal(_run_layout(config))
         dropped = Signal()
         m.d.comb += [
             lists.r_addr.eq(self.i.pointer),
@@ -164,7 +167,7 @@ class WeightLists(wiring.Component):
         final = Signal()
         address = Signal(config.weight_addr_width, reset_less=True)
         left = Signal(config.run_width, reset_less=True)
-        operand = Signal(operand_layout(config), reset_less=True)
+        operand = struct_signal(operand_layout(config), reset_less=True)
         end = Signal()
         m.d.comb += [
             runs.r_en.eq(~active | final),
@@ -185,7 +188,9 @@ class WeightLists(wiring.Component):
         valid, carried, ends = active | end, operand, end
         for stage in range(weights.latency):
             valid_q = Signal(name=f"weight_valid_{stage}")
-            carried_q = Signal(operand_layout(config), name=f"weight_{stage}", reset_less=True)
+            carried_q = struct_signal(
+                operand_layout(config), name=f"weight_{stage}", reset_less=True
+            )
             ends_q = Signal(name=f"weight_end_{stage}")
             m.d.sync += [valid_q.eq(valid), carried_q.eq(carried), ends_q.eq(ends)]
             valid, carried, ends = valid_q, carried_q, ends_q

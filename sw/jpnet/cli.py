@@ -29,6 +29,7 @@ def _workspace(build: Path, model: str, config: str) -> Workspace:
 
 @app.command()
 def train(
+    *,
     model: Annotated[str, typer.Option("--model", help="Architecture (jpnet models).")] = "mlp3",
     data: Annotated[str, typer.Option("--data", help="Data set (jpnet data).")] = "mnist",
     seed: Seed = 1,
@@ -41,9 +42,7 @@ def train(
     """Train a network until weights and activations are sparse, and quantise it."""
     from jpnet.training import train_model
 
-    path = train_model(
-        model, data=data, seed=seed, resume=resume, build=build, data_root=data_root
-    )
+    path = train_model(model, data=data, seed=seed, resume=resume, build=build, data_root=data_root)
     typer.echo(f"wrote {path}")
 
 
@@ -96,6 +95,7 @@ def simulate(
 
 @app.command()
 def cosim(
+    *,
     model: Model = "mlp3",
     config: Config = "edge16",
     images: Images = "2",

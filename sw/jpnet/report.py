@@ -1,4 +1,4 @@
-"""``report.json``: what a network costs and gains on an accelerator, and how each number was made."""
+"""``report.json``: what a network costs and gains, and how each number was made."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -170,9 +170,7 @@ def write_report(workspace: Workspace) -> dict[str, Any]:
         )
     synthesis = None
     if workspace.synthesis_file.is_file():
-        synthesis = read_json(
-            workspace.synthesis_file, kind="synthesis", made_by="jpnet synth"
-        )
+        synthesis = read_json(workspace.synthesis_file, kind="synthesis", made_by="jpnet synth")
     content = build_report(simulation, network.metadata, synthesis)
     write_json(workspace.report_file, kind=REPORT_KIND, content=content)
     return content

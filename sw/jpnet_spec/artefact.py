@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-__all__ = ["ArtefactError", "FORMAT_VERSION", "atomic_path", "read_artefact", "write_artefact"]
+__all__ = ["FORMAT_VERSION", "ArtefactError", "atomic_path", "read_artefact", "write_artefact"]
 
 FORMAT_VERSION = 1
 """Version of every artefact's header; a reader refuses all others."""
@@ -85,7 +85,9 @@ def _header_entry(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     try:
         entry = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_HEADER_KEY])
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path}: expected a jpnet {kind} file, found no jpnet header") from error
+        raise ArtefactError(
+            f"{path}: expected a jpnet {kind} file, found no jpnet header"
+        ) from error
     if not isinstance(entry, dict):
         raise ArtefactError(f"{path}: expected a jpnet {kind} file, found a malformed header")
     return entry

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-__all__ = ["COUNTER_WIDTH", "Counter", "STALL_COUNTERS"]
+__all__ = ["COUNTER_WIDTH", "STALL_COUNTERS", "Counter"]
 
 COUNTER_WIDTH = 48
 """Bits of a counter; a run of 2**48 lane cycles outlasts any use."""

@@ -123,7 +123,8 @@ class Layer:
     def pairs(self, survivors: NDArray[np.int8]) -> NDArray[np.int64]:
         """Return the effective MACs per image: pairs of non-zero weight and surviving input."""
         per_input = np.count_nonzero(self.weight, axis=0).astype(np.int64)
-        return (survivors != 0) @ per_input
+        found: NDArray[np.int64] = (survivors != 0) @ per_input
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

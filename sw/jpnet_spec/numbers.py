@@ -48,7 +48,8 @@ def round_half_even_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.in
     remainder = value - (floor << shift)
     half = np.int64(1) << np.int64(shift - 1)
     round_up = (remainder > half) | ((remainder == half) & ((floor & 1) == 1))
-    return floor + round_up
+    rounded: NDArray[np.int64] = floor + round_up
+    return rounded
 
 
 def requantise(

@@ -73,9 +73,7 @@ def _base_pair(name: str, offset: int, description: str) -> tuple[Register, Regi
 
 _CONTROL = (
     Register(name="ID", offset=0x00, access=Access.READ, description="The bytes JPNT"),
-    Register(
-        name="VERSION", offset=0x04, access=Access.READ, description="Program format version"
-    ),
+    Register(name="VERSION", offset=0x04, access=Access.READ, description="Program format version"),
     Register(
         name="CONFIG_HASH",
         offset=0x08,

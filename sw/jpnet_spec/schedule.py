@@ -96,7 +96,9 @@ class Schedule:
             Naming the parameters that differ.
         """
         ours, other = self.config.as_dict(), config.as_dict()
-        differing = [f"{name} {ours[name]} not {other[name]}" for name in ours if ours[name] != other[name]]
+        differing = [
+            f"{name} {ours[name]} not {other[name]}" for name in ours if ours[name] != other[name]
+        ]
         if differing:
             raise ValueError(
                 f"schedule of {self.network_name} was compiled for another configuration: "
@@ -153,7 +155,7 @@ def save_schedule(schedule: Schedule, path: Path) -> str:
             for plan in schedule.layers
         ],
     }
-    tensors = {"program": schedule.program}
+    tensors: dict[str, NDArray] = {"program": schedule.program}
     tensors |= {f"{plan.name}.positions": plan.positions for plan in schedule.layers}
     return write_artefact(path, kind="schedule", header=header, tensors=tensors)
 

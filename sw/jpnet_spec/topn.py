@@ -107,7 +107,8 @@ class TopN:
         """Return which elements are counted, shape (channels, positions)."""
         index = np.arange(channels)[:, None] + np.arange(positions)[None, :]
         if self.mode is ThresholdMode.SAMPLED:
-            return index % self.sample_stride == 0
+            counted: NDArray[np.bool_] = index % self.sample_stride == 0
+            return counted
         return np.ones(index.shape, dtype=np.bool_)
 
     def counted_winners(self, channels: int, positions: int = 1) -> int:

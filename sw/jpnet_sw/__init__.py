@@ -1,0 +1,1 @@
+"""Training: data, models, sparsity, quantisation, metrics; and the compiler."""

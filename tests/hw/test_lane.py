@@ -84,9 +84,7 @@ def random_lists(rng, config, lengths):
 
 
 @pytest.mark.parametrize("idle", [0, 0.7])
-@pytest.mark.parametrize(
-    "lengths", [[0] * 8, [1] * 8, [8] * 8, [0, 1, 2, 3, 0, 0, 8, 5]], ids=str
-)
+@pytest.mark.parametrize("lengths", [[0] * 8, [1] * 8, [8] * 8, [0, 1, 2, 3, 0, 0, 8, 5]], ids=str)
 def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
     lists = random_lists(rng, CONFIG, lengths)
     tokens = [

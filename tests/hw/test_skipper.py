@@ -64,9 +64,7 @@ async def collect(ctx, dut, rng, *, stall, words, theta, dense, divided, pointer
 @pytest.mark.parametrize(
     ("theta", "dense", "divided"), [(0, False, False), (60, False, True), (9, True, False)]
 )
-def test_exactly_the_survivors_come_in_order(
-    simulate, rng, density, stall, theta, dense, divided
-):
+def test_exactly_the_survivors_come_in_order(simulate, rng, density, stall, theta, dense, divided):
     tensor = (rng.integers(-127, 128, (24, 8)) * (rng.random((24, 8)) < density)).astype(np.int8)
     dut = ZeroSkipper(CONFIG)
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from jpnet_spec.topn import ThresholdMode, TopN
 def random_network(rng, dims, *, density=0.2, mode=ThresholdMode.EXACT, winners=None):
     layers = []
     source = INPUT
-    for index, (ic, oc) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+    for index, (ic, oc) in enumerate(itertools.pairwise(dims)):
         weight = rng.integers(-127, 128, (oc, ic)) * (rng.random((oc, ic)) < density)
         multiplier = rng.integers(2**15, 2**16, oc).astype(np.uint16)
         last = index == len(dims) - 2

@@ -52,7 +52,9 @@ def test_static_and_none_ignore_the_tensor():
     assert not static.keep(tensor, static.threshold(tensor)).any()
 
 
-@pytest.mark.parametrize(("rate", "elements", "winners"), [(0.12, 300, 36), (0.07, 100, 7), (1, 5, 5)])
+@pytest.mark.parametrize(
+    ("rate", "elements", "winners"), [(0.12, 300, 36), (0.07, 100, 7), (1, 5, 5)]
+)
 def test_winners_are_the_exact_ceiling(rate, elements, winners):
     assert winners_for_rate(rate, elements) == winners
 

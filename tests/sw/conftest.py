@@ -1,7 +1,41 @@
 import numpy as np
 import pytest
+import torch
+
+from jpnet_sw.recipe import (
+    AugmentConfig,
+    DenseConfig,
+    FilterConfig,
+    PruneConfig,
+    QuantiseConfig,
+    RecipeConfig,
+)
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng(40)
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def short_recipe():
+    return RecipeConfig(
+        name="short",
+        model="mlp3",
+        dataset="digits",
+        batch_size=64,
+        held_out=238,
+        augment=AugmentConfig(rotation_radians=0.1, shift=0.05),
+        dense=DenseConfig(epochs=4, dropout=0.1),
+        prune=PruneConfig(densities=(0.2, 0.1, 0.3), epochs=4, rounds=20, l1=1e-3, l2=1e-3),
+        top_n=FilterConfig(epochs=2, dropout_factor=0.5),
+        quantise=QuantiseConfig(epochs=2, calibration_images=500),
+    )

@@ -1,3 +1,4 @@
+import itertools
 import zlib
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ CONFIGS = {
 def make_network(dims=(70, 60, 35, 10), density=0.3, seed=5):
     rng = np.random.default_rng(seed)
     layers, source = [], INPUT
-    for index, (ic, oc) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+    for index, (ic, oc) in enumerate(itertools.pairwise(dims)):
         weight = rng.integers(-127, 128, (oc, ic)) * (rng.random((oc, ic)) < density)
         last = index == len(dims) - 2
         exact = TopN(mode=ThresholdMode.EXACT, winners=max(1, oc // 4))
@@ -129,7 +130,9 @@ def test_lists_hold_every_weight_once_where_its_lane_looks(name, dense):
 def test_small_weight_memories_divide_the_inputs():
     divided = compile_network(make_network(), CONFIGS["divided"])
     assert any(plan.divided for plan in divided.layers)
-    assert not any(plan.divided for plan in compile_network(make_network(), CONFIGS["edge16"]).layers)
+    assert not any(
+        plan.divided for plan in compile_network(make_network(), CONFIGS["edge16"]).layers
+    )
 
 
 def test_result_keeps_the_channels_order_and_images_their_pixels(rng):
@@ -212,4 +215,4 @@ def test_tensors_reuse_dead_words_but_never_the_image():
     assert all(place >= 4 for node, place in places.items() if node != INPUT)
     assert max(places.values()) <= 8
     chain = ["fc1", "fc2", "fc3", "fc4", "fc5"]
-    assert all(places[a] != places[b] for a, b in zip(chain, chain[1:], strict=False))
+    assert all(places[a] != places[b] for a, b in itertools.pairwise(chain))

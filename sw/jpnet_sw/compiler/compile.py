@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.image import Memory, Section, build_image
-from jpnet_spec.instruction import INSTRUCTION_WORDS, THRESHOLD_SLOTS, Instruction, LayerFlag, Opcode
+from jpnet_spec.instruction import (
+    INSTRUCTION_WORDS,
+    THRESHOLD_SLOTS,
+    Instruction,
+    LayerFlag,
+    Opcode,
+)
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import LayerPlan, Schedule
 from jpnet_spec.topn import ThresholdMode

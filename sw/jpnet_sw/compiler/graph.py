@@ -56,9 +56,7 @@ def allocate_words(graph: nx.DiGraph, words: dict[str, int], result: str) -> dic
     for node in order:
         born = graph.nodes[node]["order"]
         live = sorted(
-            (placed[other], placed[other] + words[other])
-            for other in placed
-            if dies[other] >= born
+            (placed[other], placed[other] + words[other]) for other in placed if dies[other] >= born
         )
         address = 0
         for begin, end in live:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import Layer
 
-__all__ = ["padded_rows", "place_in_order", "place_balanced"]
+__all__ = ["padded_rows", "place_balanced", "place_in_order"]
 
 
 def padded_rows(channels: int, config: AcceleratorConfig) -> int:

@@ -32,8 +32,7 @@ def _idx_files(*sha256: str) -> tuple[DataFile, ...]:
 
 def _idx_urls(base: str, *md5: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (f"{base}/{name}.gz", f"md5:{digest}")
-        for name, digest in zip(_IDX_SIZES, md5, strict=True)
+        (f"{base}/{name}.gz", f"md5:{digest}") for name, digest in zip(_IDX_SIZES, md5, strict=True)
     )
 
 

@@ -114,8 +114,7 @@ class FileSource:
                 data = raw if decompress is None else decompress(raw)
             except (OSError, EOFError, lzma.LZMAError, ZlibError) as error:
                 raise DataError(
-                    f"{path}: truncated or damaged, expected {file.size_bytes} bytes, "
-                    f"found {error}"
+                    f"{path}: truncated or damaged, expected {file.size_bytes} bytes, found {error}"
                 ) from error
             file.check(data, path)
             return data
@@ -129,7 +128,9 @@ class FileSource:
         for url, checksum in self.urls:
             try:
                 fetched = Path(
-                    pooch.retrieve(url, known_hash=checksum, fname=url.rpartition("/")[2], path=cache)
+                    pooch.retrieve(
+                        url, known_hash=checksum, fname=url.rpartition("/")[2], path=cache
+                    )
                 )
                 if fetched.name.endswith(".tar.gz"):
                     self._unpack(fetched, cache)

@@ -90,9 +90,7 @@ class QuantisedLayer(nn.Module):
     def __init__(self, layer: CapturedLayer, *, input_scale: float, output_scale: float) -> None:
         super().__init__()
         if not (input_scale > 0 and output_scale > 0):
-            raise ValueError(
-                f"QuantisedLayer.output_scale must be positive, not {output_scale!r}"
-            )
+            raise ValueError(f"QuantisedLayer.output_scale must be positive, not {output_scale!r}")
         self.name = layer.name
         self.relu = layer.relu
         self.input_scale = input_scale
@@ -118,13 +116,13 @@ class QuantisedLayer(nn.Module):
 
     def integer_weight(self) -> Tensor:
         """Return the weights as the integers -127 to 127, float32, shape (oc, ic)."""
-        rounded: Tensor = _Round.apply(self.weight / self.weight_scale[:, None], float(INT8_MAX))
+        rounded: Tensor = _Round.apply(self.weight / self.weight_scale[:, None], float(INT8_MAX))  # type: ignore[no-untyped-call]
         return rounded
 
     def integer_bias(self) -> Tensor:
         """Return the biases as integers, float32, shape (oc,)."""
         value = self.bias / (self.weight_scale * self.input_scale)
-        rounded: Tensor = _Round.apply(value, float(_EXACT_SUM // 4))
+        rounded: Tensor = _Round.apply(value, float(_EXACT_SUM // 4))  # type: ignore[no-untyped-call]
         return rounded
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -140,7 +138,7 @@ class QuantisedLayer(nn.Module):
             In training, dropout scales them.
         """
         acc = functional.linear(activations, self.integer_weight(), self.integer_bias())
-        tensor: Tensor = _Requantise.apply(acc, self.scale, self.negative_scale)
+        tensor: Tensor = _Requantise.apply(acc, self.scale, self.negative_scale)  # type: ignore[no-untyped-call]
         kept: Tensor = self.dropout(self.top_n(tensor))
         return kept
 

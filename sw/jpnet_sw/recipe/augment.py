@@ -33,8 +33,6 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
     affine[:, 1, 0] = angle.sin()
     affine[:, 1, 1] = scale * angle.cos()
     affine[:, :, 2] = draws[3:5].T * config.shift
-    grid = functional.affine_grid(
-        affine.to(images.device), list(images.shape), align_corners=False
-    )
+    grid = functional.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
     moved = functional.grid_sample(images, grid, align_corners=False)
     return torch.where(moved < _FAINT, 0.0, moved)

@@ -22,7 +22,7 @@ _PRESETS = {
             dataset="mnist",
             augment=_LIGHT,
             dense=DenseConfig(epochs=25, dropout=0.15),
-            prune=PruneConfig(densities=(0.025, 0.06, 0.3), epochs=50, ramp=0.7),
+            prune=PruneConfig(densities=(0.025, 0.06, 0.3), epochs=60),
             top_n=FilterConfig(epochs=12),
             quantise=QuantiseConfig(epochs=10),
         ),

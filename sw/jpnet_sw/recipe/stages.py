@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from math import sqrt
 
 import numpy as np
 from torch import nn
 
-from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.metrics import accuracy
 from jpnet_sw.quantisation import QuantisedLayer, calibrate
-from jpnet_sw.recipe.config import PruneConfig, RecipeConfig
+from jpnet_sw.recipe.config import (
+    DenseConfig,
+    FilterConfig,
+    PruneConfig,
+    QuantiseConfig,
+    RecipeConfig,
+)
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
@@ -86,25 +90,20 @@ def round_densities(
         return None
     done = begun / prune.rounds
     return {
-        name: cubic_density(final, done)
-        for name, final in zip(names, prune.densities, strict=True)
+        name: cubic_density(final, done) for name, final in zip(names, prune.densities, strict=True)
     }
 
 
-def _stage_config(recipe: RecipeConfig, stage: Stage) -> "_StageConfig":
-    config = {
+def _stage_config(
+    recipe: RecipeConfig, stage: Stage
+) -> DenseConfig | PruneConfig | FilterConfig | QuantiseConfig:
+    configs: dict[Stage, DenseConfig | PruneConfig | FilterConfig | QuantiseConfig] = {
         Stage.DENSE: recipe.dense,
         Stage.PRUNE: recipe.prune,
         Stage.TOP_N: recipe.top_n,
         Stage.QUANTISE: recipe.quantise,
-    }[stage]
-    return _StageConfig(epochs=config.epochs, learning_rate=config.learning_rate)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _StageConfig:
-    epochs: int
-    learning_rate: float
+    }
+    return configs[stage]
 
 
 def _plan(run: Run, epochs: int) -> EpochPlan:

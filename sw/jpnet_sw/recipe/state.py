@@ -146,7 +146,7 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for prefix, module in (("teacher", self.teacher), ("quantised", self.quantised)):
             if module is not None:
                 tensors |= {f"{prefix}.{name}": v for name, v in module.state_dict().items()}

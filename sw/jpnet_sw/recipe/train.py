@@ -79,9 +79,7 @@ def train(
         raise ValueError(f"seed must be at least 0, not {seed!r}")
     dataset = load_dataset(data, data_root)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    state = TrainingState.begin(
-        recipe, seed=seed, image_shape=dataset.image_shape, device=place
-    )
+    state = TrainingState.begin(recipe, seed=seed, image_shape=dataset.image_shape, device=place)
     checkpoint = out / CHECKPOINT_FILE
     if resume and checkpoint.is_file():
         state.restore(checkpoint)

@@ -32,7 +32,7 @@ class WeightMasks:
     weights : layer name to float parameter, shape (oc, ic)
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = dict(weights)
         self.masks = {name: torch.ones_like(weight) for name, weight in self._weights.items()}
 

@@ -80,7 +80,7 @@ class TopNFilter(nn.Module):
         if self.top_n.mode is ThresholdMode.NONE:
             return tensor
         threshold = self.threshold(tensor).reshape((-1,) + (1,) * (tensor.ndim - 1))
-        kept: Tensor = _KeepAbove.apply(tensor, tensor.detach().abs(), threshold)
+        kept: Tensor = _KeepAbove.apply(tensor, tensor.detach().abs(), threshold)  # type: ignore[no-untyped-call]
         return kept
 
     def _mask(self, channels: int, positions: int, device: torch.device) -> Tensor:

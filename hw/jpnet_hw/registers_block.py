@@ -1,0 +1,195 @@
+"""AXI4-Lite registers, generated from the register map."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.registers import REGISTERS, Access, Register
+
+__all__ = ["RegistersBlock"]
+
+_ADDRESS_WIDTH = 12
+_SLAVE_ERROR = 2
+
+
+class RegistersBlock(wiring.Component):
+    """Answer the host and hold what it writes.
+
+    One access at a time in each direction. A write takes effect when its address and its data are
+    both there; bytes without a strobe stay. An access outside the map, or a write to a read-only
+    register, is answered with an error and reported. Bits that no description names read as 0.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    aw_address, aw_valid, aw_ready, w_data, w_strobe, w_valid, w_ready, b_resp, b_valid, b_ready,
+    ar_address, ar_valid, ar_ready, r_data, r_resp, r_valid, r_ready
+        The bus.
+    values : in, unsigned(32) per register that hardware owns
+        What a read returns: read-only registers and those that are written 1 to clear.
+    held : out, per register that software writes
+        What software wrote.
+    written : out, unsigned(32) per register that triggers or clears
+        Pulse: the bits that software wrote 1.
+    touched : out, one bit per register that triggers or clears
+        Pulse: a write, whatever its bits.
+    unmapped : out
+        Pulse: an access was refused.
+    """
+
+    aw_address: Signal
+    aw_valid: Signal
+    aw_ready: Signal
+    w_data: Signal
+    w_strobe: Signal
+    w_valid: Signal
+    w_ready: Signal
+    b_resp: Signal
+    b_valid: Signal
+    b_ready: Signal
+    ar_address: Signal
+    ar_valid: Signal
+    ar_ready: Signal
+    r_data: Signal
+    r_resp: Signal
+    r_valid: Signal
+    r_ready: Signal
+    values: wiring.PureInterface
+    held: wiring.PureInterface
+    written: wiring.PureInterface
+    touched: wiring.PureInterface
+    unmapped: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        owned = [r for r in REGISTERS if r.access in (Access.READ, Access.CLEAR)]
+        acting = [r for r in REGISTERS if r.access in (Access.COMMAND, Access.CLEAR)]
+        held = [r for r in REGISTERS if r.access is Access.WRITE]
+        super().__init__(
+            {
+                "aw_address": In(_ADDRESS_WIDTH),
+                "aw_valid": In(1),
+                "aw_ready": Out(1),
+                "w_data": In(32),
+                "w_strobe": In(4),
+                "w_valid": In(1),
+                "w_ready": Out(1),
+                "b_resp": Out(2),
+                "b_valid": Out(1),
+                "b_ready": In(1),
+                "ar_address": In(_ADDRESS_WIDTH),
+                "ar_valid": In(1),
+                "ar_ready": Out(1),
+                "r_data": Out(32),
+                "r_resp": Out(2),
+                "r_valid": Out(1),
+                "r_ready": In(1),
+                "values": In(wiring.Signature({r.name.lower(): Out(32) for r in owned})),
+                "held": Out(
+                    wiring.Signature({r.name.lower(): Out(self.held_width(r)) for r in held})
+                ),
+                "written": Out(wiring.Signature({r.name.lower(): Out(32) for r in acting})),
+                "touched": Out(wiring.Signature({r.name.lower(): Out(1) for r in acting})),
+                "unmapped": Out(1),
+            }
+        )
+
+    def held_width(self, register: Register) -> int:
+        """Return how many bits of a written register exist."""
+        if register.bits:
+            return max(bit.position for bit in register.bits) + 1
+        if register.name.endswith("_BASE_HIGH"):
+            return max(self._config.axi_addr_width - 32, 0)
+        return 32
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        write_refused = Signal()
+        read_refused = Signal()
+        self._build_writes(m, write_refused)
+        self._build_reads(m, read_refused)
+        m.d.sync += self.unmapped.eq(write_refused | read_refused)
+        return m
+
+    def _build_writes(self, m: Module, refused: Signal) -> None:
+        """Take address and data in any order, act, answer."""
+        address = Signal(_ADDRESS_WIDTH, reset_less=True)
+        address_valid = Signal()
+        word = Signal(32, reset_less=True)
+        strobe = Signal(4, reset_less=True)
+        word_valid = Signal()
+        act = Signal()
+        m.d.comb += [
+            self.aw_ready.eq(~address_valid),
+            self.w_ready.eq(~word_valid),
+            act.eq(address_valid & word_valid & ~self.b_valid),
+        ]
+        with m.If(~address_valid):
+            m.d.sync += [address.eq(self.aw_address), address_valid.eq(self.aw_valid)]
+        with m.If(~word_valid):
+            m.d.sync += [
+                word.eq(self.w_data),
+                strobe.eq(self.w_strobe),
+                word_valid.eq(self.w_valid),
+            ]
+        with m.If(act):
+            m.d.sync += [address_valid.eq(0), word_valid.eq(0)]
+        with m.If(self.b_valid & self.b_ready):
+            m.d.sync += self.b_valid.eq(0)
+        mask = Cat(strobe[index // 8] for index in range(32))
+        for entry in (r for r in REGISTERS if r.access in (Access.COMMAND, Access.CLEAR)):
+            name = entry.name.lower()
+            m.d.sync += [getattr(self.written, name).eq(0), getattr(self.touched, name).eq(0)]
+        with m.If(act):
+            m.d.sync += [self.b_valid.eq(1), self.b_resp.eq(0)]
+            with m.Switch(address[2:]):
+                for entry in (r for r in REGISTERS if r.access is not Access.READ):
+                    with m.Case(entry.offset // 4):
+                        self._write(m, entry, word, mask)
+                with m.Default():
+                    m.d.comb += refused.eq(1)
+                    m.d.sync += self.b_resp.eq(_SLAVE_ERROR)
+
+    def _write(self, m: Module, entry: Register, word: Signal, mask: Value) -> None:
+        name = entry.name.lower()
+        if entry.access is Access.WRITE:
+            held = getattr(self.held, name)
+            m.d.sync += held.eq((held & ~mask) | (word & mask))
+        else:
+            m.d.sync += [
+                getattr(self.written, name).eq(word & mask),
+                getattr(self.touched, name).eq(1),
+            ]
+
+    def _build_reads(self, m: Module, refused: Signal) -> None:
+        """Take an address, look the register up, answer."""
+        address = Signal(_ADDRESS_WIDTH, reset_less=True)
+        address_valid = Signal()
+        m.d.comb += self.ar_ready.eq(~address_valid & ~self.r_valid)
+        m.d.sync += address_valid.eq(self.ar_valid & self.ar_ready)
+        with m.If(self.ar_ready):
+            m.d.sync += address.eq(self.ar_address)
+        with m.If(self.r_valid & self.r_ready):
+            m.d.sync += self.r_valid.eq(0)
+        with m.If(address_valid):
+            m.d.sync += [self.r_valid.eq(1), self.r_resp.eq(0), self.r_data.eq(0)]
+            with m.Switch(address[2:]):
+                for entry in REGISTERS:
+                    with m.Case(entry.offset // 4):
+                        m.d.sync += self.r_data.eq(self._read(entry))
+                with m.Default():
+                    m.d.comb += refused.eq(1)
+                    m.d.sync += self.r_resp.eq(_SLAVE_ERROR)
+
+    def _read(self, entry: Register) -> Value | int:
+        name = entry.name.lower()
+        if entry.access is Access.COMMAND:
+            return 0
+        if entry.access is Access.WRITE:
+            return getattr(self.held, name)
+        return getattr(self.values, name)

@@ -1,0 +1,244 @@
+"""Commands, errors, interrupts and the watchdog."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.registers import register
+
+__all__ = ["RunControl"]
+
+_SETTLE_CYCLES = 15
+
+
+class RunControl(wiring.Component):
+    """Carry out one load or run at a time; after any failure, return to idle without a program.
+
+    A failure stops everything: `stop` resets the compute path while the bus finishes what is under
+    way. The first error's code stays in `error` until it is cleared, but every error raises the
+    interrupt.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    command : in, bits as in CONTROL
+        Pulses.
+    clear_error : in
+        Pulse.
+    clear_irq, irq_enable : in, bits as in IRQ_STATUS
+        Pulses that clear pending interrupts; interrupts that raise `irq`.
+    program_base, image_base, result_base, image_count, watchdog : in
+        What software wrote; only the lowest bits of the addresses matter here.
+    unmapped : in
+        Pulse: a refused register access.
+    failed, failure : in
+        Pulse: a load or run cannot go on, and its `ErrorCode`.
+    loading_done : in
+        Level: neither loader nor clear is busy.
+    written : in
+        Pulse: a result is in memory.
+    progress : in
+        Something moved.
+    bus_idle : in
+        No transfer is under way.
+    start_load, start_run : out
+        Pulses.
+    running : out
+        A run goes on.
+    stop : out
+        Level, while everything returns to idle.
+    busy, loaded : out
+        As in STATUS.
+    error : out, unsigned(32)
+        Content of ERROR.
+    irq_status : out, unsigned(2)
+        Content of IRQ_STATUS.
+    irq : out
+        The interrupt.
+    images_done : out, unsigned(32)
+        Results of this run that are in memory.
+    """
+
+    command: Signal
+    clear_error: Signal
+    clear_irq: Signal
+    irq_enable: Signal
+    program_base: Signal
+    image_base: Signal
+    result_base: Signal
+    image_count: Signal
+    watchdog: Signal
+    unmapped: Signal
+    failed: Signal
+    failure: Signal
+    loading_done: Signal
+    written: Signal
+    progress: Signal
+    bus_idle: Signal
+    start_load: Signal
+    start_run: Signal
+    running: Signal
+    stop: Signal
+    busy: Signal
+    loaded: Signal
+    error: Signal
+    irq_status: Signal
+    irq: Signal
+    images_done: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "command": In(len(register("CONTROL").bits)),
+                "clear_error": In(1),
+                "clear_irq": In(2),
+                "irq_enable": In(2),
+                "program_base": In(32),
+                "image_base": In(32),
+                "result_base": In(32),
+                "image_count": In(32),
+                "watchdog": In(32),
+                "unmapped": In(1),
+                "failed": In(1),
+                "failure": In(ErrorCode),
+                "loading_done": In(1),
+                "written": In(1),
+                "progress": In(1),
+                "bus_idle": In(1),
+                "start_load": Out(1),
+                "start_run": Out(1),
+                "running": Out(1),
+                "stop": Out(1),
+                "busy": Out(1),
+                "loaded": Out(1),
+                "error": Out(32),
+                "irq_status": Out(2),
+                "irq": Out(1),
+                "images_done": Out(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        report = Signal(ErrorCode)
+        done = Signal()
+        expired = self._build_watchdog(m)
+        self._build_sequence(m, report, done, expired)
+        self._build_interrupts(m, report, done)
+        with m.If(self.written):
+            m.d.sync += self.images_done.eq(self.images_done + 1)
+        with m.If(self.start_run):
+            m.d.sync += self.images_done.eq(0)
+        return m
+
+    def _command(self, name: str) -> Signal:
+        return (self.command & register("CONTROL").mask(name)).any()
+
+    def _build_sequence(self, m: Module, report: Signal, done: Signal, expired: Signal) -> None:
+        """Start and stop loads and runs."""
+        load, run, abort = (self._command(name) for name in ("LOAD", "RUN", "ABORT"))
+        settle = Signal(range(_SETTLE_CYCLES + 1))
+        shift = exact_log2(self._config.beat_bytes)
+        program_odd = self.program_base[:shift].any()
+        run_odd = self.image_base[:shift].any() | self.result_base[:shift].any()
+        finished = Signal()
+        m.d.sync += [self.start_load.eq(0), self.start_run.eq(0)]
+        m.d.sync += finished.eq(self.images_done == self.image_count)
+        with m.If(settle != 0):
+            m.d.sync += settle.eq(settle - 1)
+        with m.If(self.unmapped):
+            m.d.comb += report.eq(ErrorCode.UNMAPPED_REGISTER)
+        with m.If((load | run) & ~abort & self.busy):
+            m.d.comb += report.eq(ErrorCode.START_WHILE_BUSY)
+        with m.FSM(name="state"):
+            with m.State("IDLE"):
+                with m.If(abort):
+                    m.d.sync += self.loaded.eq(0)
+                with m.Elif(load & run):
+                    m.d.comb += report.eq(ErrorCode.START_WHILE_BUSY)
+                with m.Elif((load & program_odd) | (run & self.loaded & run_odd)):
+                    m.d.comb += report.eq(ErrorCode.BAD_ARGUMENT)
+                with m.Elif(load):
+                    m.d.sync += [self.start_load.eq(1), self.loaded.eq(0), self.busy.eq(1)]
+                    m.d.sync += settle.eq(_SETTLE_CYCLES)
+                    m.next = "LOAD"
+                with m.Elif(run & ~self.loaded):
+                    m.d.comb += report.eq(ErrorCode.NOT_LOADED)
+                with m.Elif(run & (self.image_count == 0)):
+                    m.d.comb += report.eq(ErrorCode.BAD_ARGUMENT)
+                with m.Elif(run):
+                    m.d.sync += [self.start_run.eq(1), self.running.eq(1), self.busy.eq(1)]
+                    m.d.sync += settle.eq(_SETTLE_CYCLES)
+                    m.next = "RUN"
+            with m.State("LOAD"):
+                with m.If(self.loading_done & (settle == 0)):
+                    m.d.comb += done.eq(1)
+                    m.d.sync += [self.loaded.eq(1), self.busy.eq(0)]
+                    m.next = "IDLE"
+                self._build_failures(m, report, done, expired, abort, settle)
+            with m.State("RUN"):
+                with m.If(finished & (settle == 0)):
+                    m.d.comb += done.eq(1)
+                    m.d.sync += [self.running.eq(0), self.busy.eq(0)]
+                    m.next = "IDLE"
+                self._build_failures(m, report, done, expired, abort, settle)
+            with m.State("STOP"):
+                with m.If(self.bus_idle & (settle == 0)):
+                    m.d.sync += [self.stop.eq(0), self.busy.eq(0)]
+                    m.next = "IDLE"
+
+    def _build_failures(
+        self,
+        m: Module,
+        report: Signal,
+        done: Signal,
+        expired: Signal,
+        abort: Signal,
+        settle: Signal,
+    ) -> None:
+        """Leave a load or run before its end."""
+        with m.If(self.failed):
+            m.d.comb += report.eq(self.failure)
+        with m.Elif(expired):
+            m.d.comb += report.eq(ErrorCode.WATCHDOG)
+        with m.If(self.failed | expired | abort):
+            m.d.comb += done.eq(0)
+            m.d.sync += [
+                self.stop.eq(1),
+                self.loaded.eq(0),
+                self.running.eq(0),
+                self.busy.eq(1),
+                settle.eq(_SETTLE_CYCLES),
+            ]
+            m.next = "STOP"
+
+    def _build_watchdog(self, m: Module) -> Signal:
+        """Return whether nothing moved for too long."""
+        count = Signal(32)
+        expired = Signal()
+        watched = self.busy & ~self.stop & ~self.progress
+        m.d.sync += [
+            count.eq(Mux(watched, count + 1, 0)),
+            expired.eq(watched & (self.watchdog != 0) & (count == self.watchdog)),
+        ]
+        return expired
+
+    def _build_interrupts(self, m: Module, report: Signal, done: Signal) -> None:
+        """Keep the first error and the pending interrupts."""
+        reported = report != ErrorCode.NONE
+        with m.If(self.clear_error):
+            m.d.sync += self.error.eq(0)
+        with m.If(reported & ((self.error == 0) | self.clear_error)):
+            m.d.sync += self.error.eq(report)
+        m.d.sync += [
+            self.irq_status.eq((self.irq_status & ~self.clear_irq) | Cat(done, reported)),
+            self.irq.eq((self.irq_status & self.irq_enable).any()),
+        ]

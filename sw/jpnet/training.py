@@ -1,0 +1,76 @@
+"""Training into the build folder, under a name that the other commands find again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from jpnet.provenance import provenance
+from jpnet.workspace import Workspace
+from jpnet_spec.model_file import load_network, save_network
+
+__all__ = ["run_name", "train_model"]
+
+
+def run_name(model: str, data: str) -> str:
+    """Return the name of a model trained on a data set.
+
+    The model's own name on the data set of its first recipe, else ``<model>-<data>``.
+
+    Raises
+    ------
+    ValueError
+        If there is no recipe for the model on the data set.
+    """
+    from jpnet_sw.recipe import preset, preset_names
+
+    recipe = preset(model, data)
+    first = next(name for name in preset_names() if name.startswith(f"{model}-"))
+    return model if recipe.name == first else recipe.name
+
+
+def train_model(
+    model: str,
+    *,
+    data: str,
+    seed: int,
+    build: Path,
+    data_root: Path | None = None,
+    resume: bool = False,
+) -> Path:
+    """Train a model and return its file, which says how it was made.
+
+    Parameters
+    ----------
+    model, data
+        Names of an architecture and a data set that have a recipe.
+    seed
+        Decides everything random.
+    build
+        Folder of everything that is made.
+    data_root
+        Folder of the data sets; without it they are downloaded.
+    resume
+        Continue from the last checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or data or checkpoint are missing or damaged.
+    """
+    from jpnet_sw.recipe import train
+
+    name = run_name(model, data)
+    workspace = Workspace(build=build, model=name, config="any")
+    path = train(
+        model=model,
+        data=data,
+        seed=seed,
+        out=workspace.model_folder,
+        data_root=data_root,
+        resume=resume,
+    )
+    network = load_network(path)
+    if "provenance" not in network.metadata:
+        made = provenance(seed=seed, data=data)
+        facts = {**network.metadata, "provenance": made}
+        save_network(replace(network, metadata=facts), path)
+    return path
