@@ -1,18 +1,33 @@
 """Drain: accumulators of all lanes to activation rows and thresholds."""
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import (
+    Cat,
+    Elaboratable,
+    Module,
+    Mux,
+    ResetInserter,
+    Signal,
+    Value,
+    signed,
+    unsigned,
+)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout
+from jpnet_hw.drain_lane import DrainLane
+from jpnet_hw.layouts import acc_read_layout, context_shape, load_layout, row_write_layout
+from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory
+from jpnet_spec.topn import ThresholdMode
 
 __all__ = ["Drain", "drain_job_layout"]
 
 
 def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """What the drain needs to know of an instruction; fields as there."""
+    """Fields of an instruction that the drain needs."""
     return data.StructLayout(
         {
             "rows": unsigned(config.acc_addr_width + 1),
@@ -24,6 +39,21 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "static_threshold": unsigned(7),
         }
     )
+
+
+def _stage_layout(config: AcceleratorConfig) -> data.StructLayout:
+    return data.StructLayout(
+        {
+            "context": context_shape(config),
+            "row": unsigned(config.acc_addr_width),
+            "first": unsigned(1),
+            "last": unsigned(1),
+        }
+    )
+
+
+def _is_counting(mode: Value) -> Value:
+    return (mode == ThresholdMode.EXACT) | (mode == ThresholdMode.SAMPLED)
 
 
 class Drain(wiring.Component):
@@ -43,7 +73,7 @@ class Drain(wiring.Component):
     config
         The accelerator.
     read_latency
-        Cycles from `acc_read_valid` to that row's `sums`, at least 2.
+        Cycles from `acc_read_valid` to that row's `sums`, at least 3.
 
     Members
     -------
@@ -62,12 +92,13 @@ class Drain(wiring.Component):
     theta : out, one unsigned(7) a context
         The threshold; valid with the context's `done`.
     written : out, one bit a context
-        Level, from the last row's write until `done`: only the threshold is missing.
+        Level, from the cycle after the last `row_valid` until `done`: only the threshold is
+        missing.
     load_valid, load : in, `load_layout`
         Channel parameters, `param_layout` in the low bits of the data.
     acc_read_valid, acc_read : out, `acc_read_layout`
         Row to read and re-arm, for all lanes.
-    sums : in, per cluster and group an array of `lanes` signed(acc_width)
+    sums : in, per cluster an array signed(acc_width) of groups and lanes
         That row's sums, `read_latency` cycles later.
     row_valid, row : out, `row_write_layout`
         Finished row.
@@ -77,7 +108,7 @@ class Drain(wiring.Component):
     Raises
     ------
     ValueError
-        If `read_latency` is less than 2.
+        If `read_latency` is less than 3.
     """
 
     THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
@@ -94,17 +125,19 @@ class Drain(wiring.Component):
     load: data.View
     acc_read_valid: Signal
     acc_read: data.View
-    sums: list[list[data.View]]
+    sums: list[data.View]
     row_valid: Signal
     row: data.View
     row_index: Signal
 
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
-        if read_latency < 2:
-            raise ValueError(f"Drain.read_latency must be at least 2, not {read_latency!r}")
+        if read_latency < 3:
+            raise ValueError(f"Drain.read_latency must be at least 3, not {read_latency!r}")
         self._config = config
         self._read_latency = read_latency
-        lanes = data.ArrayLayout(signed(config.acc_width), config.lanes)
+        self._lanes = [DrainLane(config) for _ in range(config.lanes)]
+        row = data.ArrayLayout(signed(config.acc_width), config.lanes)
+        sums = data.ArrayLayout(row, config.groups)
         super().__init__(
             {
                 "flush": In(1),
@@ -119,12 +152,151 @@ class Drain(wiring.Component):
                 "load": In(load_layout(config)),
                 "acc_read_valid": Out(1),
                 "acc_read": Out(acc_read_layout(config)),
-                "sums": In(lanes).array(config.clusters, config.groups),
+                "sums": In(sums).array(config.clusters),
                 "row_valid": Out(1),
                 "row": Out(row_write_layout(config)),
                 "row_index": Out(config.acc_addr_width),
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
-        return Module()
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's `acc_read_valid` to its `row_valid`."""
+        return self._read_latency + self._lanes[0].latency + 1
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        issue_valid, issue = self._build_sequencer(m)
+        # Stage 0 is the cycle of `acc_read_valid`, stage `latency` that of `row_valid`.
+        valid_q = Signal(self.latency + 1)
+        valids = Cat(issue_valid, valid_q)
+        m.d.sync += valid_q.eq(valids)
+        stages = [issue]
+        for number in range(1, self.latency + ThresholdCounter.LATENCY):
+            stage = Signal(issue.shape(), name=f"stage_{number}", reset_less=True)
+            m.d.sync += stage.eq(stages[-1])
+            stages.append(stage)
+        self._build_lanes(m, stages)
+        self._build_threshold(m, valids, stages)
+        self._build_row(m, valids, stages)
+        return ResetInserter(self.flush)(m)
+
+    def _job(self, stage: data.View, name: str) -> Value:
+        """Return a field of the job whose row is in a stage."""
+        return Mux(stage.context, self.jobs[-1][name], self.jobs[0][name])
+
+    def _build_sequencer(self, m: Module) -> tuple[Signal, data.View]:
+        """Choose jobs in turn and count rows, or sweep all rows to clear them."""
+        config = self._config
+        issue = Signal(_stage_layout(config))
+        active = Signal()
+        left = Signal(config.acc_addr_width, reset_less=True)
+        taken, waiting = Signal(config.contexts), Signal(config.contexts)
+        other, chosen = Signal(context_shape(config)), Signal(context_shape(config))
+        current = Signal.like(issue)
+        m.d.comb += [
+            issue.eq(current),
+            issue.last.eq(left == 0),
+            waiting.eq(self.request & ~taken),
+            other.eq(current.context + 1 if config.contexts > 1 else 0),
+            chosen.eq(Mux(waiting.bit_select(other, 1), other, current.context)),
+            self.acc_read_valid.eq(active | self.clear_busy),
+            self.acc_read.context.eq(current.context),
+            self.acc_read.row.eq(current.row),
+        ]
+        m.d.sync += [
+            current.first.eq(0),
+            current.row.eq(current.row + 1),
+            left.eq(left - 1),
+            taken.eq(taken & ~self.done),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [self.clear_busy.eq(1), current.context.eq(0), current.row.eq(0)]
+            m.d.sync += left.eq(-1)
+        with m.Elif(self.clear_busy & issue.last):
+            m.d.sync += current.context.eq(other)
+            m.d.sync += self.clear_busy.eq(current.context != config.contexts - 1)
+        with m.Elif(~self.clear_busy & (~active | issue.last)):
+            m.d.sync += active.eq(waiting.any())
+            with m.If(waiting.any()):
+                m.d.sync += [current.context.eq(chosen), current.row.eq(0), current.first.eq(1)]
+            for number, job in enumerate(self.jobs):
+                with m.If(waiting[number] & (chosen == number)):
+                    m.d.sync += [left.eq(job.rows - 1), taken[number].eq(1)]
+        return active, issue
+
+    def _build_lanes(self, m: Module, stages: list[data.View]) -> None:
+        """Load the lanes' parameters, and give each row its sums, parameters and shift."""
+        config = self._config
+        meet = self._read_latency + self._lanes[0].tree_latency
+        before_param = stages[meet - DrainLane.PARAM_CYCLES - 1]
+        param_row = Signal(range(config.param_depth), reset_less=True)
+        m.d.sync += param_row.eq(self._job(before_param, "param_base") + before_param.row)
+        shift = self._job(stages[meet + Requantiser.SHIFT_DELAY], "shift")
+        load_q = Signal(load_layout(config), reset_less=True)
+        load_valid_q = Signal()
+        m.d.sync += [
+            load_q.eq(self.load),
+            load_valid_q.eq(self.load_valid & (self.load.memory == Memory.PARAM)),
+        ]
+        for number, lane in enumerate(self._lanes):
+            m.submodules[f"lane_{number}"] = lane
+            m.d.comb += [
+                lane.w_en.eq(load_valid_q & (load_q.lane == number)),
+                lane.w_addr.eq(load_q.address),
+                lane.w_data.eq(load_q.data),
+                lane.param_row.eq(param_row),
+                lane.shift.eq(shift),
+            ]
+            for index in range(config.clusters * config.groups):
+                cluster, group = divmod(index, config.groups)
+                m.d.comb += lane.sums[index].eq(self.sums[cluster][group][number])
+
+    def _build_threshold(self, m: Module, valids: Value, stages: list[data.View]) -> None:
+        """Count magnitudes and report each job's end."""
+        m.submodules.threshold = threshold = ThresholdCounter(self._config)
+        counted = stages[self.latency - 1]
+        mode = self._job(counted, "threshold_mode")
+        for number, lane in enumerate(self._lanes):
+            m.d.comb += [
+                threshold.counted[number].eq(lane.sampled | (mode == ThresholdMode.EXACT)),
+                threshold.magnitudes[number].eq(lane.magnitude),
+            ]
+        m.d.comb += [
+            threshold.valid.eq(valids[self.latency - 1] & _is_counting(mode)),
+            threshold.first.eq(counted.first),
+            threshold.last.eq(counted.last),
+            threshold.winners.eq(self._job(counted, "winners")),
+        ]
+        written_row, after = stages[self.latency : self.latency + 2]
+        for number, job in enumerate(self.jobs):
+            counting = _is_counting(job.threshold_mode)
+            constant = Mux(job.threshold_mode == ThresholdMode.STATIC, job.static_threshold, 0)
+            ended = valids[self.latency + 1] & after.last & (after.context == number)
+            found = threshold.done & (stages[-1].context == number)
+            m.d.comb += [
+                self.theta[number].eq(Mux(counting, threshold.theta, constant)),
+                self.done[number].eq(Mux(counting, found, ended)),
+            ]
+            last = valids[self.latency] & written_row.last & (written_row.context == number)
+            with m.If(last):
+                m.d.sync += self.written[number].eq(1)
+            with m.Elif(self.done[number]):
+                m.d.sync += self.written[number].eq(0)
+
+    def _build_row(self, m: Module, valids: Value, stages: list[data.View]) -> None:
+        """Write a row to its place: rows fill words, words go to the clusters in turn."""
+        config = self._config
+        before = stages[self.latency - 1]
+        place = Signal(row_write_layout(config), name="place", reset_less=True)
+        column_bits, cluster_bits = exact_log2(config.act_columns), exact_log2(config.clusters)
+        word = before.row >> column_bits
+        m.d.sync += [
+            self.row_index.eq(before.row),
+            place.context.eq(before.context),
+            place.column.eq(before.row[:column_bits]),
+            place.cluster.eq(word[:cluster_bits]),
+            place.address.eq(self._job(before, "target_base") + (word >> cluster_bits)),
+        ]
+        m.d.comb += [self.row_valid.eq(valids[self.latency]), self.row.eq(place)]
+        m.d.comb += [self.row.acts[number].eq(lane.act) for number, lane in enumerate(self._lanes)]

@@ -61,7 +61,8 @@ class SyncMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.rows = rows = memory.Memory(shape=self._shape, depth=self._depth, init=[])
+        rows: memory.Memory = memory.Memory(shape=self._shape, depth=self._depth, init=[])
+        m.submodules.rows = rows
         write = rows.write_port()
         read = rows.read_port()
         m.d.comb += [

@@ -158,11 +158,30 @@ def synth(
 
 
 @app.command()
-def bench(build: Build = _BUILD, data_root: DataRoot = None) -> None:
+def bench(
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the files; BUILD/results.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Also train on so many seeds.")] = 0,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
     """Measure the zoo on every preset, and the speed of the tools."""
     from jpnet.bench import run_bench
 
-    typer.echo(f"wrote {run_bench(build, data_root=data_root, console=Console())}")
+    folder = build / "results" if results is None else results
+    run_bench(build, results=folder, seeds=seeds, data_root=data_root, console=Console())
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(help="Folder that jpnet bench wrote.")],
+) -> None:
+    """Print measured results as Markdown, as README has them."""
+    from jpnet.results_table import results_table
+
+    typer.echo(results_table(folder), nl=False)
 
 
 @app.command()

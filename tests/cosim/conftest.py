@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# EMIT
+from jpnet_hw.verilog import emit
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.samples import DIMS, MODES, SMALL, random_images, random_network
 from jpnet_spec.config import AcceleratorConfig

@@ -201,8 +201,8 @@ def _list_sections(
 ) -> list[Section]:
     sections = []
     for (cluster, group, lane), item in lists.items():
-        table = item.lengths.astype(np.uint32) << config.start_width
-        table |= ((item.starts + weight_base) // 2 % 2**config.start_width).astype(np.uint32)
+        starts = (item.starts + weight_base) // 2 % 2**config.start_width
+        table = (item.lengths << config.start_width | starts).astype(np.uint32)
         for memory, address, words in (
             (Memory.WEIGHT, weight_base, item.entries),
             (Memory.POINTER, pointer_base, table),

@@ -10,6 +10,7 @@ from zlib import error as ZlibError
 
 import pooch
 
+from jpnet_spec.artefact import atomic_path
 from jpnet_sw.data.dataset import DataError
 
 __all__ = ["DataFile", "FileSource"]
@@ -151,4 +152,5 @@ class FileSource:
                 name = Path(member.name).name
                 content = tar.extractfile(member) if member.isfile() else None
                 if name in wanted and content is not None:
-                    (cache / name).write_bytes(content.read())
+                    with atomic_path(cache / name) as temporary:
+                        temporary.write_bytes(content.read())

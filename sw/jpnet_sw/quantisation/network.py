@@ -89,8 +89,9 @@ class QuantisedLayer(nn.Module):
 
     def __init__(self, layer: CapturedLayer, *, input_scale: float, output_scale: float) -> None:
         super().__init__()
-        if not (input_scale > 0 and output_scale > 0):
-            raise ValueError(f"QuantisedLayer.output_scale must be positive, not {output_scale!r}")
+        for name, scale in (("input_scale", input_scale), ("output_scale", output_scale)):
+            if not scale > 0:
+                raise ValueError(f"QuantisedLayer.{name} must be positive, not {scale!r}")
         self.name = layer.name
         self.relu = layer.relu
         self.input_scale = input_scale
@@ -137,10 +138,21 @@ class QuantisedLayer(nn.Module):
         float32 integers, shape (images, oc)
             In training, dropout scales them.
         """
-        acc = functional.linear(activations, self.integer_weight(), self.integer_bias())
-        tensor: Tensor = _Requantise.apply(acc, self.scale, self.negative_scale)  # type: ignore[no-untyped-call]
-        kept: Tensor = self.dropout(self.top_n(tensor))
+        kept: Tensor = self.dropout(self.top_n(self.tensor(activations)))
         return kept
+
+    def tensor(self, activations: Tensor) -> Tensor:
+        """Return the output before the filter, float32 integers, shape (images, oc).
+
+        Parameters
+        ----------
+        activations : float32 integers -127 to 127, shape (images, ic)
+        """
+        acc = functional.linear(activations, self.integer_weight(), self.integer_bias())
+        scaled: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
+            acc, self.scale, self.negative_scale
+        )
+        return scaled
 
     @torch.no_grad()
     def check_exact(self) -> None:
@@ -184,6 +196,22 @@ class QuantisedNetwork(nn.Module):
         for layer in self.layers:
             activations = layer(activations)
         return activations
+
+    @torch.no_grad()
+    def thresholds(self, images: Tensor) -> dict[str, Tensor]:
+        """Return each layer's thresholds, float32 integers of shape (images,).
+
+        Parameters
+        ----------
+        images : float32, shape (images, channels, height, width), 0 to 1
+        """
+        found = {}
+        activations = input_activations(images).flatten(start_dim=1)
+        for layer in self.chain():
+            tensor = layer.tensor(activations)
+            found[layer.name] = layer.top_n.threshold(tensor).flatten()
+            activations = layer.top_n(tensor)
+        return found
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits.

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from torch import nn
 
+from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.metrics import accuracy
 from jpnet_sw.quantisation import QuantisedLayer, calibrate
 from jpnet_sw.recipe.config import (
@@ -80,15 +81,16 @@ def round_densities(
     step, steps
         Of the stage.
     """
-    span = max(1.0, prune.ramp * steps)
+    span = max(1, int(prune.ramp * steps))
+    rounds = min(prune.rounds, span)
 
     def rounds_begun(at: int) -> int:
-        return min(prune.rounds, int(at * prune.rounds / span) + 1) if at >= 0 else 0
+        return min(rounds, at * rounds // span + 1) if at >= 0 else 0
 
     begun = rounds_begun(step)
     if begun == rounds_begun(step - 1):
         return None
-    done = begun / prune.rounds
+    done = begun / rounds
     return {
         name: cubic_density(final, done) for name, final in zip(names, prune.densities, strict=True)
     }
@@ -214,4 +216,11 @@ def _choose_rates(run: Run) -> None:
 def _quantise(run: Run) -> None:
     state, config = run.state, run.state.recipe.quantise
     images = run.images.images[: config.calibration_images]
-    state.start_quantised(calibrate(state.layers, images))
+    quantised = state.start_quantised(calibrate(state.layers, images))
+    # The median image's exact threshold: about N winners on average.
+    thresholds = {
+        name: int(found.median()) for name, found in quantised.thresholds(images).items()
+    }
+    state.set_integer_filters(
+        thresholds if state.recipe.top_n.mode is ThresholdMode.STATIC else {}
+    )

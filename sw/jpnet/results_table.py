@@ -1,0 +1,103 @@
+"""Measured results as Markdown, for the documentation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jpnet.bench import SEEDS_KIND, SPEED_KIND
+from jpnet.json_file import read_json
+from jpnet.report import REPORT_KIND
+from jpnet_spec.artefact import ArtefactError
+from jpnet_spec.configs import PRESETS
+
+__all__ = ["results_table"]
+
+_MADE_BY = "jpnet bench"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _column(report: Mapping[str, Any]) -> list[str]:
+    speedup = report["speedup_over_dense"]
+    return [
+        f"{report['mac_units']}",
+        f"{report['images']:,}",
+        f"{report['mismatches']} of {report['values_compared']:,}",
+        _percent(report["accuracy_rtl"]),
+        f"{report['macs_effective']:,.0f} ({report['mac_percent_effective']:.2f} %)",
+        f"{report['cycles_total']:,.0f}",
+        f"{report['cycles_bound']:,.0f}",
+        f"{report['fraction_of_bound']:.2f}",
+        f"{report['cycles_latency']:,.0f}",
+        "-" if speedup is None else f"{speedup:.1f} x",
+    ]
+
+
+_ROWS = (
+    "MAC units",
+    "test images simulated",
+    "values that differ from the integer network",
+    "accuracy of the Verilog",
+    "effective MACs per image (of the dense network's)",
+    "cycles per image, back to back",
+    "bound: effective MACs / MAC units",
+    "fraction of the bound",
+    "cycles of one image alone",
+    "speed-up over the dense network on the same lanes",
+)
+
+
+def _presets(folder: Path, model: str) -> list[str]:
+    files = {name: folder / f"{model}-{name}.json" for name in PRESETS}
+    reports = {
+        name: read_json(path, kind=REPORT_KIND, made_by=_MADE_BY)
+        for name, path in files.items()
+        if path.is_file()
+    }
+    if not reports:
+        raise ArtefactError(f"{folder}: no results of {model}, `{_MADE_BY}` makes them")
+    lines = [
+        f"| {model} | {' | '.join(reports)} |",
+        f"| --- |{' ---: |' * len(reports)}",
+    ]
+    columns = [_column(report) for report in reports.values()]
+    for label, *values in zip(_ROWS, *columns, strict=True):
+        lines.append(f"| {label} | {' | '.join(values)} |")
+    return lines
+
+
+def _seeds(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    seeds = read_json(path, kind=SEEDS_KIND, made_by=_MADE_BY)
+    accuracy, macs = seeds["accuracy_int8"], seeds["mac_percent_effective"]
+    return [
+        "",
+        f"Trained on {accuracy['n']} seeds: accuracy of the integer network "
+        f"{100 * accuracy['mean']:.2f} ± {100 * (accuracy['std'] or 0):.2f} %, effective MACs "
+        f"{macs['mean']:.2f} ± {macs['std'] or 0:.2f} %, "
+        f"{seeds['minutes']['mean']:.0f} minutes each.",
+    ]
+
+
+def _speed(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    speed = read_json(path, kind=SPEED_KIND, made_by=_MADE_BY)
+    return ["", f"Integer network: {speed['integer_network_images_per_second']:,.0f} images/s."]
+
+
+def results_table(folder: Path, *, model: str = "mlp3") -> str:
+    """Return the results in a folder as Markdown.
+
+    Raises
+    ------
+    ArtefactError
+        If there are none, or a file is damaged.
+    """
+    lines = _presets(folder, model)
+    lines += _seeds(folder / f"{model}-seeds.json")
+    lines += _speed(folder / "speed.json")
+    return "\n".join(lines) + "\n"

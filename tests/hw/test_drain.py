@@ -1,0 +1,285 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from jpnet_hw.drain import Drain
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory
+from jpnet_spec.numbers import requantise
+from jpnet_spec.topn import ThresholdMode, TopN
+
+CONFIG = AcceleratorConfig(acc_depth=64, param_depth=128, act_depth=64)
+READ_LATENCY = 5
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One layer's sums and parameters, and what its drain must give."""
+
+    context: int
+    sums: np.ndarray
+    fields: dict[str, int]
+    acts: np.ndarray
+    threshold: int
+    requested: int = 0
+
+
+class Bench:
+    """Accumulators and contexts around a drain."""
+
+    def __init__(self, config, rng):
+        self.config = config
+        self.dut = Drain(config, read_latency=READ_LATENCY)
+        channels = (config.param_depth, config.lanes)
+        self.bias = rng.integers(-3000, 3000, channels)
+        self.scales = rng.integers(0, 2**16, (2, *channels)).astype(np.uint16)
+        self.phase = rng.integers(0, 4, channels)
+        self.rng = rng
+        self.jobs = []
+        self.active = {}
+        self.rows_seen = []
+        self.reads = []
+        self.done_cycles = []
+        self.row_cycles = {}
+
+    def add(self, context, rows, mode, *, winners=None, scale=6):
+        """Queue a job of random sums."""
+        config, rng = self.config, self.rng
+        shape = (rows, config.clusters, config.groups, config.lanes)
+        bits = min(scale + 16, config.acc_width) - 6
+        sums = rng.integers(-(2**bits), 2**bits, shape)
+        param_base = int(rng.integers(0, config.param_depth - rows + 1))
+        part = slice(param_base, param_base + rows)
+        total = sums.sum(axis=(1, 2)) + self.bias[part]
+        shift = int(rng.integers(bits + 6, bits + 14)) if scale < 40 else scale
+        acts = requantise(total, self.scales[0][part], self.scales[1][part], shift)
+        counted = np.ones(acts.shape, dtype=np.bool_)
+        if mode is ThresholdMode.SAMPLED:
+            counted = self.phase[part] == 0
+        if winners is None:
+            winners = int(rng.integers(0, counted.sum() + 2))
+        magnitude = np.abs(acts.astype(int))[counted]
+        exact = next(t for t in range(128) if (magnitude > t).sum() <= winners)
+        static = int(rng.integers(0, 128))
+        threshold = {ThresholdMode.NONE: 0, ThresholdMode.STATIC: static}.get(mode, exact)
+        fields = {
+            "rows": rows,
+            "target_base": int(rng.integers(0, config.act_depth - rows)),
+            "param_base": param_base,
+            "shift": shift,
+            "winners": winners,
+            "threshold_mode": int(mode),
+            "static_threshold": static,
+        }
+        self.jobs.append(
+            Job(context=context, sums=sums, fields=fields, acts=acts, threshold=threshold)
+        )
+
+    async def load(self, ctx):
+        """Write all channel parameters."""
+        ctx.set(self.dut.load_valid, 1)
+        ctx.set(self.dut.load.memory, int(Memory.PARAM))
+        for lane in range(self.config.lanes):
+            ctx.set(self.dut.load.lane, lane)
+            for row in range(self.config.param_depth):
+                low, high = (int(scale[row, lane]) for scale in self.scales)
+                value = (int(self.bias[row, lane]) & 0xFFFFFFFF) | low << 32 | high << 48
+                ctx.set(self.dut.load.address, row)
+                ctx.set(self.dut.load.data, value | int(self.phase[row, lane]) << 64)
+                await ctx.tick()
+        ctx.set(self.dut.load.memory, int(Memory.WEIGHT))
+        ctx.set(self.dut.load.data, 0)
+        await ctx.tick()
+        ctx.set(self.dut.load_valid, 0)
+
+    async def run(self, ctx):
+        """Serve all jobs, each context's in order, and check all that comes out."""
+        await self.load(ctx)
+        queues = [
+            [job for job in self.jobs if job.context == k] for k in range(self.config.contexts)
+        ]
+        total, ended, cycle, resting = len(self.jobs), 0, 0, set()
+        pipe = [None] * (READ_LATENCY + 1)
+        while ended < total:
+            for context, queue in enumerate(queues):
+                if queue and context not in self.active and context not in resting:
+                    self._request(ctx, queue.pop(0), cycle)
+            resting = set()
+            pipe = [self._read(ctx, cycle), *pipe[:-1]]
+            self._drive_sums(ctx, pipe[READ_LATENCY])
+            self._check_row(ctx, cycle)
+            done = ctx.get(self.dut.done)
+            for context in range(self.config.contexts):
+                if done >> context & 1:
+                    self._check_done(ctx, self.active.pop(context), cycle)
+                    resting.add(context)
+                    ended += 1
+            await ctx.tick()
+            for context in resting:
+                ctx.set(self.dut.request[context], 0)
+            cycle += 1
+        self.cycles = cycle
+
+    def _request(self, ctx, job, cycle):
+        for name, value in job.fields.items():
+            ctx.set(self.dut.jobs[job.context][name], value)
+        ctx.set(self.dut.request[job.context], 1)
+        job.requested = cycle
+        self.active[job.context] = job
+
+    def _read(self, ctx, cycle):
+        if not ctx.get(self.dut.acc_read_valid):
+            return None
+        context, row = ctx.get(self.dut.acc_read.context), ctx.get(self.dut.acc_read.row)
+        self.reads.append((cycle, context, row))
+        return context, row
+
+    def _drive_sums(self, ctx, read):
+        values = self.rng.integers(-100, 100, self.jobs[0].sums.shape[1:])
+        if read is not None:
+            values = self.active[read[0]].sums[read[1]]
+        for cluster, port in enumerate(self.dut.sums):
+            ctx.set(port, values[cluster].tolist())
+
+    def _check_row(self, ctx, cycle):
+        if not ctx.get(self.dut.row_valid):
+            return
+        row, index = self.dut.row, ctx.get(self.dut.row_index)
+        context = ctx.get(row.context)
+        job = self.active[context]
+        word, column = divmod(index, self.config.act_columns)
+        address, cluster = divmod(word, self.config.clusters)
+        assert ctx.get(row.column) == column
+        assert ctx.get(row.cluster) == cluster
+        assert ctx.get(row.address) == job.fields["target_base"] + address
+        assert [ctx.get(act) for act in row.acts] == job.acts[index].tolist()
+        assert not ctx.get(self.dut.written) >> context & 1
+        self.rows_seen.append((context, index))
+        self.row_cycles[context] = cycle
+
+    def _check_done(self, ctx, job, cycle):
+        context, mode = job.context, job.fields["threshold_mode"]
+        assert ctx.get(self.dut.theta[context]) == job.threshold
+        assert ctx.get(self.dut.written) >> context & 1
+        counting = mode in (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
+        waited = self.dut.THRESHOLD_CYCLES if counting else 1
+        assert cycle == self.row_cycles[context] + waited
+        self.done_cycles.append(cycle - job.requested)
+        rows = [index for owner, index in self.rows_seen if owner == context]
+        assert rows[-job.fields["rows"] :] == list(range(job.fields["rows"]))
+
+
+def budget_for(bench):
+    rows = sum(job.fields["rows"] for job in bench.jobs)
+    config = bench.config
+    return config.lanes * config.param_depth + rows + 40 * len(bench.jobs) + 100
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        replace(CONFIG, lanes=1, groups=1, contexts=1),
+        replace(CONFIG, lanes=2, groups=2, act_word=8),
+        replace(CONFIG, groups=8, clusters=4, acc_width=32),
+        replace(CONFIG, groups=1, clusters=2, acc_width=16),
+        replace(CONFIG, lanes=8, act_word=8),
+    ],
+    ids=["edge", "one", "tiny", "wide", "narrow", "single_column"],
+)
+def test_random_jobs_match_reference(config, rng, simulate):
+    bench = Bench(config, rng)
+    modes = list(ThresholdMode)
+    for number in range(16):
+        rows = [1, 2, 3, 25, int(rng.integers(1, 50))][number % 5]
+        context = int(rng.integers(0, config.contexts))
+        bench.add(context, rows, modes[int(rng.integers(0, 4))])
+    simulate(bench.dut, bench.run, budget=budget_for(bench))
+
+
+@pytest.mark.parametrize("mode", list(ThresholdMode))
+def test_job_latency(mode, rng, simulate):
+    bench = Bench(CONFIG, rng)
+    bench.add(0, 30, mode)
+    simulate(bench.dut, bench.run, budget=budget_for(bench))
+    assert bench.reads == [(1 + row, 0, row) for row in range(30)]
+    counting = mode in (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
+    waited = bench.dut.THRESHOLD_CYCLES if counting else 1
+    assert bench.done_cycles == [1 + 29 + bench.dut.latency + waited]
+
+
+def test_rows_of_both_contexts_follow_without_a_gap(rng, simulate):
+    bench = Bench(CONFIG, rng)
+    bench.add(0, 20, ThresholdMode.EXACT)
+    bench.add(1, 20, ThresholdMode.EXACT)
+    simulate(bench.dut, bench.run, budget=budget_for(bench))
+    assert [cycle for cycle, _, _ in bench.reads] == list(range(1, 41))
+
+
+def test_contexts_are_served_in_turn(rng, simulate):
+    bench = Bench(CONFIG, rng)
+    for _ in range(4):
+        bench.add(0, 50, ThresholdMode.NONE)
+        bench.add(1, 50, ThresholdMode.NONE)
+    simulate(bench.dut, bench.run, budget=budget_for(bench))
+    owners = [context for _, context, row in bench.reads if row == 0]
+    assert owners == [0, 1] * 4
+
+
+def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
+    config = replace(CONFIG, acc_depth=16)
+    dut = Drain(config, read_latency=READ_LATENCY)
+
+    async def bench(ctx):
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        seen = []
+        while ctx.get(dut.clear_busy):
+            assert ctx.get(dut.acc_read_valid)
+            seen.append((ctx.get(dut.acc_read.context), ctx.get(dut.acc_read.row)))
+            await ctx.tick()
+        assert seen == [(context, row) for context in range(2) for row in range(16)]
+        for _ in range(dut.latency + 10):
+            assert not ctx.get(dut.acc_read_valid)
+            assert not ctx.get(dut.row_valid)
+            assert not ctx.get(dut.done)
+            await ctx.tick()
+
+    simulate(dut, bench, budget=200)
+
+
+def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
+    bench = Bench(CONFIG, rng)
+    bench.add(1, 30, ThresholdMode.EXACT)
+    dut = bench.dut
+
+    async def flushed(ctx):
+        ctx.set(dut.jobs[0].rows, 40)
+        ctx.set(dut.request, 1)
+        await ctx.tick().repeat(25)
+        ctx.set(dut.request, 0)
+        ctx.set(dut.flush, 1)
+        await ctx.tick()
+        ctx.set(dut.flush, 0)
+        for _ in range(60):
+            assert not ctx.get(dut.acc_read_valid)
+            assert not ctx.get(dut.row_valid)
+            assert not ctx.get(dut.done)
+            await ctx.tick()
+        await bench.run(ctx)
+
+    simulate(dut, flushed, budget=budget_for(bench) + 100)
+
+
+def test_read_latency_too_short_is_refused():
+    with pytest.raises(ValueError, match=r"Drain\.read_latency must be at least 3, not 2"):
+        Drain(CONFIG, read_latency=2)
+
+
+def test_thresholds_of_the_bench_are_the_reference_ones(rng):
+    acts = rng.integers(-127, 128, (1, 80)).astype(np.int8)
+    magnitude = np.abs(acts.astype(int))
+    exact = next(t for t in range(128) if (magnitude > t).sum() <= 20)
+    assert TopN(mode=ThresholdMode.EXACT, winners=20).threshold(acts)[0] == exact
