@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -300,11 +300,17 @@ class Accelerator(wiring.Component):
     ) -> None:
         """Connect loader, images and results with the bus; loader and images never meet."""
         held = registers.held
+        bases = {
+            name: Cat(
+                getattr(held, f"{name}_base_low"), getattr(held, f"{name}_base_high", Const(0, 1))
+            )
+            for name in ("program", "image", "result")
+        }
         m.d.comb += [
             loader.start.eq(control.start_load),
-            loader.base.eq(Cat(held.program_base_low, held.program_base_high)),
-            images.base.eq(Cat(held.image_base_low, held.image_base_high)),
-            results.base.eq(Cat(held.result_base_low, held.result_base_high)),
+            loader.base.eq(bases["program"]),
+            images.base.eq(bases["image"]),
+            results.base.eq(bases["result"]),
             images.start.eq(control.start_run),
             results.start.eq(control.start_run),
             images.count.eq(held.image_count),

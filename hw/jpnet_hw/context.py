@@ -1,20 +1,27 @@
 """One image in flight: activation memory, zero skippers and the sequence of its layers."""
 
-from amaranth.hdl import Module, Signal, unsigned
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from functools import reduce
+from operator import add
 
-from jpnet_hw.activation_bank import ActivationBank
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_hw.activation_bank import ActivationBank, beat_layout
 from jpnet_hw.drain import drain_job_layout
+from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, row_write_layout, token_layout
+from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
+from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag
 
 __all__ = ["ImageContext", "image_beat_layout"]
 
 
 def image_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """One bus beat of an image and its number in the image; the context knows where it goes."""
+    """Return one bus beat of an image and its number in it; the context knows where it goes."""
     beats = config.act_depth * config.clusters * config.act_word // config.beat_bytes
     return data.StructLayout(
         {
@@ -34,7 +41,8 @@ class ImageContext(wiring.Component):
     After the instruction with the flag RESULT the result is read out, then the next image begins.
 
     Transitions: `cluster_done` to `request` 0 cycles, `drain_done` to the skippers' start 0
-    cycles, `result_done` or `image_ready` to the first instruction's start 2 cycles.
+    cycles, `image_ready` or `result_done` to the first instruction's start 1 cycle. The first
+    survivor leaves `FIRST_TOKEN_CYCLES` after the start.
 
     Parameters
     ----------
@@ -98,6 +106,7 @@ class ImageContext(wiring.Component):
     """
 
     RESULT_LATENCY = ActivationBank.LATENCY + 2
+    FIRST_TOKEN_CYCLES = ZeroSkipper.LATENCY
 
     flush: Signal
     start: Signal
@@ -181,5 +190,205 @@ class ImageContext(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
-        return Module()
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config = self._config
+        m.submodules.fetch = fetch = InstructionFetch(config)
+        banks = [ActivationBank(config) for _ in range(config.clusters)]
+        skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
+        running = Signal(instruction_layout(), reset_less=True)
+        begin, prepared, accept = Signal(), Signal(), Signal()
+        for cluster, (bank, skipper) in enumerate(zip(banks, skippers, strict=True)):
+            m.submodules[f"bank_{cluster}"] = bank
+            m.submodules[f"skipper_{cluster}"] = skipper
+            m.d.comb += [skipper.start.eq(begin), skipper.r_word.eq(bank.r_word)]
+            wiring.connect(m, skipper.o, wiring.flipped(self.tokens[cluster]))
+        m.d.comb += [
+            fetch.load_valid.eq(self.load_valid),
+            fetch.load.eq(self.load),
+            fetch.instructions.eq(self.instructions),
+            fetch.start.eq(self.start),
+            fetch.take.eq(begin),
+            self.error_valid.eq(fetch.error_valid),
+            self.error.eq(fetch.error),
+        ]
+        with m.If(begin):
+            m.d.sync += [running.eq(fetch.o), self.layer.eq(fetch.index), prepared.eq(0)]
+        with m.Elif(accept):
+            m.d.sync += prepared.eq(1)
+        with m.If(self.start):
+            m.d.sync += prepared.eq(0)
+        m.d.comb += [
+            accept.eq(fetch.valid & ~prepared & ~self.computing),
+            *(self.job[name].eq(running[name]) for name in self.job.shape().members),
+        ]
+        self._build_sequence(m, skippers, running, begin, prepared)
+        slot = self._build_skip_job(m, skippers, fetch.o, accept)
+        self._build_thresholds(m, skippers, slot, running)
+        self._build_writes(m, banks)
+        self._build_reads(m, banks, skippers)
+        m.d.comb += self.skipping.eq(Cat(skipper.busy for skipper in skippers))
+        for name in ("read_count", "zero_count", "below_count"):
+            counts = [getattr(skipper, name) for skipper in skippers]
+            m.d.sync += getattr(self, name).eq(reduce(add, counts))
+        return ResetInserter(self.flush)(m)
+
+    def _build_sequence(
+        self,
+        m: Module,
+        skippers: list[ZeroSkipper],
+        running: data.View,
+        begin: Signal,
+        prepared: Signal,
+    ) -> None:
+        """Step through layers and images; `begin` marks the first cycle of each instruction."""
+        present, freed, reading_q = Signal(), Signal(), Signal()
+        reading = Cat(skipper.reading for skipper in skippers).any()
+        flags = running.flags
+        m.d.sync += [reading_q.eq(reading), self.arm.eq(0)]
+        m.d.comb += self.input_free.eq(~present)
+        with m.FSM():
+            with m.State("IDLE"), m.If(present & prepared):
+                m.d.comb += begin.eq(1)
+                m.next = "COMPUTE"
+            with m.State("COMPUTE"):
+                m.d.comb += self.computing.eq(1)
+                with m.If(self.cluster_done.all()):
+                    m.d.comb += self.request.eq(1)
+                    m.d.sync += self.arm.eq(1)
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += [
+                    self.request.eq(1),
+                    self.draining.eq(~self.drain_written),
+                    self.topn.eq(self.drain_written),
+                    self.theta_valid.eq(self.drain_done),
+                ]
+                with m.If(self.drain_done):
+                    with m.If((flags & LayerFlag.RESULT).any()):
+                        m.next = "RESULT"
+                    with m.Elif(prepared):
+                        m.d.comb += begin.eq(1)
+                        m.next = "COMPUTE"
+                    with m.Else():
+                        m.next = "FETCH"
+            with m.State("FETCH"), m.If(prepared):
+                m.d.comb += begin.eq(1)
+                m.next = "COMPUTE"
+            with m.State("RESULT"):
+                m.d.comb += self.result_valid.eq(1)
+                with m.If(self.result_done):
+                    # A program may leave the image to the end without ever freeing it.
+                    m.d.sync += [present.eq(present & freed), freed.eq(0)]
+                    m.next = "IDLE"
+        with m.If(reading_q & ~reading & (flags & LayerFlag.FREE_IMAGE).any()):
+            m.d.sync += [present.eq(0), freed.eq(1)]
+        with m.If(self.image_ready):
+            m.d.sync += present.eq(1)
+
+    def _build_skip_job(
+        self, m: Module, skippers: list[ZeroSkipper], fetched: data.View, accept: Signal
+    ) -> Signal:
+        """Keep what the skippers need of the next instruction; return its threshold's slot."""
+        clusters = self._config.clusters
+        base, pointer_base = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        flags, slot = Signal(8, reset_less=True), Signal(4, reset_less=True)
+        with m.If(accept):
+            m.d.sync += [
+                base.eq(fetched.source_base),
+                pointer_base.eq(fetched.pointer_base),
+                flags.eq(fetched.flags),
+                slot.eq(fetched.source_slot),
+            ]
+        for cluster, skipper in enumerate(skippers):
+            words = Signal.like(skipper.words, name=f"words_{cluster}", reset_less=True)
+            share = (fetched.source_words + (clusters - 1 - cluster)) >> exact_log2(clusters)
+            with m.If(accept):
+                m.d.sync += words.eq(share)
+            m.d.comb += [
+                skipper.base.eq(base),
+                skipper.words.eq(words),
+                skipper.pointer_base.eq(pointer_base),
+                skipper.dense.eq((flags & LayerFlag.DENSE).any()),
+                skipper.divided.eq((flags & LayerFlag.DIVIDED).any()),
+            ]
+        return slot
+
+    def _build_thresholds(
+        self, m: Module, skippers: list[ZeroSkipper], slot: Signal, running: data.View
+    ) -> None:
+        """Remember each output's threshold; it reaches the skippers before their first word."""
+        m.submodules.slots = slots = memory.Memory(
+            shape=unsigned(7), depth=THRESHOLD_SLOTS, init=[]
+        )
+        write, read = slots.write_port(), slots.read_port(domain="comb")
+        theta_q = Signal(7, reset_less=True)
+        m.d.comb += [
+            self.theta.eq(self.drain_theta),
+            write.en.eq(self.theta_valid),
+            write.addr.eq(running.target_slot),
+            write.data.eq(self.drain_theta),
+            read.addr.eq(slot),
+        ]
+        m.d.sync += theta_q.eq(Mux(slot == 0, 0, read.data))
+        m.d.comb += [skipper.theta.eq(theta_q) for skipper in skippers]
+
+    def _build_writes(self, m: Module, banks: list[ActivationBank]) -> None:
+        """Give drained rows and image beats to the banks they belong to."""
+        config = self._config
+        cluster_bits = exact_log2(config.clusters)
+        row_q = Signal(row_write_layout(config), reset_less=True)
+        row_valid_q = Signal()
+        beat_q = Signal(beat_layout(config), reset_less=True)
+        beat_cluster = Signal(range(max(2, config.clusters)), reset_less=True)
+        beat_valid, taken = Signal(), Signal()
+        beats_per_word = config.act_word // config.beat_bytes
+        beat = self.beats.payload
+        word = beat.beat >> exact_log2(beats_per_word)
+        m.d.sync += [
+            row_q.eq(self.row),
+            row_valid_q.eq(self.row_valid & (self.row.context == self._number)),
+        ]
+        m.d.comb += self.beats.ready.eq(~beat_valid | taken)
+        with m.If(self.beats.ready):
+            m.d.sync += [
+                beat_valid.eq(self.beats.valid),
+                beat_cluster.eq(word[:cluster_bits]),
+                beat_q.address.eq(self.input_base + (word >> cluster_bits)),
+                beat_q.beat.eq(beat.beat[: exact_log2(beats_per_word)]),
+                beat_q.data.eq(beat.data),
+            ]
+        for cluster, bank in enumerate(banks):
+            addressed = beat_cluster == cluster
+            m.d.comb += [
+                bank.row_valid.eq(row_valid_q & (row_q.cluster == cluster)),
+                bank.row_address.eq(row_q.address),
+                bank.row_column.eq(row_q.column),
+                bank.row_data.eq(row_q.acts),
+                bank.beats.valid.eq(beat_valid & addressed),
+                bank.beats.payload.eq(beat_q),
+            ]
+            with m.If(addressed):
+                m.d.comb += taken.eq(bank.beats.ready)
+
+    def _build_reads(
+        self, m: Module, banks: list[ActivationBank], skippers: list[ZeroSkipper]
+    ) -> None:
+        """Let the result reader use the skippers' port while they rest."""
+        config = self._config
+        cluster_bits = exact_log2(config.clusters)
+        address = Signal(config.act_addr_width, reset_less=True)
+        cluster: Value = self.result_word[:cluster_bits]
+        m.d.sync += address.eq(self.result_base + (self.result_word >> cluster_bits))
+        for stage in range(1 + ActivationBank.LATENCY):
+            cluster_q = Signal(
+                range(max(2, config.clusters)), name=f"result_cluster_{stage}", reset_less=True
+            )
+            m.d.sync += cluster_q.eq(cluster)
+            cluster = cluster_q
+        with m.Switch(cluster):
+            for number, bank in enumerate(banks):
+                with m.Case(number):
+                    m.d.sync += self.result_data.eq(bank.r_word)
+        for bank, skipper in zip(banks, skippers, strict=True):
+            m.d.comb += bank.r_address.eq(Mux(self.result_valid, address, skipper.r_address))

@@ -1,19 +1,24 @@
 """Instruction memory of one context, with prefetch and checks."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import load_layout
+from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.instruction import FIELDS
+from jpnet_spec.image import Memory
+from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS, LayerFlag, Opcode
+from jpnet_spec.numbers import SHIFT_MAX
+from jpnet_spec.topn import SAMPLE_STRIDE_MAX, ThresholdMode
 
 __all__ = ["InstructionFetch", "instruction_layout"]
 
 
 def instruction_layout() -> data.StructLayout:
-    """All fields of an instruction, by name."""
+    """Return all fields of an instruction, by name."""
     return data.StructLayout({name: unsigned(place.width) for name, place in FIELDS.items()})
 
 
@@ -51,7 +56,7 @@ class InstructionFetch(wiring.Component):
         `ErrorCode.BAD_OPCODE` or `ErrorCode.BAD_FIELD`.
     """
 
-    LATENCY = 21
+    LATENCY = 20
 
     load_valid: Signal
     load: data.View
@@ -82,4 +87,100 @@ class InstructionFetch(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m = Module()
+        config = self._config
+        m.submodules.words = words = SyncMemory(
+            shape=unsigned(32), depth=config.program_depth * INSTRUCTION_WORDS
+        )
+        fetching, deciding = Signal(), Signal()
+        word = Signal(range(INSTRUCTION_WORDS))
+        arrived = Signal(words.latency)
+        places = [word]
+        for stage in range(words.latency):
+            place = Signal.like(word, name=f"place_{stage}", reset_less=True)
+            m.d.sync += place.eq(places[-1])
+            places.append(place)
+        m.d.comb += [
+            words.w_en.eq(self.load_valid & (self.load.memory == Memory.INSTRUCTION)),
+            words.w_addr.eq(self.load.address),
+            words.w_data.eq(self.load.data),
+            words.r_addr.eq(Cat(word, self.index)),
+        ]
+        wrong_opcode, wrong_field = self._build_checks(m)
+        reserved = self._build_capture(m, places[-1], arrived[-1], words.r_data)
+
+        m.d.sync += [
+            word.eq(word + 1),
+            arrived.eq(Cat(fetching, arrived)),
+            deciding.eq(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1)),
+            self.error_valid.eq(0),
+        ]
+        with m.If(fetching & (word == INSTRUCTION_WORDS - 1)):
+            m.d.sync += fetching.eq(0)
+        with m.If(deciding):
+            wrong = wrong_opcode | wrong_field | reserved
+            m.d.sync += [self.valid.eq(~wrong), self.error_valid.eq(wrong)]
+            m.d.sync += self.error.eq(Mux(wrong_opcode, ErrorCode.BAD_OPCODE, ErrorCode.BAD_FIELD))
+        with m.If(self.start | self.take):
+            again = self.start | (self.index == self.instructions - 1)
+            m.d.sync += [
+                self.index.eq(Mux(again, 0, self.index + 1)),
+                self.valid.eq(0),
+                fetching.eq(1),
+                word.eq(0),
+                arrived.eq(0),
+                deciding.eq(0),
+                self.error_valid.eq(0),
+            ]
+        return m
+
+    def _build_capture(self, m: Module, place: Signal, arrived: Value, word: Value) -> Signal:
+        """Keep the fields of a word that arrives; return whether reserved bits were set."""
+        reserved = Signal(reset_less=True)
+        stray = Signal()
+        m.d.comb += stray.eq(word.any())
+        for number in sorted({item.word for item in FIELDS.values()}):
+            items = {name: item for name, item in FIELDS.items() if item.word == number}
+            used = sum(((1 << item.width) - 1) << item.bit for item in items.values())
+            with m.If(place == number):
+                m.d.comb += stray.eq((word & ~used & 0xFFFFFFFF).any())
+                with m.If(arrived):
+                    for name, item in items.items():
+                        m.d.sync += self.o[name].eq(word[item.bit : item.bit + item.width])
+        with m.If(arrived):
+            m.d.sync += reserved.eq(stray | (reserved & (place != 0)))
+        return reserved
+
+    def _build_checks(self, m: Module) -> tuple[Signal, Signal]:
+        """Compare the fields with the configuration; the words that matter come early enough."""
+        config, o = self._config, self.o
+        clusters, columns = exact_log2(config.clusters), exact_log2(config.act_columns)
+        source_end, target_end = Signal(18, reset_less=True), Signal(18, reset_less=True)
+        wrong_opcode, wrong_field = Signal(reset_less=True), Signal(reset_less=True)
+        target_words = o.rows >> columns
+        m.d.sync += [
+            source_end.eq(o.source_base + ((o.source_words + config.clusters - 1) >> clusters)),
+            target_end.eq(o.target_base + ((target_words + config.clusters - 1) >> clusters)),
+        ]
+        known_flags = sum(LayerFlag)
+        final = self.index == self.instructions - 1
+        sampled = o.threshold_mode == ThresholdMode.SAMPLED
+        rules = {
+            "flags": (o.flags & ~known_flags & 0xFF) != 0,
+            "result": (o.flags & LayerFlag.RESULT).any() != final,
+            "source": source_end > config.act_depth,
+            "target": target_end > config.act_depth,
+            "rows": (o.rows == 0) | (o.rows > config.acc_depth),
+            "columns": o.rows[:columns].any() if columns else 0,
+            "pointer_base": o.pointer_base >= config.pointer_depth,
+            "params": o.param_base + o.rows > config.param_depth,
+            "shift": o.shift > SHIFT_MAX,
+            "stride": sampled & ((o.sample_stride < 2) | (o.sample_stride > SAMPLE_STRIDE_MAX)),
+        }
+        broken = Signal(len(rules), reset_less=True)
+        m.d.sync += [
+            broken.eq(Cat(Value.cast(rule)[:1] for rule in rules.values())),
+            wrong_field.eq(broken.any()),
+            wrong_opcode.eq(o.opcode != Opcode.FULLY_CONNECTED),
+        ]
+        return wrong_opcode, wrong_field

@@ -32,7 +32,7 @@ class RegistersBlock(wiring.Component):
         The bus.
     values : in, unsigned(32) per register that hardware owns
         What a read returns: read-only registers and those that are written 1 to clear.
-    held : out, per register that software writes
+    held : out, per register that software writes and that has bits here
         What software wrote.
     written : out, unsigned(32) per register that triggers or clears
         Pulse: the bits that software wrote 1.
@@ -69,7 +69,7 @@ class RegistersBlock(wiring.Component):
         self._config = config
         owned = [r for r in REGISTERS if r.access in (Access.READ, Access.CLEAR)]
         acting = [r for r in REGISTERS if r.access in (Access.COMMAND, Access.CLEAR)]
-        held = [r for r in REGISTERS if r.access is Access.WRITE]
+        held = [r for r in REGISTERS if self.held_width(r)]
         super().__init__(
             {
                 "aw_address": In(_ADDRESS_WIDTH),
@@ -100,7 +100,9 @@ class RegistersBlock(wiring.Component):
         )
 
     def held_width(self, register: Register) -> int:
-        """Return how many bits of a written register exist."""
+        """Return how many bits of a register hold what software writes."""
+        if register.access is not Access.WRITE:
+            return 0
         if register.bits:
             return max(bit.position for bit in register.bits) + 1
         if register.name.endswith("_BASE_HIGH"):
@@ -157,10 +159,10 @@ class RegistersBlock(wiring.Component):
 
     def _write(self, m: Module, entry: Register, word: Signal, mask: Value) -> None:
         name = entry.name.lower()
-        if entry.access is Access.WRITE:
+        if self.held_width(entry):
             held = getattr(self.held, name)
             m.d.sync += held.eq((held & ~mask) | (word & mask))
-        else:
+        elif entry.access is not Access.WRITE:
             m.d.sync += [
                 getattr(self.written, name).eq(word & mask),
                 getattr(self.touched, name).eq(1),
@@ -188,8 +190,8 @@ class RegistersBlock(wiring.Component):
 
     def _read(self, entry: Register) -> Value | int:
         name = entry.name.lower()
-        if entry.access is Access.COMMAND:
-            return 0
-        if entry.access is Access.WRITE:
+        if self.held_width(entry):
             return getattr(self.held, name)
-        return getattr(self.values, name)
+        if entry.access in (Access.READ, Access.CLEAR):
+            return getattr(self.values, name)
+        return 0

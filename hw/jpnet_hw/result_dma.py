@@ -90,7 +90,7 @@ class ResultDma(wiring.Component):
         context = Signal(context_shape(config))
         wait = Signal(range(self._read_latency + 1))
         left = Signal.like(self.words)
-        beat = Signal(range(word_beats))
+        beat = Signal(range(word_beats + 1))
         word = Signal(8 * config.act_word, reset_less=True)
         transfer = self.transfers.payload
         m.d.comb += self.o.payload.eq(word[: config.axi_data_width])

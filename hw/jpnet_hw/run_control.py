@@ -238,7 +238,5 @@ class RunControl(wiring.Component):
             m.d.sync += self.error.eq(0)
         with m.If(reported & ((self.error == 0) | self.clear_error)):
             m.d.sync += self.error.eq(report)
-        m.d.sync += [
-            self.irq_status.eq((self.irq_status & ~self.clear_irq) | Cat(done, reported)),
-            self.irq.eq((self.irq_status & self.irq_enable).any()),
-        ]
+        m.d.sync += self.irq_status.eq((self.irq_status & ~self.clear_irq) | Cat(done, reported))
+        m.d.comb += self.irq.eq((self.irq_status & self.irq_enable).any())

@@ -244,7 +244,7 @@ def run(arguments: Sequence[str]) -> int:
         _complain(error)
         return 1
     except typer.TyperException as error:
-        _complain(error)
+        _complain(ValueError(error.format_message()))
         return 2
     except (ValueError, OSError, BuildError, SimulationError) as error:
         _complain(error)

@@ -7,9 +7,11 @@ from jpnet.images import load_calibration_images
 from jpnet.provenance import provenance
 from jpnet.workspace import Workspace, load_config
 from jpnet.zoo import load_model
-from jpnet_spec.schedule import save_schedule
+from jpnet_spec.artefact import ArtefactError
+from jpnet_spec.network import IntegerNetwork
+from jpnet_spec.schedule import Schedule, load_schedule, save_schedule
 
-__all__ = ["compile_model"]
+__all__ = ["compile_model", "load_compiled"]
 
 
 def compile_model(workspace: Workspace, *, data_root: Path | None, calibrate: bool = True) -> Path:
@@ -40,3 +42,34 @@ def compile_model(workspace: Workspace, *, data_root: Path | None, calibrate: bo
     made = provenance(seed=network.metadata.get("seed"), data=data)
     save_schedule(replace(schedule, metadata={"provenance": made}), workspace.schedule_file)
     return workspace.schedule_file
+
+
+def load_compiled(workspace: Workspace, network: IntegerNetwork) -> Schedule:
+    """Read the workspace's schedule.
+
+    Parameters
+    ----------
+    workspace
+        Names model and configuration.
+    network
+        What the schedule must have been compiled from.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, damaged, or compiled from another model or for another configuration.
+    """
+    path = workspace.schedule_file
+    remedy = f"`jpnet compile --model {workspace.model_name} --config {workspace.config}` makes it"
+    if not path.exists():
+        raise ArtefactError(f"{path}: missing, {remedy}")
+    schedule = load_schedule(path)
+    try:
+        schedule.check_config(load_config(workspace.config))
+    except ValueError as error:
+        raise ArtefactError(f"{path}: {error}; {remedy} anew") from error
+    if schedule.network_hash != network.content_hash:
+        raise ArtefactError(
+            f"{path}: compiled from another model than {workspace.model_name}, {remedy} anew"
+        )
+    return schedule

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from jpnet import cosimulation_check
+from jpnet.compilation import load_compiled
 from jpnet.emission import find_verilog
 from jpnet.images import LabelledImages
 from jpnet.workspace import Workspace
 from jpnet.zoo import load_model
 from jpnet_cosim.runner import SimulationError
 from jpnet_spec.model_file import save_network
-from jpnet_spec.schedule import load_schedule, save_schedule
+from jpnet_spec.schedule import save_schedule
 
 __all__ = ["CosimulationJob", "cosimulate"]
 
@@ -62,10 +63,11 @@ def cosimulate(workspace: Workspace, data: LabelledImages, *, seed: int, waves: 
         If schedule or Verilog are missing or damaged.
     """
     folder = (workspace.folder / "cosim").resolve()
-    schedule = load_schedule(workspace.schedule_file)
-    verilog = find_verilog(workspace.rtl_folder).resolve()
+    network = load_model(workspace)
+    schedule = load_compiled(workspace, network)
+    verilog = find_verilog(workspace).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    save_network(load_model(workspace), folder / "model.safetensors")
+    save_network(network, folder / "model.safetensors")
     save_schedule(schedule, folder / "schedule.safetensors")
     np.save(folder / "images.npy", data.images)
     job = CosimulationJob(verilog, folder, workspace.cache_folder.resolve(), seed=seed, waves=waves)

@@ -6,8 +6,9 @@ from math import prod
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.schedule import Schedule
+from jpnet_spec.topn import TopN
 
-__all__ = ["compile_dense", "dense_config"]
+__all__ = ["compile_dense", "dense_config", "without_filters"]
 
 
 def _power_of_two(least: int) -> int:
@@ -44,8 +45,16 @@ def dense_config(network: IntegerNetwork, config: AcceleratorConfig) -> Accelera
     )
 
 
+def without_filters(network: IntegerNetwork) -> IntegerNetwork:
+    """Return the network with every activation surviving, as the dense run computes it."""
+    layers = tuple(replace(layer, top_n=TopN()) for layer in network.layers)
+    return replace(network, layers=layers)
+
+
 def compile_dense(network: IntegerNetwork, config: AcceleratorConfig) -> Schedule:
-    """Compile the dense network for `dense_config`; the schedule says what had to grow.
+    """Compile a network without filters so that every product is issued, zeros too.
+
+    It is compiled for `dense_config`; the schedule says what had to grow.
 
     Raises
     ------

@@ -1,8 +1,10 @@
-"""The Verilog that a simulation runs, emitted again only when it is not there."""
+"""The generated Verilog in a folder: written, and checked before it is used."""
 
+import hashlib
+import json
 from pathlib import Path
 
-from jpnet.workspace import VERILOG_TOP
+from jpnet.workspace import VERILOG_TOP, Workspace, load_config
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.config import AcceleratorConfig
 
@@ -10,21 +12,43 @@ __all__ = ["emit_verilog", "find_verilog"]
 
 
 def emit_verilog(config: AcceleratorConfig, folder: Path) -> Path:
-    """Write Verilog, manifest and register map into a folder and return the top module's file."""
-    from jpnet_hw.verilog import emit
+    """Write Verilog, manifest and register map into a folder and return the top module's file.
 
-    emit(config, folder)
-    return folder / VERILOG_TOP
+    Raises
+    ------
+    ValueError
+        If the Verilog could not be made; the message holds the tool's words.
+    """
+    from jpnet_hw.verilog import EmissionError, emit
+
+    try:
+        return emit(config, folder)
+    except EmissionError as error:
+        raise ValueError(str(error)) from error
 
 
-def find_verilog(folder: Path) -> Path:
-    """Return a folder that holds the Verilog.
+def find_verilog(workspace: Workspace) -> Path:
+    """Return the workspace's folder of Verilog.
 
     Raises
     ------
     ArtefactError
-        If it does not; the message names the command that makes it.
+        If the Verilog is missing, altered or of another configuration; the message names the
+        command that makes it.
     """
-    if not (folder / VERILOG_TOP).is_file():
-        raise ArtefactError(f"{folder / VERILOG_TOP}: missing, `jpnet rtl` makes it")
+    folder = workspace.rtl_folder
+    remedy = f"`jpnet rtl --model {workspace.model_name} --config {workspace.config}` makes it"
+    path = folder / VERILOG_TOP
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        text = path.read_bytes()
+        config_hash, sha256 = manifest["config_hash"], manifest["sha256"][VERILOG_TOP]
+    except OSError as error:
+        raise ArtefactError(f"{path}: missing or not readable, {remedy}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{folder}/manifest.json: damaged, {remedy} anew") from error
+    if config_hash != f"0x{load_config(workspace.config).config_hash:08x}":
+        raise ArtefactError(f"{path}: made for another configuration, {remedy} anew")
+    if hashlib.sha256(text).hexdigest() != sha256:
+        raise ArtefactError(f"{path}: altered since it was generated, {remedy} anew")
     return folder

@@ -10,7 +10,10 @@ from jpnet_spec.counters import STALL_COUNTERS
 
 __all__ = ["print_report"]
 
-_STALLS = {counter.name: counter.name.removeprefix("IDLE_").lower() for counter in STALL_COUNTERS}
+_STALLS = {
+    counter.name: counter.name.removeprefix("IDLE_").replace("_", " ").lower()
+    for counter in STALL_COUNTERS
+}
 
 
 def _percent(value: float | None, digits: int = 2) -> str:
@@ -59,12 +62,10 @@ def _summary(report: Mapping[str, Any]) -> Table:
 
 
 def _layers(report: Mapping[str, Any]) -> Table:
-    table = Table(title="Layers, one image at a time; idle: share of the layer's lane cycles")
-    columns = ("layer", "weights", "outputs", "MACs", "of dense", "cycles", "bound", "reached")
-    for column in (*columns, *(f"idle: {name}" for name in _STALLS.values())):
-        table.add_column(column.replace("_", " "), justify="left" if column == "layer" else "right")
+    table = Table(title="Layers, one image at a time")
+    for column in ("layer", "weights", "outputs", "MACs", "of dense", "cycles", "bound"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
     for layer in report["layers"]:
-        lane_cycles = layer["cycles"] * report["mac_units"]
         table.add_row(
             layer["name"],
             _percent(layer["weight_density"], 1),
@@ -73,16 +74,33 @@ def _layers(report: Mapping[str, Any]) -> Table:
             f"{layer['mac_percent_effective']:.2f} %",
             _number(layer["cycles"]),
             _number(layer["cycles_bound"]),
-            "-" if layer["fraction_of_bound"] is None else f"{layer['fraction_of_bound']:.2f}",
-            *(
-                "-" if not lane_cycles else _percent(layer["stalls"][name] / lane_cycles, 0)
-                for name in _STALLS
-            ),
+        )
+    return table
+
+
+def _stalls(report: Mapping[str, Any]) -> Table:
+    """Tabulate what the lanes did in each layer's cycles, and in a stream of images."""
+    table = Table(title="Share of lane cycles, one image at a time and back to back")
+    table.add_column("layer")
+    for column in ("busy", *_STALLS.values()):
+        table.add_column(column, justify="right")
+    stream = {
+        "name": "back to back",
+        "cycles": report["cycles_total"],
+        "macs_effective": report["macs_effective"],
+        "stalls": report["stalls"],
+    }
+    for layer in (*report["layers"], stream):
+        lane_cycles = max(layer["cycles"] * report["mac_units"], 1)
+        table.add_row(
+            layer["name"],
+            _percent(layer["macs_effective"] / lane_cycles, 0),
+            *(_percent(layer["stalls"][name] / lane_cycles, 0) for name in _STALLS),
         )
     return table
 
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print the summary and the layers."""
-    console.print(_summary(report))
-    console.print(_layers(report))
+    """Print the summary, the layers and what the lanes did."""
+    for table in (_summary(report), _layers(report), _stalls(report)):
+        console.print(table)

@@ -75,10 +75,12 @@ def _seeds(path: Path) -> list[str]:
     accuracy, macs = seeds["accuracy_int8"], seeds["mac_percent_effective"]
     return [
         "",
-        f"Trained on {accuracy['n']} seeds: accuracy of the integer network "
-        f"{100 * accuracy['mean']:.2f} ± {100 * (accuracy['std'] or 0):.2f} %, effective MACs "
-        f"{macs['mean']:.2f} ± {macs['std'] or 0:.2f} %, "
-        f"{seeds['minutes']['mean']:.0f} minutes each.",
+        (
+            f"Trained on {accuracy['n']} seeds: accuracy of the integer network "
+            f"{100 * accuracy['mean']:.2f} ± {100 * (accuracy['std'] or 0):.2f} %, effective MACs "
+            f"{macs['mean']:.2f} ± {macs['std'] or 0:.2f} %, "
+            f"{seeds['minutes']['mean']:.0f} minutes each."
+        ),
     ]
 
 

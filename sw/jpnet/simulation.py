@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet.dense import compile_dense
+from jpnet.compilation import load_compiled
+from jpnet.dense import compile_dense, without_filters
 from jpnet.emission import emit_verilog, find_verilog
 from jpnet.images import LabelledImages
 from jpnet.json_file import write_json
@@ -18,7 +19,7 @@ from jpnet.zoo import load_model
 from jpnet_cosim.measure import Measurement, measure
 from jpnet_spec.counters import Counter
 from jpnet_spec.network import IntegerNetwork, LayerTrace
-from jpnet_spec.schedule import Schedule, load_schedule
+from jpnet_spec.schedule import Schedule
 
 __all__ = ["SIMULATION_KIND", "MismatchError", "simulate"]
 
@@ -69,10 +70,11 @@ def _accuracy(logits: NDArray[np.int8], labels: NDArray[np.uint8]) -> float:
 
 def _dense_run(
     network: IntegerNetwork, schedule: Schedule, workspace: Workspace, images: NDArray[np.int8]
-) -> dict[str, Any] | None:
-    """Return the dense network's cycles on the same lanes, None where no memory can hold it."""
+) -> dict[str, Any]:
+    """Return the dense network's cycles on the same lanes, or why no memory can hold it."""
+    unfiltered = without_filters(network)
     try:
-        dense = compile_dense(network, schedule.config)
+        dense = compile_dense(unfiltered, schedule.config)
     except ValueError as error:
         return {"reason": str(error), "cycles_total": None, "mismatches": 0}
     folder = workspace.rtl_folder
@@ -81,7 +83,7 @@ def _dense_run(
         emit_verilog(dense.config, folder)
     found = measure(
         folder,
-        network=network,
+        network=unfiltered,
         schedule=dense,
         images=images,
         cache_dir=workspace.cache_folder,
@@ -92,6 +94,7 @@ def _dense_run(
         "images": len(images),
         "cycles_total": found.cycles_total,
         "mismatches": found.mismatches,
+        "outcome": str(found.comparison),
     }
 
 
@@ -156,14 +159,9 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
         If schedule or Verilog are missing, damaged or belong to another model.
     """
     network = load_model(workspace)
-    schedule = load_schedule(workspace.schedule_file)
-    if schedule.network_hash != network.content_hash:
-        raise ValueError(
-            f"{workspace.schedule_file}: compiled from another model than "
-            f"{workspace.model_name}, `jpnet compile` makes it anew"
-        )
+    schedule = load_compiled(workspace, network)
     found = measure(
-        find_verilog(workspace.rtl_folder),
+        find_verilog(workspace),
         network=network,
         schedule=schedule,
         images=data.images,
@@ -174,10 +172,11 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
     made = provenance(seed=network.metadata.get("seed"), data=data.dataset)
     path = workspace.simulation_file
     write_json(path, kind=SIMULATION_KIND, content={**content, "provenance": made})
-    dense_mismatches = content["dense"]["mismatches"]
-    if found.mismatches or dense_mismatches:
+    if found.mismatches or content["dense"]["mismatches"]:
+        reasons = [str(found.comparison)] if found.comparison.mismatches else []
+        reasons += [f"counters {content['counter_differences']}"] * bool(found.counter_differences)
+        reasons += [f"dense: {content['dense']['outcome']}"] * bool(content["dense"]["mismatches"])
         raise MismatchError(
-            f"{workspace.model_name} on {workspace.config_name}: "
-            f"{content['first_difference'] or content['counter_differences'] or 'dense run'}"
+            f"{workspace.model_name} on {workspace.config_name}: {'; '.join(reasons)}"
         )
     return path

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from jpnet.compilation import load_compiled
 from jpnet.emission import find_verilog
 from jpnet.images import load_test_images
 from jpnet.workspace import Workspace
 from jpnet.zoo import load_model
 from jpnet_cosim.runner import run_native
 from jpnet_spec.artefact import atomic_path
-from jpnet_spec.schedule import load_schedule
 
 __all__ = ["record_waves", "view_file"]
 
@@ -51,11 +51,12 @@ def record_waves(workspace: Workspace, *, image: int, data_root: Path | None) ->
     ValueError
         If there is no such image, or schedule or Verilog are missing or damaged.
     """
-    data = load_test_images(load_model(workspace), data_root=data_root)
+    network = load_model(workspace)
+    schedule = load_compiled(workspace, network)
+    verilog = find_verilog(workspace)
+    data = load_test_images(network, data_root=data_root)
     if image >= len(data.images):
         raise ValueError(f"--image must be below {len(data.images)}, not {image!r}")
-    schedule = load_schedule(workspace.schedule_file)
-    verilog = find_verilog(workspace.rtl_folder)
     view = workspace.waves_file.with_suffix(".gtkw")
     with atomic_path(workspace.waves_file) as temporary:
         run_native(

@@ -76,7 +76,7 @@ class _Stepper:
                 mode=ThresholdMode.EXACT if sparse else ThresholdMode.NONE, winners=winners
             )
             layer.dropout.p = recipe.dense.dropout
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.plan = EpochPlan(
             recipe=recipe,
             learning_rate=1e-4,

@@ -224,7 +224,7 @@ def test_contexts_are_served_in_turn(rng, simulate):
         bench.add(1, 50, ThresholdMode.NONE)
     simulate(bench.dut, bench.run, budget=budget_for(bench))
     owners = [context for _, context, row in bench.reads if row == 0]
-    assert owners == [0, 1] * 4
+    assert owners in ([0, 1] * 4, [1, 0] * 4)
 
 
 def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):

@@ -396,11 +396,11 @@ async def interrupts_wait_for_their_enable(dut: Any) -> None:
     assert await core.read("IRQ_STATUS") == done
     assert not dut.irq.value
     await core.write("IRQ_ENABLE", done)
-    await ClockCycles(dut.clk, 2)
+    await ClockCycles(dut.clk, 4)
     assert dut.irq.value
     await core.write("IRQ_STATUS", error)
-    await ClockCycles(dut.clk, 2)
+    await ClockCycles(dut.clk, 4)
     assert dut.irq.value
     await core.write("IRQ_STATUS", done)
-    await ClockCycles(dut.clk, 2)
+    await ClockCycles(dut.clk, 4)
     assert not dut.irq.value

@@ -231,7 +231,7 @@ class Core:
         await self.wait_idle()
         await self.write("ERROR", 1)
         await self.write("IRQ_STATUS", 0xFFFF_FFFF)
-        await ClockCycles(self.dut.clk, 2)
+        await ClockCycles(self.dut.clk, 4)
         assert not self.dut.irq.value, "irq stays up after it was cleared"
         return error
 

@@ -28,6 +28,8 @@ constexpr uint64_t kPage = 4096;
 constexpr size_t kOutstanding = 4;
 constexpr int kIncrementing = 1;
 constexpr int kSlaveError = 2;
+// From the answer to a write of IRQ_STATUS until the pin has followed.
+constexpr int kIrqCycles = 4;
 
 // What the accelerator did wrong on its bus or did not do in time; ends the simulation.
 struct Violation : std::runtime_error {
@@ -565,7 +567,7 @@ class Session {
       outcome.counters.push_back(high << 32 | low);
     }
     simulation.write(JPNET_IRQ_STATUS, pending);
-    simulation.tick();
+    for (int i = 0; i < kIrqCycles; ++i) simulation.tick();
     if (simulation.irq) throw Violation("irq stays up after IRQ_STATUS was cleared");
   }
 

@@ -23,7 +23,7 @@ _PRESETS = {
             augment=_LIGHT,
             dense=DenseConfig(epochs=25, dropout=0.15),
             prune=PruneConfig(densities=(0.025, 0.06, 0.3), epochs=60),
-            top_n=FilterConfig(epochs=12),
+            top_n=FilterConfig(epochs=15, tolerance_percent=0.3),
             quantise=QuantiseConfig(epochs=10),
         ),
         RecipeConfig(

@@ -165,7 +165,7 @@ class TrainingState:
 
     def start_optimiser(self, learning_rate: float) -> torch.optim.Adam:
         """Make the current stage's optimiser."""
-        self.optimiser = torch.optim.Adam(self.trained.parameters(), lr=learning_rate)
+        self.optimiser = torch.optim.Adam(self.trained.parameters(), lr=learning_rate, fused=True)
         return self.optimiser
 
     def save(self, path: Path) -> None:

@@ -25,7 +25,6 @@ class TopNFilter(nn.Module):
     def __init__(self, top_n: TopN | None = None) -> None:
         super().__init__()
         self.top_n = TopN() if top_n is None else top_n
-        self.static_scale = 1.0
         self._sampled: dict[tuple[TopN, int, int], Tensor] = {}
 
     def extra_repr(self) -> str:
@@ -39,19 +38,22 @@ class TopNFilter(nn.Module):
         ----------
         tensor : float, shape (images, channels) or (images, channels, height, width)
         """
-        images, channels = tensor.shape[:2]
+        return self._threshold(tensor.detach().abs())
+
+    def _threshold(self, magnitude: Tensor) -> Tensor:
+        images, channels = magnitude.shape[:2]
         top_n = self.top_n
         if top_n.mode is ThresholdMode.STATIC:
-            return tensor.new_full((images, 1), top_n.static_threshold * self.static_scale)
-        magnitude = tensor.detach().reshape(images, channels, -1).abs()
+            return magnitude.new_full((images, 1), float(top_n.static_threshold))
+        magnitude = magnitude.reshape(images, channels, -1)
         positions = magnitude.shape[2]
         if top_n.mode is ThresholdMode.SAMPLED:
-            counted = magnitude[:, self._mask(channels, positions, tensor.device)]
+            counted = magnitude[:, self._mask(channels, positions, magnitude.device)]
         else:
             counted = magnitude.reshape(images, -1)
         winners = top_n.counted_winners(channels, positions)
         if top_n.mode is ThresholdMode.NONE or winners >= counted.shape[1]:
-            return tensor.new_zeros((images, 1))
+            return magnitude.new_zeros((images, 1))
         # The smallest t with count(|a| > t) <= N is the (N + 1)-th largest magnitude.
         place = counted.shape[1] - 1 - winners
         if counted.is_cuda:
@@ -68,8 +70,9 @@ class TopNFilter(nn.Module):
         """
         if self.top_n.mode is ThresholdMode.NONE:
             return tensor
-        threshold = self.threshold(tensor).reshape((-1,) + (1,) * (tensor.ndim - 1))
-        keep = tensor.detach().abs() > threshold
+        magnitude = tensor.detach().abs()
+        threshold = self._threshold(magnitude).reshape((-1,) + (1,) * (tensor.ndim - 1))
+        keep = magnitude > threshold
         # A float mask: multiplying by booleans converts them in both passes.
         return tensor * keep.to(tensor.dtype)
 

