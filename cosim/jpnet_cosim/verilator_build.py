@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,10 @@ __all__ = [
 
 TOP = "jpnet_accelerator"
 """The accelerator's top module."""
+
+_NATIVE_TOP = "jpnet_native"
+
+_PORT = re.compile(r"^  (input|output) (\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 
 _COMPILE = ("-O3", "--prefix", "Vtop", "-CFLAGS", "-O3 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O3")
 
@@ -139,6 +144,35 @@ def _register_header() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _native_top(verilog: str) -> str:
+    """Return a top module that registers the accelerator's inputs.
+
+    The driver decides on the inputs of a cycle in the cycle before, so nothing changes but the
+    speed: no logic depends on a port any more, and none is evaluated when a port changes.
+
+    Raises
+    ------
+    BuildError
+        If the text holds no accelerator.
+    """
+    found = re.search(rf"^module {TOP}\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    ports = _PORT.findall(found[0]) if found else []
+    if not ports:
+        raise BuildError(f"no module {TOP} with its ports found")
+    held = [(width, name) for kind, width, name in ports if kind == "input" and name != "clk"]
+    lines = [f"module {_NATIVE_TOP}("]
+    lines.append(",\n".join(f"  {kind} {width}{name}" for kind, width, name in ports))
+    lines.append(");")
+    lines += [f"  reg {width}{name}_q;" for width, name in held]
+    lines.append("  always @(posedge clk) begin")
+    lines += [f"    {name}_q <= {name};" for _, name in held]
+    lines += ["  end", f"  {TOP} core ("]
+    names = {name: f"{name}_q" for _, name in held}
+    lines.append(",\n".join(f"    .{name}({names.get(name, name)})" for _, _, name in ports))
+    lines += ["  );", "endmodule"]
+    return "\n".join(lines) + "\n"
+
+
 def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, jobs: int = 2) -> Path:
     """Build the native simulator and return its executable.
 
@@ -164,8 +198,10 @@ def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, job
     driver = files("jpnet_cosim").joinpath("native/driver.cpp").read_bytes()
     verilog = sources(verilog_dir)
     texts = {source.name: source.read_bytes() for source in verilog}
-    texts |= {"driver.cpp": driver, "jpnet_registers.h": _register_header().encode()}
-    flags = ["--cc", "--exe", "--build", *_COMPILE, "--top-module", TOP, "-o", "simulate"]
+    top = _native_top("\n".join(text.decode() for text in texts.values()))
+    texts |= {f"{_NATIVE_TOP}.v": top.encode(), "driver.cpp": driver}
+    texts["jpnet_registers.h"] = _register_header().encode()
+    flags = ["--cc", "--exe", "--build", *_COMPILE, "--top-module", _NATIVE_TOP, "-o", "simulate"]
     flags += ["--trace-fst"] if waves else []
     folder = keyed_folder(cache_dir, texts=texts, flags=flags)
     executable = folder / "simulate"
@@ -179,6 +215,7 @@ def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, job
             [
                 *("verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."),
                 *(source.name for source in verilog),
+                f"{_NATIVE_TOP}.v",
                 "driver.cpp",
             ],
             folder=Path(temporary),

@@ -11,7 +11,7 @@ from amaranth.utils import exact_log2
 from jpnet_hw.activation_bank import ActivationBank, beat_layout
 from jpnet_hw.drain import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
-from jpnet_hw.layouts import load_layout, row_write_layout, token_layout
+from jpnet_hw.layouts import load_layout, row_write_layout, struct_signal, token_layout
 from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
@@ -196,7 +196,7 @@ class ImageContext(wiring.Component):
         m.submodules.fetch = fetch = InstructionFetch(config)
         banks = [ActivationBank(config) for _ in range(config.clusters)]
         skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
-        running = Signal(instruction_layout(), reset_less=True)
+        running = struct_signal(instruction_layout(), reset_less=True)
         begin, prepared, accept = Signal(), Signal(), Signal()
         for cluster, (bank, skipper) in enumerate(zip(banks, skippers, strict=True)):
             m.submodules[f"bank_{cluster}"] = bank
@@ -231,7 +231,8 @@ class ImageContext(wiring.Component):
         for name in ("read_count", "zero_count", "below_count"):
             counts = [getattr(skipper, name) for skipper in skippers]
             m.d.sync += getattr(self, name).eq(reduce(add, counts))
-        return ResetInserter(self.flush)(m)
+        flushed: Elaboratable = ResetInserter(self.flush)(m)
+        return flushed
 
     def _build_sequence(
         self,
@@ -318,9 +319,8 @@ class ImageContext(wiring.Component):
         self, m: Module, skippers: list[ZeroSkipper], slot: Signal, running: data.View
     ) -> None:
         """Remember each output's threshold; it reaches the skippers before their first word."""
-        m.submodules.slots = slots = memory.Memory(
-            shape=unsigned(7), depth=THRESHOLD_SLOTS, init=[]
-        )
+        slots: memory.Memory = memory.Memory(shape=unsigned(7), depth=THRESHOLD_SLOTS, init=[])
+        m.submodules.slots = slots
         write, read = slots.write_port(), slots.read_port(domain="comb")
         theta_q = Signal(7, reset_less=True)
         m.d.comb += [
@@ -337,9 +337,9 @@ class ImageContext(wiring.Component):
         """Give drained rows and image beats to the banks they belong to."""
         config = self._config
         cluster_bits = exact_log2(config.clusters)
-        row_q = Signal(row_write_layout(config), reset_less=True)
+        row_q = struct_signal(row_write_layout(config), reset_less=True)
         row_valid_q = Signal()
-        beat_q = Signal(beat_layout(config), reset_less=True)
+        beat_q = struct_signal(beat_layout(config), reset_less=True)
         beat_cluster = Signal(range(max(2, config.clusters)), reset_less=True)
         beat_valid, taken = Signal(), Signal()
         beats_per_word = config.act_word // config.beat_bytes

@@ -16,7 +16,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.drain_lane import DrainLane
-from jpnet_hw.layouts import acc_read_layout, context_shape, load_layout, row_write_layout
+from jpnet_hw.layouts import (
+    acc_read_layout,
+    context_shape,
+    load_layout,
+    row_write_layout,
+    struct_signal,
+)
 from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
@@ -104,11 +110,6 @@ class Drain(wiring.Component):
         Finished row.
     row_index : out, unsigned(acc_addr_width)
         Its number within the tensor.
-
-    Raises
-    ------
-    ValueError
-        If `read_latency` is less than 3.
     """
 
     THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
@@ -131,8 +132,7 @@ class Drain(wiring.Component):
     row_index: Signal
 
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
-        if read_latency < 3:
-            raise ValueError(f"Drain.read_latency must be at least 3, not {read_latency!r}")
+        assert read_latency >= 3, "parameters are read while the sums are"
         self._config = config
         self._read_latency = read_latency
         self._lanes = [DrainLane(config) for _ in range(config.lanes)]
@@ -173,13 +173,16 @@ class Drain(wiring.Component):
         m.d.sync += valid_q.eq(valids)
         stages = [issue]
         for number in range(1, self.latency + ThresholdCounter.LATENCY):
-            stage = Signal(issue.shape(), name=f"stage_{number}", reset_less=True)
+            stage = struct_signal(
+                _stage_layout(self._config), name=f"stage_{number}", reset_less=True
+            )
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
         self._build_lanes(m, stages)
         self._build_threshold(m, valids, stages)
         self._build_row(m, valids, stages)
-        return ResetInserter(self.flush)(m)
+        flushed: Elaboratable = ResetInserter(self.flush)(m)
+        return flushed
 
     def _job(self, stage: data.View, name: str) -> Value:
         """Return a field of the job whose row is in a stage."""
@@ -188,12 +191,12 @@ class Drain(wiring.Component):
     def _build_sequencer(self, m: Module) -> tuple[Signal, data.View]:
         """Choose jobs in turn and count rows, or sweep all rows to clear them."""
         config = self._config
-        issue = Signal(_stage_layout(config))
+        issue = struct_signal(_stage_layout(config))
         active = Signal()
         left = Signal(config.acc_addr_width, reset_less=True)
         taken, waiting = Signal(config.contexts), Signal(config.contexts)
         other, chosen = Signal(context_shape(config)), Signal(context_shape(config))
-        current = Signal.like(issue)
+        current = struct_signal(_stage_layout(config))
         m.d.comb += [
             issue.eq(current),
             issue.last.eq(left == 0),
@@ -233,7 +236,7 @@ class Drain(wiring.Component):
         param_row = Signal(range(config.param_depth), reset_less=True)
         m.d.sync += param_row.eq(self._job(before_param, "param_base") + before_param.row)
         shift = self._job(stages[meet + Requantiser.SHIFT_DELAY], "shift")
-        load_q = Signal(load_layout(config), reset_less=True)
+        load_q = struct_signal(load_layout(config), reset_less=True)
         load_valid_q = Signal()
         m.d.sync += [
             load_q.eq(self.load),
@@ -288,7 +291,7 @@ class Drain(wiring.Component):
         """Write a row to its place: rows fill words, words go to the clusters in turn."""
         config = self._config
         before = stages[self.latency - 1]
-        place = Signal(row_write_layout(config), name="place", reset_less=True)
+        place = struct_signal(row_write_layout(config), name="place", reset_less=True)
         column_bits, cluster_bits = exact_log2(config.act_columns), exact_log2(config.clusters)
         word = before.row >> column_bits
         m.d.sync += [

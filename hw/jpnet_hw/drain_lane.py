@@ -102,7 +102,7 @@ class DrainLane(wiring.Component):
                 )
                 m.d.sync += total.eq(reduce(add, part))
                 terms.append(total)
-        param = params.r_data
+        param = data.View(param_layout(config), params.r_data)
         phase_zero = Signal(Requantiser.LATENCY, reset_less=True)
         m.d.comb += [
             params.w_en.eq(self.w_en),

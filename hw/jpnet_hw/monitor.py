@@ -11,7 +11,7 @@ __all__ = ["Monitor", "trace_members"]
 
 
 def trace_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
-    """Outputs of the trace; members with a common prefix are valid together."""
+    """Return the outputs of the trace; members with a common prefix are valid together."""
     return {
         "trace_row_valid": Out(1),
         "trace_row_context": Out(1),

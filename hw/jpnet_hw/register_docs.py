@@ -14,11 +14,10 @@ def register_header() -> str:
     for entry in REGISTERS:
         lines += ["", f"/* {entry.description}; {entry.access}. */"]
         lines.append(f"#define JPNET_{entry.name} 0x{entry.offset:03x}u")
-        lines += [
-            f"#define JPNET_{entry.name}_{bit.name} 0x{1 << bit.position:x}u /* {bit.description} */"
-            for bit in entry.bits
-        ]
-    lines += ["", "/* Counter i is the words at JPNET_COUNTER_BASE + 8 * i (low) and + 4 (high). */"]
+        for bit in entry.bits:
+            value = f"0x{1 << bit.position:x}u"
+            lines.append(f"#define JPNET_{entry.name}_{bit.name} {value} /* {bit.description} */")
+    lines += ["", "/* Counter i has its low word at JPNET_COUNTER_BASE + 8 * i, then the high. */"]
     lines.append(f"#define JPNET_COUNTER_BASE 0x{COUNTER_BASE:03x}u")
     lines.append(f"#define JPNET_COUNTERS {len(Counter)}u")
     lines += [f"#define JPNET_COUNTER_INDEX_{item.name} {item.value}u" for item in Counter]

@@ -118,11 +118,12 @@ class Requantiser(wiring.Component):
         above = Signal(reset_less=True)
         sticky = Signal(reset_less=True)
         fine = Signal(3, reset_less=True)
+        below = Signal(7, reset_less=True)
         shifted = Signal(15)
         rounded = Signal(8)
 
         # Stage 4: whole bytes
-        m.d.sync += fine.eq(self.shift[:3])
+        m.d.sync += [fine.eq(self.shift[:3]), below.eq((1 << self.shift[:3]) - 1)]
         with m.Switch(self.shift[3:]):
             for count in range(SHIFT_MAX // 8 + 1):
                 with m.Case(count):
@@ -133,7 +134,7 @@ class Requantiser(wiring.Component):
                     ]
 
         # Stage 5: bits, round half to even, clamp
-        dropped = (window & ((1 << fine) - 1)).any()
+        dropped = (window & below).any()
         round_up = shifted[0] & (shifted[1] | sticky | dropped)
         m.d.comb += [
             shifted.eq(window >> fine),

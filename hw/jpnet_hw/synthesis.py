@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jpnet_hw.accelerator import Accelerator
 from jpnet_hw.verilog import TOP
 from jpnet_spec.artefact import atomic_path
 from jpnet_spec.config import AcceleratorConfig
@@ -73,13 +72,22 @@ class SynthesisReport:
     tools: dict[str, str]
 
 
-def _wrapper(config: AcceleratorConfig) -> str:
+def _ports(verilog: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Return inputs and outputs of the top module, clock and reset left out, as (name, bits)."""
+    start = verilog.index(f"module {TOP}(")
+    module = verilog[start : verilog.index("endmodule", start)]
+    found: dict[str, list[tuple[str, int]]] = {"input": [], "output": []}
+    for kind, high, name in re.findall(
+        r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", module, re.MULTILINE
+    ):
+        if name not in ("clk", "rst"):
+            found[kind].append((name, int(high or 0) + 1))
+    return found["input"], found["output"]
+
+
+def _wrapper(verilog: str) -> str:
     """Return a top module with four pins: inputs are shifted in, outputs are folded together."""
-    inputs: list[tuple[str, int]] = []
-    outputs: list[tuple[str, int]] = []
-    for (name,), member, _ in Accelerator(config).signature.flatten(Accelerator(config)):
-        chosen = inputs if member.flow.name == "In" else outputs
-        chosen.append((str(name), member.shape if isinstance(member.shape, int) else 1))
+    inputs, outputs = _ports(verilog)
     in_width = sum(width for _, width in inputs)
     out_width = -(-sum(width for _, width in outputs) // 8) * 8
     ports, place = [], 0
@@ -182,7 +190,7 @@ def synthesise(
     verilog = (verilog_dir / f"{TOP}.v").resolve()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "pins.v").write_text(_wrapper(config), encoding="utf-8")
+        (folder / "pins.v").write_text(_wrapper(verilog.read_text(encoding="utf-8")), encoding="utf-8")
         (folder / "synth.ys").write_text(
             f"read_verilog {verilog}\nread_verilog pins.v\n"
             f"synth_ecp5 -abc9 -top {_WRAPPER} -json netlist.json\n",

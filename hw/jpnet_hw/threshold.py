@@ -9,13 +9,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from jpnet_hw.layouts import struct_signal
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 
 __all__ = ["ThresholdCounter"]
-
-_COUNT_WIDTH = 17
-"""Bits of a counter, without its sign."""
 
 
 def _count_ones(flags: list[Value]) -> Value:
@@ -42,6 +40,9 @@ class ThresholdCounter(wiring.Component):
     ----------
     config
         The accelerator.
+    count_width
+        Bits of a counter without its sign; thresholds are exact for tensors of up to
+        ``2**(count_width - 1)`` elements, and for larger ones with fewer winners than that.
 
     Members
     -------
@@ -53,7 +54,7 @@ class ThresholdCounter(wiring.Component):
         Which of its magnitudes count; all in the exact mode, some in the sampled one.
     magnitudes : in, array of `lanes` unsigned(7)
     winners : in, unsigned(24)
-        N; 65536 and more count as 65536. Sampled with the first row.
+        N; whatever exceeds ``2**(count_width - 1)`` counts as that. Sampled with the first row.
     done : out
         One-cycle pulse, `LATENCY` cycles after the last row.
     theta : out, unsigned(7)
@@ -71,8 +72,9 @@ class ThresholdCounter(wiring.Component):
     done: Signal
     theta: Signal
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: AcceleratorConfig, *, count_width: int = 17) -> None:
         self._config = config
+        self._count_width = count_width
         super().__init__(
             {
                 "valid": In(1),
@@ -105,15 +107,16 @@ class ThresholdCounter(wiring.Component):
         lanes = range(self._config.lanes)
         valid_q, first_q = Signal(), Signal(reset_less=True)
         last_q = Signal(self.LATENCY)
-        winners_q = Signal(_COUNT_WIDTH, reset_less=True)
+        winners_q = Signal(self._count_width, reset_less=True)
         exceeded = Signal(INT8_MAX)
+        most = 1 << (self._count_width - 1)
 
         # Stage 1: magnitudes above each t
         m.d.sync += [
             valid_q.eq(self.valid),
             first_q.eq(self.first),
             last_q.eq(Cat(self.valid & self.last, last_q)),
-            winners_q.eq(Mux(self.winners[16:].any(), 1 << 16, self.winners)),
+            winners_q.eq(Mux(self.winners > most, most, self.winners)),
         ]
         for t in range(INT8_MAX):
             above = Signal(range(self._config.lanes + 1), name=f"above_{t}", reset_less=True)
@@ -121,14 +124,14 @@ class ThresholdCounter(wiring.Component):
             m.d.sync += above.eq(reduce(add, hits))
 
             # Stage 2: counters
-            left = Signal(signed(_COUNT_WIDTH + 1), name=f"left_{t}", reset_less=True)
+            left = Signal(signed(self._count_width + 1), name=f"left_{t}", reset_less=True)
             fall = Mux(first_q | ~left[-1], above, 0)
             m.d.comb += exceeded[t].eq(left[-1])
             with m.If(valid_q):
                 m.d.sync += left.eq(Mux(first_q, winners_q, left) - fall)
 
         # Stage 3: each sixteenth, and which of them. Stage 4: the threshold
-        parts = Signal(data.ArrayLayout(4, 8), reset_less=True)
+        parts = struct_signal(data.ArrayLayout(4, 8), reset_less=True)
         part = Signal(3, reset_less=True)
         m.d.sync += part.eq(_count_ones([exceeded[t] for t in range(15, INT8_MAX, 16)]))
         for index in range(8):

@@ -6,13 +6,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jpnet_spec.counters import STALL_COUNTERS
+from jpnet_spec.counters import Counter
 
 __all__ = ["print_report"]
 
 _STALLS = {
-    counter.name: counter.name.removeprefix("IDLE_").replace("_", " ").lower()
-    for counter in STALL_COUNTERS
+    Counter.IDLE_NO_ACTIVATION.name: "no input",
+    Counter.IDLE_IMBALANCE.name: "imbalance",
+    Counter.IDLE_LIST_EMPTY.name: "no weight",
+    Counter.IDLE_DRAIN.name: "drain",
+    Counter.IDLE_TOPN.name: "top-N",
+    Counter.IDLE_MEMORY.name: "memory",
 }
 
 
@@ -80,12 +84,12 @@ def _layers(report: Mapping[str, Any]) -> Table:
 
 def _stalls(report: Mapping[str, Any]) -> Table:
     """Tabulate what the lanes did in each layer's cycles, and in a stream of images."""
-    table = Table(title="Share of lane cycles, one image at a time and back to back")
+    table = Table(title="What the lanes do: one image at a time, then in a stream of images")
     table.add_column("layer")
     for column in ("busy", *_STALLS.values()):
         table.add_column(column, justify="right")
     stream = {
-        "name": "back to back",
+        "name": "stream",
         "cycles": report["cycles_total"],
         "macs_effective": report["macs_effective"],
         "stalls": report["stalls"],

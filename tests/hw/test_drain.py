@@ -273,11 +273,6 @@ def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
     simulate(dut, flushed, budget=budget_for(bench) + 100)
 
 
-def test_read_latency_too_short_is_refused():
-    with pytest.raises(ValueError, match=r"Drain\.read_latency must be at least 3, not 2"):
-        Drain(CONFIG, read_latency=2)
-
-
 def test_thresholds_of_the_bench_are_the_reference_ones(rng):
     acts = rng.integers(-127, 128, (1, 80)).astype(np.int8)
     magnitude = np.abs(acts.astype(int))

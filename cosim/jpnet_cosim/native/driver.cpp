@@ -132,7 +132,7 @@ class AxiMemory {
            !top_->m_axi_rvalid && !top_->m_axi_bvalid;
   }
 
-  // Before the clock edge: notice what is being transferred in this cycle.
+  // Notice what is being transferred in this cycle.
   void sample(uint64_t cycle) {
     if (top_->m_axi_arvalid | top_->m_axi_awvalid | top_->m_axi_wvalid | held_) check_stable();
     ar_taken_ = top_->m_axi_arvalid && top_->m_axi_arready;
@@ -168,7 +168,7 @@ class AxiMemory {
     if (!beats_.empty()) store(cycle);
   }
 
-  // After the clock edge: answer.
+  // Answer in the next cycle.
   void drive(uint64_t cycle) {
     if (ar_taken_) ar_stall_.transferred();
     if (aw_taken_) aw_stall_.transferred();
@@ -350,19 +350,23 @@ class Simulation {
     top_->final();
   }
 
+  // One cycle: the ports' values enter the core with the edge, then everything is settled and
+  // both sides look at it; what they put on the ports now is for the next cycle.
   void tick() {
     top_->clk = 0;
     top_->eval();
     dump(2 * cycle);
-    memory.sample(cycle);
-    monitor.sample(cycle);
-    aw_taken_ = top_->s_axil_awvalid && top_->s_axil_awready;
-    w_taken_ = top_->s_axil_wvalid && top_->s_axil_wready;
-    ar_taken_ = top_->s_axil_arvalid && top_->s_axil_arready;
-    irq = top_->irq;
     top_->clk = 1;
     top_->eval();
     dump(2 * cycle + 1);
+    aw_taken_ = top_->s_axil_awvalid && top_->s_axil_awready;
+    w_taken_ = top_->s_axil_wvalid && top_->s_axil_wready;
+    ar_taken_ = top_->s_axil_arvalid && top_->s_axil_arready;
+    b_taken_ = top_->s_axil_bvalid && top_->s_axil_bready;
+    r_taken_ = top_->s_axil_rvalid && top_->s_axil_rready;
+    irq = top_->irq;
+    memory.sample(cycle);
+    monitor.sample(cycle);
     memory.drive(cycle);
     ++cycle;
   }
@@ -388,12 +392,12 @@ class Simulation {
     }
     top_->s_axil_bready = 1;
     for (int wait = 0;; ++wait) {
-      tick_sampling([&] { return top_->s_axil_bvalid; });
-      if (sampled_) break;
+      tick();
+      if (b_taken_) break;
       if (wait > kRegisterCycles) throw Timeout("answer to a write of register " + hex(offset));
     }
     top_->s_axil_bready = 0;
-    if (response_ != 0) throw Violation("write of register " + hex(offset) + " was refused");
+    if (top_->s_axil_bresp != 0) throw Violation("write of register " + hex(offset) + " was refused");
   }
 
   uint32_t read(uint32_t offset) {
@@ -406,12 +410,12 @@ class Simulation {
     }
     top_->s_axil_rready = 1;
     for (int wait = 0;; ++wait) {
-      tick_sampling([&] { return top_->s_axil_rvalid; });
-      if (sampled_) break;
+      tick();
+      if (r_taken_) break;
       if (wait > kRegisterCycles) throw Timeout("answer to a read of register " + hex(offset));
     }
     top_->s_axil_rready = 0;
-    return data_;
+    return top_->s_axil_rdata;
   }
 
   void wait_for_irq(uint64_t limit, const std::string& what) {
@@ -455,24 +459,14 @@ class Simulation {
   Monitor monitor;
 
  private:
-  template <typename Condition>
-  void tick_sampling(Condition valid) {
-    top_->clk = 0;
-    top_->eval();
-    sampled_ = valid();
-    data_ = top_->s_axil_rdata;
-    response_ = top_->s_axil_bready ? top_->s_axil_bresp : top_->s_axil_rresp;
-    tick();
-  }
-
   void dump([[maybe_unused]] uint64_t time) {
 #if VM_TRACE
     if (waves_) waves_->dump(time);
 #endif
   }
 
-  bool aw_taken_ = false, w_taken_ = false, ar_taken_ = false, sampled_ = false;
-  uint32_t data_ = 0, response_ = 0;
+  bool aw_taken_ = false, w_taken_ = false, b_taken_ = false;
+  bool ar_taken_ = false, r_taken_ = false;
 #if VM_TRACE
   std::unique_ptr<VerilatedFstC> waves_;
 #endif

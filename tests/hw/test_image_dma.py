@@ -1,0 +1,67 @@
+from collections import deque
+from dataclasses import replace
+
+import pytest
+
+from jpnet_hw.image_dma import ImageDma
+from jpnet_spec.config import AcceleratorConfig
+
+CONFIG = AcceleratorConfig()
+
+
+@pytest.mark.parametrize("contexts", [1, 2])
+@pytest.mark.parametrize("words", [1, 3])
+@pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.5, 0.5)])
+def test_every_image_reaches_its_context(simulate, rng, contexts, words, idle, stall):
+    config = replace(CONFIG, contexts=contexts)
+    dut = ImageDma(config)
+    base, count = 0x8000, 5
+    beats = words * config.act_word // config.beat_bytes
+
+    async def bench(ctx):
+        ctx.set(dut.base, base)
+        ctx.set(dut.count, count)
+        ctx.set(dut.words, words)
+        free, computing = [True] * contexts, [0] * contexts
+        got = [[] for _ in range(contexts)]
+        images, queue, offered = [[] for _ in range(contexts)], deque(), False
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while sum(map(len, images)) < count:
+            for context in range(contexts):
+                ctx.set(dut.input_free[context], int(free[context]))
+                ctx.set(dut.beats[context].ready, int(rng.random() >= stall))
+            ctx.set(dut.transfers.ready, int(rng.random() >= stall))
+            offered = bool(queue) and (offered or rng.random() >= idle)
+            ctx.set(dut.i.valid, int(offered))
+            ctx.set(dut.i.payload, queue[0] if queue else 0)
+            if ctx.get(dut.transfers.valid) and ctx.get(dut.transfers.ready):
+                assert ctx.get(dut.transfers.payload.beats) == beats
+                address = ctx.get(dut.transfers.payload.address)
+                queue += [address + config.beat_bytes * beat for beat in range(beats)]
+            if ctx.get(dut.i.valid) and ctx.get(dut.i.ready):
+                queue.popleft()
+                offered = False
+            ready = ctx.get(dut.image_ready)
+            for context, stream in enumerate(dut.beats):
+                if ctx.get(stream.valid) and ctx.get(stream.ready):
+                    assert free[context]
+                    got[context].append(
+                        (ctx.get(stream.payload.beat), ctx.get(stream.payload.data))
+                    )
+                if ready >> context & 1:
+                    images[context].append(got[context])
+                    got[context], free[context], computing[context] = [], False, 7
+                elif not free[context]:
+                    computing[context] -= 1
+                    free[context] = computing[context] == 0
+            await ctx.tick()
+        for image in range(count):
+            start = base + image * words * config.act_word
+            expected = [(beat, start + config.beat_bytes * beat) for beat in range(beats)]
+            assert images[image % contexts][image // contexts] == expected
+        await ctx.tick().repeat(20)
+        assert not ctx.get(dut.transfers.valid)
+
+    simulate(dut, bench, budget=800)

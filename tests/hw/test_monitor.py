@@ -1,0 +1,56 @@
+from jpnet_hw.monitor import Monitor
+from jpnet_spec.config import AcceleratorConfig
+
+
+def test_two_thresholds_of_one_cycle_both_leave(simulate):
+    dut = Monitor(AcceleratorConfig())
+
+    async def bench(ctx):
+        for context in range(2):
+            ctx.set(dut.image[context], 10 + context)
+            ctx.set(dut.layer[context], 3 + context)
+            ctx.set(dut.theta[context], 100 + context)
+            ctx.set(dut.theta_valid[context], 1)
+        await ctx.tick()
+        for context in range(2):
+            ctx.set(dut.theta_valid[context], 0)
+            ctx.set(dut.image[context], 0)
+            ctx.set(dut.layer[context], 0)
+        seen = []
+        for _ in range(6):
+            if ctx.get(dut.trace_theta_valid):
+                names = ("context", "image", "layer", "value")
+                seen.append(tuple(ctx.get(getattr(dut, f"trace_theta_{name}")) for name in names))
+            await ctx.tick()
+        assert seen == [(0, 10, 3, 100), (1, 11, 4, 101)]
+
+    simulate(dut, bench, budget=64)
+
+
+def test_a_row_carries_its_context_s_image_and_layer(simulate, rng):
+    config = AcceleratorConfig()
+    dut = Monitor(config)
+
+    async def bench(ctx):
+        for _ in range(20):
+            context, row = int(rng.integers(2)), int(rng.integers(config.acc_depth))
+            acts = [int(act) for act in rng.integers(-127, 128, config.lanes)]
+            images = [int(image) for image in rng.integers(0, 2**32, 2)]
+            for number in range(2):
+                ctx.set(dut.image[number], images[number])
+                ctx.set(dut.layer[number], 5 + number)
+            ctx.set(dut.row_valid, 1)
+            ctx.set(dut.row_index, row)
+            ctx.set(dut.row.context, context)
+            for lane, act in enumerate(acts):
+                ctx.set(dut.row.acts[lane], act)
+            await ctx.tick()
+            assert ctx.get(dut.trace_row_valid)
+            assert ctx.get(dut.trace_row_context) == context
+            assert ctx.get(dut.trace_row_image) == images[context]
+            assert ctx.get(dut.trace_row_layer) == 5 + context
+            assert ctx.get(dut.trace_row_index) == row
+            word = ctx.get(dut.trace_row_data).to_bytes(config.lanes, "little")
+            assert word == bytes(act & 0xFF for act in acts)
+
+    simulate(dut, bench, budget=64)

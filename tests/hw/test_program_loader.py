@@ -1,0 +1,184 @@
+import zlib
+
+import numpy as np
+import pytest
+
+from jpnet_hw.program_loader import ProgramLoader
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory, Section, build_image
+
+CONFIG = AcceleratorConfig(weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
+WIDE = AcceleratorConfig(act_word=64, axi_data_width=512, clusters=4)
+NARROW = AcceleratorConfig(lanes=4, axi_data_width=32)
+REGIONS = {"input_base": 3, "input_words": 5, "result_base": 9, "result_words": 2}
+
+
+def words(rng, count):
+    return rng.integers(0, 2**32, count, dtype=np.uint32)
+
+
+def sections(rng, config):
+    return [
+        Section(memory=Memory.WEIGHT, lane=1, group=2, address=5, words=words(rng, 7)),
+        Section(memory=Memory.POINTER, lane=3, address=0, words=words(rng, 1)),
+        Section(memory=Memory.WEIGHT, address=config.weight_depth - 3, words=words(rng, 3)),
+        Section(memory=Memory.PARAM, lane=2, address=4, words=words(rng, 9)),
+        Section(memory=Memory.WEIGHT, words=words(rng, 0)),
+        Section(memory=Memory.INSTRUCTION, cluster=config.clusters - 1, words=words(rng, 32)),
+    ]
+
+
+def expected_loads(parts):
+    for part in parts:
+        per_entry = 3 if part.memory is Memory.PARAM else 1
+        for index in range(part.entries):
+            chunk = part.words[per_entry * index : per_entry * (index + 1)].astype("<u4").tobytes()
+            value = int.from_bytes(chunk, "little") & (2**72 - 1)
+            group = (0, 1) if part.group is None else (part.group, 0)
+            place = (int(part.memory), part.lane, part.cluster, *group, part.address + index)
+            yield (*place, value)
+
+
+def seal(image):
+    """Make both checksums right again."""
+    image[HeaderWord.CHECKSUM] = zlib.crc32(image[:15].astype("<u4").tobytes())
+    return image
+
+
+async def load(ctx, dut, image, rng, *, idle=0.0):
+    """Load and return the entries and the error."""
+    base = 0x1000
+    ctx.set(dut.base, base)
+    ctx.set(dut.start, 1)
+    await ctx.tick()
+    ctx.set(dut.start, 0)
+    memory = image.astype("<u4").tobytes()
+    size = len(dut.i.payload) // 8
+    beats, entries, offered = [], [], False
+    ctx.set(dut.transfers.ready, 1)
+    while True:
+        if ctx.get(dut.transfers.valid):
+            start = ctx.get(dut.transfers.payload.address) - base
+            count = ctx.get(dut.transfers.payload.beats)
+            assert 0 <= start <= start + size * count <= len(memory)
+            beats += [memory[start + size * i : start + size * (i + 1)] for i in range(count)]
+        offered = bool(beats) and (offered or rng.random() >= idle)
+        ctx.set(dut.i.valid, int(offered))
+        if offered:
+            ctx.set(dut.i.payload, int.from_bytes(beats[0], "little"))
+            if ctx.get(dut.i.ready):
+                beats.pop(0)
+                offered = False
+        if ctx.get(dut.load_valid):
+            fields = ("memory", "lane", "cluster", "group", "all_groups", "address")
+            place = [ctx.get(getattr(dut.load, field)) for field in fields]
+            value = ctx.get(dut.load.data)
+            bits = 72 if place[0] == Memory.PARAM else 32
+            entries.append((*place, value & (2**bits - 1)))
+        if ctx.get(dut.error_valid):
+            return entries, ErrorCode(ctx.get(dut.error))
+        if not ctx.get(dut.busy):
+            return entries, ErrorCode.NONE
+        await ctx.tick()
+
+
+@pytest.mark.parametrize("config", [CONFIG, WIDE, NARROW])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_every_entry_reaches_its_memory(simulate, rng, config, idle):
+    dut = ProgramLoader(config)
+    parts = sections(rng, config)
+    image = build_image(config, parts, instructions=2, **REGIONS)
+
+    async def bench(ctx):
+        for _ in range(2):
+            entries, error = await load(ctx, dut, image, rng, idle=idle)
+            assert error is ErrorCode.NONE
+            assert entries == list(expected_loads(parts))
+            header = {name: ctx.get(getattr(dut.header, name)) for name in REGIONS}
+            assert header == REGIONS
+            assert ctx.get(dut.header.instructions) == 2
+
+    simulate(dut, bench, budget=600)
+
+
+def test_one_word_takes_one_cycle(simulate, rng):
+    dut = ProgramLoader(CONFIG)
+    parts = [Section(memory=Memory.WEIGHT, words=words(rng, 64))]
+    image = build_image(CONFIG, parts, instructions=1, **REGIONS)
+
+    async def bench(ctx):
+        await load(ctx, dut, image, rng)
+
+    simulate(dut, bench, budget=len(image) + 64)
+
+
+def body_word(index, bit):
+    """Flip a bit of the body and make its checksum right again."""
+
+    def edit(image, body_words):
+        image[HEADER_WORDS + index] ^= np.uint32(1 << bit)
+        body = image[HEADER_WORDS : HEADER_WORDS + body_words]
+        image[HEADER_WORDS + body_words] = zlib.crc32(body.astype("<u4").tobytes())
+
+    return edit
+
+
+def header_word(word, value):
+    def edit(image, body_words):
+        image[word] = value
+        seal(image)
+
+    return edit
+
+
+def flip(index, bit):
+    def edit(image, body_words):
+        image[index] ^= np.uint32(1 << bit)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("code", "edit"),
+    [
+        (ErrorCode.BAD_MAGIC, header_word(HeaderWord.MAGIC, 0)),
+        (ErrorCode.BAD_VERSION, header_word(HeaderWord.VERSION, 2)),
+        (ErrorCode.BAD_CONFIG, header_word(HeaderWord.CONFIG, 5)),
+        (ErrorCode.BAD_CRC, flip(HeaderWord.TOTAL_WORDS, 4)),
+        (ErrorCode.BAD_CRC, flip(HeaderWord.CHECKSUM, 0)),
+        (ErrorCode.BAD_CRC, flip(HEADER_WORDS + 3, 31)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.TOTAL_WORDS, HEADER_WORDS)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.TOTAL_WORDS, HEADER_WORDS + 3)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.TOTAL_WORDS, HEADER_WORDS + 2)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.TOTAL_WORDS, HEADER_WORDS + 4)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.SECTIONS, 2**31)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.SECTIONS, 20)),
+        (ErrorCode.BAD_CRC, header_word(HeaderWord.SECTIONS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INSTRUCTIONS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INSTRUCTIONS, 5)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_WORDS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_WORDS, 510)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_BASE, 508)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_WORDS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_BASE, 2**16)),
+        (ErrorCode.BAD_SECTION, body_word(0, 2)),
+        (ErrorCode.BAD_SECTION, body_word(0, 11)),
+        (ErrorCode.BAD_SECTION, body_word(0, 17)),
+        (ErrorCode.BAD_SECTION, body_word(0, 28)),
+        (ErrorCode.BAD_SECTION, body_word(1, 6)),
+        (ErrorCode.BAD_SECTION, body_word(1, 31)),
+        (ErrorCode.BAD_SECTION, body_word(1, 22)),
+    ],
+)
+def test_a_wrong_image_is_refused(simulate, rng, code, edit):
+    dut = ProgramLoader(CONFIG)
+    parts = sections(rng, CONFIG)
+    image = build_image(CONFIG, parts, instructions=2, **REGIONS)
+    edit(image, sum(len(part.encode()) for part in parts))
+
+    async def bench(ctx):
+        _, error = await load(ctx, dut, image, rng)
+        assert error is code
+
+    simulate(dut, bench, budget=300)
