@@ -48,7 +48,7 @@ class Accumulator(wiring.Component):
     """
 
     LATENCY = 3
-    DRAIN_LATENCY = 4
+    DRAIN_LATENCY = 3
 
     i_valid: Signal
     i: data.View
@@ -142,16 +142,14 @@ class Accumulator(wiring.Component):
     def _build_drain(self, m: Module, rows: list[SyncMemory]) -> None:
         """Serve reads of finished rows and write 0 behind them."""
         config = self._config
-        valid_q = Signal()
-        request = struct_signal(acc_read_layout(config), reset_less=True)
-        m.d.sync += [valid_q.eq(self.drain_valid), request.eq(self.drain)]
+        request = self.drain
         context = request.context
         for stage in range(2):
             context_q = Signal(context_shape(config), name=f"drained_{stage}", reset_less=True)
             m.d.sync += context_q.eq(context)
             context = context_q
         for number, part in enumerate(rows):
-            reading = valid_q & (request.context == number)
+            reading = self.drain_valid & (request.context == number)
             rearm = Signal(name=f"rearm_{number}")
             row_q = Signal(config.acc_addr_width, name=f"rearm_row_{number}", reset_less=True)
             m.d.sync += [rearm.eq(reading), row_q.eq(request.row)]

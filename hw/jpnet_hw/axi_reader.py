@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from jpnet_hw.layouts import struct_signal
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["BURST_BEATS", "AxiReader", "next_burst", "transfer_layout"]
@@ -129,7 +130,7 @@ class AxiReader(wiring.Component):
     def _build_requests(self, m: Module, active: Signal, outstanding: Signal) -> Signal:
         """Issue bursts; return the beats that are requested in this cycle."""
         config = self._config
-        transfer = Signal(transfer_layout(config), reset_less=True)
+        transfer = struct_signal(transfer_layout(config), name="transfer", reset_less=True)
         beats = next_burst(m, transfer, config.beat_bytes)
         requested = Signal(range(BURST_BEATS + 1))
         channel_free = ~self.ar_valid | self.ar_ready

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.axi_reader import BURST_BEATS, next_burst, transfer_layout
+from jpnet_hw.layouts import struct_signal
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["AxiWriter"]
@@ -114,7 +115,7 @@ class AxiWriter(wiring.Component):
     ) -> Signal:
         """Issue bursts; return whether one is issued in this cycle."""
         config = self._config
-        transfer = Signal(transfer_layout(config), reset_less=True)
+        transfer = struct_signal(transfer_layout(config), name="transfer", reset_less=True)
         beats = next_burst(m, transfer, config.beat_bytes)
         channel_free = ~self.aw_valid | self.aw_ready
         issue = Signal()

@@ -92,7 +92,7 @@ def constant_ports(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "prot": (3, 0),
     }
     return {
-        f"m_axi_{channel}{name}": Out(width, init=value)
+        f"m_axi_{channel}{name}": wiring.Member(wiring.Out, width, init=value)
         for channel in ("aw", "ar")
         for name, (width, value) in values.items()
     }

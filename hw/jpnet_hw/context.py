@@ -64,13 +64,14 @@ class ImageContext(wiring.Component):
     load_valid, load : in, `load_layout`
         Instruction words.
     beats : in stream of `image_beat_layout`
-        Image data, any order. Beat b holds bytes ``b * beat_bytes`` onwards; they go to word
+        Image data, in order. Beat b holds bytes ``b * beat_bytes`` onwards; they go to word
         ``b * beat_bytes // act_word``, which is in cluster ``word % clusters`` at address
         ``input_base + word // clusters``.
     input_free : out
-        Level: the image's place may be overwritten. Falls in the cycle after `image_ready`.
+        Level: the image's place may be overwritten. Falls after the image's first beat.
     image_ready : in
-        Pulse, after the image's last beat was taken: the image is complete.
+        Pulse, after the image's last beat was taken: the image is complete. The first instruction
+        starts with the first beat and follows the words as they come.
     result_valid : out
         Level: the result lies in memory and may be read.
     result_word : in
@@ -94,7 +95,8 @@ class ImageContext(wiring.Component):
         One-cycle pulse: a wrong instruction was fetched. The context then makes no progress until
         `flush` or `start`.
     computing, draining, topn : out
-        Levels, at most one of them: summing, draining rows, only waiting for the threshold.
+        Levels, at most one of them: summing, draining rows, only waiting for the threshold. None
+        while the sums wait for the image to come.
     skipping : out, one bit a cluster
         This context's skipper of that cluster is busy.
     read_count, zero_count, below_count : out
@@ -197,7 +199,7 @@ class ImageContext(wiring.Component):
         banks = [ActivationBank(config) for _ in range(config.clusters)]
         skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
         running = struct_signal(instruction_layout(), reset_less=True)
-        begin, prepared, accept = Signal(), Signal(), Signal()
+        begin, prepared, accept, summing = Signal(), Signal(), Signal(), Signal()
         for cluster, (bank, skipper) in enumerate(zip(banks, skippers, strict=True)):
             m.submodules[f"bank_{cluster}"] = bank
             m.submodules[f"skipper_{cluster}"] = skipper
@@ -219,13 +221,15 @@ class ImageContext(wiring.Component):
         with m.If(self.start):
             m.d.sync += prepared.eq(0)
         m.d.comb += [
-            accept.eq(fetch.valid & ~prepared & ~self.computing),
+            accept.eq(fetch.valid & ~prepared & ~summing),
             *(self.job[name].eq(running[name]) for name in self.job.shape().members),
         ]
-        self._build_sequence(m, skippers, running, begin, prepared)
+        self._build_sequence(m, skippers, running, (begin, prepared, summing))
+        waiting = Cat(skipper.waiting for skipper in skippers).any()
+        m.d.comb += self.computing.eq(summing & ~waiting)
         slot = self._build_skip_job(m, skippers, fetch.o, accept)
         self._build_thresholds(m, skippers, slot, running)
-        self._build_writes(m, banks)
+        self._build_writes(m, banks, skippers)
         self._build_reads(m, banks, skippers)
         m.d.comb += self.skipping.eq(Cat(skipper.busy for skipper in skippers))
         for name in ("read_count", "zero_count", "below_count"):
@@ -239,10 +243,10 @@ class ImageContext(wiring.Component):
         m: Module,
         skippers: list[ZeroSkipper],
         running: data.View,
-        begin: Signal,
-        prepared: Signal,
+        levels: tuple[Signal, Signal, Signal],
     ) -> None:
         """Step through layers and images; `begin` marks the first cycle of each instruction."""
+        begin, prepared, summing = levels
         present, freed, reading_q = Signal(), Signal(), Signal()
         reading = Cat(skipper.reading for skipper in skippers).any()
         flags = running.flags
@@ -253,7 +257,7 @@ class ImageContext(wiring.Component):
                 m.d.comb += begin.eq(1)
                 m.next = "COMPUTE"
             with m.State("COMPUTE"):
-                m.d.comb += self.computing.eq(1)
+                m.d.comb += summing.eq(1)
                 with m.If(self.cluster_done.all()):
                     m.d.comb += self.request.eq(1)
                     m.d.sync += self.arm.eq(1)
@@ -284,7 +288,7 @@ class ImageContext(wiring.Component):
                     m.next = "IDLE"
         with m.If(reading_q & ~reading & (flags & LayerFlag.FREE_IMAGE).any()):
             m.d.sync += [present.eq(0), freed.eq(1)]
-        with m.If(self.image_ready):
+        with m.If(self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)):
             m.d.sync += present.eq(1)
 
     def _build_skip_job(
@@ -333,7 +337,9 @@ class ImageContext(wiring.Component):
         m.d.sync += theta_q.eq(Mux(slot == 0, 0, read.data))
         m.d.comb += [skipper.theta.eq(theta_q) for skipper in skippers]
 
-    def _build_writes(self, m: Module, banks: list[ActivationBank]) -> None:
+    def _build_writes(
+        self, m: Module, banks: list[ActivationBank], skippers: list[ZeroSkipper]
+    ) -> None:
         """Give drained rows and image beats to the banks they belong to."""
         config = self._config
         cluster_bits = exact_log2(config.clusters)
@@ -370,6 +376,24 @@ class ImageContext(wiring.Component):
             ]
             with m.If(addressed):
                 m.d.comb += taken.eq(bank.beats.ready)
+            self._build_arrival(m, bank, skippers[cluster])
+
+    def _build_arrival(self, m: Module, bank: ActivationBank, skipper: ZeroSkipper) -> None:
+        """Let the first instruction read only words of the image that have come."""
+        last_beat = self._config.act_word // self._config.beat_bytes - 1
+        arrived = Signal.like(skipper.limit, reset_less=True)
+        complete = Signal()
+        first_beat = self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)
+        with m.If(first_beat):
+            m.d.sync += [arrived.eq(0), complete.eq(0)]
+        with m.Elif(bank.beats.valid & bank.beats.ready & (bank.beats.payload.beat == last_beat)):
+            m.d.sync += arrived.eq(arrived + 1)
+        with m.If(self.image_ready):
+            m.d.sync += complete.eq(1)
+        m.d.comb += [
+            skipper.limit.eq(arrived),
+            skipper.limited.eq((self.layer == 0) & ~complete),
+        ]
 
     def _build_reads(
         self, m: Module, banks: list[ActivationBank], skippers: list[ZeroSkipper]

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -118,7 +118,7 @@ class PerformanceCounters(wiring.Component):
                 m.d.sync += self.counts[counter].eq(self.counts[counter] + step)
         return m
 
-    def _delay(self, m: Module, level: Signal, name: str, cycles: int) -> Signal:
+    def _delay(self, m: Module, level: Value, name: str, cycles: int) -> Value:
         for stage in range(cycles):
             level_q = Signal.like(level, name=f"{name}_{stage}", init=0)
             m.d.sync += level_q.eq(Mux(self.clear, 0, level))

@@ -68,10 +68,10 @@ class Dispatcher(wiring.Component):
                 & (~token.last | ready.all())
                 & (token.last | (token.divided & owned) | (~token.divided & ready.any()))
             )
-        preferred = able & favoured
-        m.d.comb += chosen.eq(Mux(preferred.any(), preferred, able & ~(able - 1)))
+        preferred = Mux((able & favoured).any(), able & favoured, able)
+        m.d.comb += chosen.eq(preferred & ~(preferred - 1))
         with m.If(chosen.any()):
-            m.d.sync += favoured.eq(~chosen)
+            m.d.sync += favoured.eq(~(chosen | (chosen - 1)))
         m.d.comb += self.blocked.eq(Cat(source.valid for source in self.i).any() & ~chosen.any())
 
         for context, source in enumerate(self.i):

@@ -91,7 +91,7 @@ class Group(wiring.Component):
         finished = [
             Signal(config.contexts, name=f"finished_{lane}") for lane in range(config.lanes)
         ]
-        m.d.sync += self.done.eq(reduce(and_, finished) & ~self.arm)
+        m.d.comb += self.done.eq(reduce(and_, finished))
         for number, lane in enumerate(lanes):
             m.submodules[f"lane_{number}"] = lane
             m.d.comb += [

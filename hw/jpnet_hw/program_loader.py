@@ -1,6 +1,6 @@
 """Reads a program image, checks it and fills the memories."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -31,6 +31,17 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
             "result_words": words,
         }
     )
+
+
+class _Words:
+    """The image as 32-bit words: the current one, whether it is there, and its use."""
+
+    def __init__(self, word: Value, valid: Value, take: Signal, crc: Signal) -> None:
+        self.word = word
+        self.valid = valid
+        self.take = take
+        self.crc = crc
+        self.left = Signal(32, reset_less=True)
 
 
 class ProgramLoader(wiring.Component):
@@ -79,6 +90,7 @@ class ProgramLoader(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
+        self._wide = Signal(name="wide")
         super().__init__(
             {
                 "start": In(1),
@@ -96,11 +108,11 @@ class ProgramLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        take = Signal()
-        word, word_valid = self._build_words(m, take)
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
-        left = Signal(32, reset_less=True)
-        m.d.comb += [crc.data.eq(word), crc.valid.eq(word_valid & take), crc.start.eq(self.start)]
+        words = self._build_words(m, crc.crc)
+        taken = words.valid & words.take
+        misfit = self._build_misfit(m)
+        m.d.comb += [crc.data.eq(words.word), crc.valid.eq(taken), crc.start.eq(self.start)]
         m.d.sync += [self.error_valid.eq(0), self.load_valid.eq(0)]
         with m.FSM(name="loader"):
             with m.State("IDLE"):
@@ -108,24 +120,36 @@ class ProgramLoader(wiring.Component):
                     m.d.sync += self.busy.eq(1)
                     self._request(m, self.base, HEADER_WORDS)
                     m.next = "HEADER"
-            misfit = self._build_header(m, word, word_valid, take, crc.crc)
+            with m.State("HEADER"):
+                m.d.comb += words.take.eq(1)
+                with m.If(words.valid):
+                    self._build_header(m, words)
             with m.State("CHECK"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += left.eq(self.header.total_words - HEADER_WORDS)
+                m.d.sync += words.left.eq(self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
             with m.State("REQUEST"):
                 with m.If(misfit):
                     self._fail(m, ErrorCode.BAD_SECTION)
                 with m.Elif(~self.transfers.valid):
-                    header_bytes = 4 * HEADER_WORDS
-                    self._request(m, self.base + header_bytes, left)
-                    m.next = "NEXT"
-            self._build_sections(m, word, word_valid, take, left)
-            self._build_end(m, word, word_valid, take, left, crc.crc)
+                    self._request(m, self.base + 4 * HEADER_WORDS, words.left)
+                    m.next = "FIRST"
+            self._build_sections(m, words)
+            with m.State("CHECKSUM"):
+                m.d.comb += words.take.eq(1)
+                with m.If(words.valid):
+                    m.next = "PADDING"
+                    with m.If(words.word != words.crc):
+                        self._fail(m, ErrorCode.BAD_CRC)
+            with m.State("PADDING"):
+                m.d.comb += words.take.eq(words.left != 0)
+                with m.If(words.left == 0):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "IDLE"
             with m.State("FAILED"):
                 pass
-        with m.If(word_valid & take):
-            m.d.sync += left.eq(left - 1)
+        with m.If(taken):
+            m.d.sync += words.left.eq(words.left - 1)
         with m.If(self.transfers.valid & self.transfers.ready):
             m.d.sync += self.transfers.valid.eq(0)
         return m
@@ -134,7 +158,7 @@ class ProgramLoader(wiring.Component):
         m.d.sync += [self.error_valid.eq(1), self.error.eq(code)]
         m.next = "FAILED"
 
-    def _request(self, m: Module, address: Signal, words: Signal | int) -> None:
+    def _request(self, m: Module, address: Value, words: Value | int) -> None:
         shift = exact_log2(self._config.beat_bytes // 4)
         transfer = self.transfers.payload
         m.d.sync += [
@@ -143,56 +167,48 @@ class ProgramLoader(wiring.Component):
             transfer.beats.eq(words >> shift),
         ]
 
-    def _build_words(self, m: Module, take: Signal) -> tuple[Signal, Signal]:
-        """Cut beats into words; return the word and whether there is one."""
+    def _build_words(self, m: Module, crc: Signal) -> _Words:
+        """Cut beats into words."""
         config = self._config
         beat_words = config.beat_bytes // 4
         beat = Signal(config.axi_data_width, reset_less=True)
         count = Signal(range(beat_words + 1))
+        take = Signal()
         m.d.comb += self.i.ready.eq((count == 0) | ((count == 1) & take))
         with m.If(self.i.ready):
             m.d.sync += [beat.eq(self.i.payload), count.eq(Mux(self.i.valid, beat_words, 0))]
         with m.Elif(take):
             m.d.sync += [beat.eq(beat >> 32), count.eq(count - 1)]
-        return beat[:32], count != 0
+        return _Words(beat[:32], count != 0, take, crc)
 
-    def _build_header(
-        self, m: Module, word: Signal, word_valid: Signal, take: Signal, crc: Signal
-    ) -> Signal:
-        """Check and keep the header words; return whether they do not fit."""
-        config = self._config
+    def _build_header(self, m: Module, words: _Words) -> None:
+        """Check and keep a header word."""
         index = Signal(range(HEADER_WORDS))
-        wide = Signal()
-        header = self.header
         fixed = {
             HeaderWord.MAGIC: (ID_VALUE, ErrorCode.BAD_MAGIC),
             HeaderWord.VERSION: (FORMAT_VERSION, ErrorCode.BAD_VERSION),
-            HeaderWord.CONFIG: (config.config_hash, ErrorCode.BAD_CONFIG),
+            HeaderWord.CONFIG: (self._config.config_hash, ErrorCode.BAD_CONFIG),
         }
-        with m.State("HEADER"):
-            m.d.comb += take.eq(1)
-            with m.If(word_valid):
-                m.d.sync += index.eq(index + 1)
-                with m.Switch(index):
-                    for place, (value, code) in fixed.items():
-                        with m.Case(place):
-                            m.d.sync += wide.eq(0)
-                            with m.If(word != value):
-                                self._fail(m, code)
-                    for name in header_layout(config).members:
-                        with m.Case(HeaderWord[name.upper()]):
-                            width = len(header[name])
-                            m.d.sync += [
-                                header[name].eq(word),
-                                wide.eq(wide | word[width:].any()),
-                            ]
-                    with m.Case(HeaderWord.CHECKSUM):
-                        m.next = "CHECK"
-                        with m.If(word != crc):
-                            self._fail(m, ErrorCode.BAD_CRC)
-        return self._build_misfit(m, wide)
+        m.d.sync += index.eq(index + 1)
+        with m.Switch(index):
+            for place, (value, code) in fixed.items():
+                with m.Case(place):
+                    m.d.sync += self._wide.eq(0)
+                    with m.If(words.word != value):
+                        self._fail(m, code)
+            for name, field in self.header.shape().members.items():
+                with m.Case(HeaderWord[name.upper()]):
+                    width = Shape.cast(field).width
+                    m.d.sync += [
+                        self.header[name].eq(words.word),
+                        self._wide.eq(self._wide | words.word[width:].any()),
+                    ]
+            with m.Case(HeaderWord.CHECKSUM):
+                m.next = "CHECK"
+                with m.If(words.word != words.crc):
+                    self._fail(m, ErrorCode.BAD_CRC)
 
-    def _build_misfit(self, m: Module, wide: Signal) -> Signal:
+    def _build_misfit(self, m: Module) -> Signal:
         """Return, one cycle late, whether counts or regions of the header do not fit."""
         config = self._config
         header = self.header
@@ -200,11 +216,11 @@ class ProgramLoader(wiring.Component):
         shift = exact_log2(config.clusters)
         misfit = Signal()
 
-        def outside(base: Signal, words: Signal) -> Signal:
+        def outside(base: Value, words: Value) -> Value:
             return (base + ((words + config.clusters - 1) >> shift)) > config.act_depth
 
         m.d.sync += misfit.eq(
-            wide
+            self._wide
             | (header.total_words <= HEADER_WORDS)
             | (header.total_words & (beat_words - 1)).any()
             | (header.instructions == 0)
@@ -216,105 +232,100 @@ class ProgramLoader(wiring.Component):
         )
         return misfit
 
-    def _build_sections(
-        self, m: Module, word: Signal, word_valid: Signal, take: Signal, left: Signal
-    ) -> None:
+    def _build_sections(self, m: Module, words: _Words) -> None:
         """Read section headers and entries; the last word of the body must come after them."""
-        config = self._config
-        load = self.load
         sections = Signal.like(self.header.sections)
         entries = Signal(16, reset_less=True)
         address = Signal(16, reset_less=True)
-        memory_bad = Signal()
         place_bad = Signal()
-        part = Signal(2)
+
+        def next_section() -> None:
+            m.next = "SECTION"
+            with m.If(sections == 0):
+                m.next = "CHECKSUM"
+
+        with m.State("FIRST"):
+            m.d.sync += sections.eq(self.header.sections)
+            m.next = "SECTION"
+            with m.If(self.header.sections == 0):
+                m.next = "CHECKSUM"
+        with m.State("SECTION"):
+            m.d.comb += words.take.eq(1)
+            self._build_place(m, words.word, place_bad)
+            with m.If(words.valid):
+                m.d.sync += sections.eq(sections - 1)
+                m.next = "RANGE"
+                self._refuse_end(m, words)
+        with m.State("RANGE"):
+            m.d.comb += words.take.eq(1)
+            m.d.sync += [address.eq(words.word[:16]), entries.eq(words.word[16:])]
+            with m.If(words.valid):
+                m.next = "VERIFY"
+                self._refuse_end(m, words)
+        with m.State("VERIFY"):
+            m.next = "ENTRIES"
+            with m.If(entries == 0):
+                next_section()
+            with m.If(place_bad | self._build_range_bad(m, address + entries)):
+                self._fail(m, ErrorCode.BAD_SECTION)
+        with m.State("ENTRIES"):
+            m.d.comb += words.take.eq(1)
+            with m.If(words.valid):
+                with m.If(self._build_entry(m, words.word)):
+                    m.d.sync += [
+                        self.load_valid.eq(1),
+                        self.load.address.eq(address),
+                        address.eq(address + 1),
+                        entries.eq(entries - 1),
+                    ]
+                    with m.If(entries == 1):
+                        next_section()
+                self._refuse_end(m, words)
+
+    def _refuse_end(self, m: Module, words: _Words) -> None:
+        with m.If(words.left == 1):
+            self._fail(m, ErrorCode.BAD_SECTION)
+
+    def _build_place(self, m: Module, word: Value, bad: Signal) -> None:
+        """Keep whose memory a section fills, and whether there is none such."""
+        config, load = self._config, self.load
+        m.d.sync += [
+            load.memory.eq(word[0:2]),
+            load.lane.eq(word[8:16]),
+            load.cluster.eq(word[16:24]),
+            load.group.eq(word[24:31]),
+            load.all_groups.eq(word[31]),
+            bad.eq(
+                word[2:8].any()
+                | (word[8:16] >= config.lanes)
+                | (word[16:24] >= config.clusters)
+                | ((word[24:31] >= config.groups) & ~word[31])
+            ),
+        ]
+
+    def _build_range_bad(self, m: Module, end: Value) -> Signal:
+        """Return whether a section ends outside its memory."""
+        config = self._config
+        bad = Signal()
         depths = {
             Memory.WEIGHT: config.weight_depth,
             Memory.POINTER: config.pointer_depth,
             Memory.PARAM: config.param_depth,
             Memory.INSTRUCTION: config.program_depth * INSTRUCTION_WORDS,
         }
-        with m.State("NEXT"):
-            m.d.sync += [sections.eq(self.header.sections), part.eq(0)]
-            m.next = "SECTION"
-            with m.If(self.header.sections == 0):
-                m.next = "CHECKSUM"
-        with m.State("SECTION"):
-            m.d.comb += take.eq(1)
-            m.d.sync += [
-                load.memory.eq(word[0:2]),
-                load.lane.eq(word[8:16]),
-                load.cluster.eq(word[16:24]),
-                load.group.eq(word[24:31]),
-                load.all_groups.eq(word[31]),
-                memory_bad.eq(word[2:8].any()),
-                place_bad.eq(
-                    (word[8:16] >= config.lanes)
-                    | (word[16:24] >= config.clusters)
-                    | ((word[24:31] >= config.groups) & ~word[31])
-                ),
-            ]
-            with m.If(word_valid):
-                m.d.sync += sections.eq(sections - 1)
-                m.next = "PLACE"
-                with m.If(left == 1):
-                    self._fail(m, ErrorCode.BAD_SECTION)
-        with m.State("PLACE"):
-            m.d.comb += take.eq(1)
-            m.d.sync += [address.eq(word[:16]), entries.eq(word[16:])]
-            with m.If(word_valid):
-                m.next = "VERIFY"
-                with m.If(left == 1):
-                    self._fail(m, ErrorCode.BAD_SECTION)
-        with m.State("VERIFY"):
-            end = Signal(17)
-            misfit = Signal()
-            m.d.comb += end.eq(address + entries)
-            with m.Switch(load.memory):
-                for memory, depth in depths.items():
-                    with m.Case(memory):
-                        m.d.comb += misfit.eq(end > depth)
-            m.next = "ENTRIES"
-            with m.If(entries == 0):
-                m.next = "SECTION"
-                with m.If(sections == 0):
-                    m.next = "CHECKSUM"
-            with m.If(memory_bad | place_bad | misfit):
-                self._fail(m, ErrorCode.BAD_SECTION)
-        with m.State("ENTRIES"):
-            m.d.comb += take.eq(1)
-            with m.If(word_valid):
-                m.d.sync += part.eq(part + 1)
-                with m.Switch(part):
-                    for index in range(3):
-                        with m.Case(index):
-                            m.d.sync += load.data[32 * index : 32 * index + 32].eq(word)
-                with m.If((load.memory != Memory.PARAM) | (part == 2)):
-                    m.d.sync += [
-                        part.eq(0),
-                        self.load_valid.eq(1),
-                        load.address.eq(address),
-                        address.eq(address + 1),
-                        entries.eq(entries - 1),
-                    ]
-                    with m.If(entries == 1):
-                        m.next = "SECTION"
-                        with m.If(sections == 0):
-                            m.next = "CHECKSUM"
-                with m.If(left == 1):
-                    self._fail(m, ErrorCode.BAD_SECTION)
+        with m.Switch(self.load.memory):
+            for memory, depth in depths.items():
+                with m.Case(memory):
+                    m.d.comb += bad.eq(end > depth)
+        return bad
 
-    def _build_end(
-        self, m: Module, word: Signal, word_valid: Signal, take: Signal, left: Signal, crc: Signal
-    ) -> None:
-        with m.State("CHECKSUM"):
-            m.d.comb += take.eq(1)
-            with m.If(word_valid):
-                m.next = "PADDING"
-                with m.If(word != crc):
-                    self._fail(m, ErrorCode.BAD_CRC)
-        with m.State("PADDING"):
-            m.d.comb += take.eq(left != 0)
-            with m.If(left == 0):
-                m.d.sync += self.busy.eq(0)
-                m.next = "IDLE"
+    def _build_entry(self, m: Module, word: Value) -> Value:
+        """Put a word into its place in the entry; return whether it is the entry's last."""
+        part = Signal(2)
+        last: Value = (self.load.memory != Memory.PARAM) | (part == 2)
+        m.d.sync += part.eq(Mux(last, 0, part + 1))
+        with m.Switch(part):
+            for index in range(3):
+                with m.Case(index):
+                    m.d.sync += self.load.data[32 * index : 32 * index + 32].eq(word)
+        return last

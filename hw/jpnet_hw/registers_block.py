@@ -1,5 +1,7 @@
 """AXI4-Lite registers, generated from the register map."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -59,10 +61,10 @@ class RegistersBlock(wiring.Component):
     r_resp: Signal
     r_valid: Signal
     r_ready: Signal
-    values: wiring.PureInterface
-    held: wiring.PureInterface
-    written: wiring.PureInterface
-    touched: wiring.PureInterface
+    values: Any
+    held: Any
+    written: Any
+    touched: Any
     unmapped: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
@@ -188,7 +190,7 @@ class RegistersBlock(wiring.Component):
                     m.d.comb += refused.eq(1)
                     m.d.sync += self.r_resp.eq(_SLAVE_ERROR)
 
-    def _read(self, entry: Register) -> Value | int:
+    def _read(self, entry: Register) -> Any:
         name = entry.name.lower()
         if self.held_width(entry):
             return getattr(self.held, name)

@@ -1,6 +1,6 @@
 """Commands, errors, interrupts and the watchdog."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -12,6 +12,16 @@ from jpnet_spec.registers import register
 __all__ = ["RunControl"]
 
 _SETTLE_CYCLES = 15
+
+
+class _Events:
+    """What happens in a cycle, and how long the state must still settle."""
+
+    def __init__(self) -> None:
+        self.report = Signal(ErrorCode)
+        self.done = Signal()
+        self.expired = Signal()
+        self.settle = Signal(range(_SETTLE_CYCLES + 1))
 
 
 class RunControl(wiring.Component):
@@ -128,115 +138,114 @@ class RunControl(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        report = Signal(ErrorCode)
-        done = Signal()
-        expired = self._build_watchdog(m)
-        self._build_sequence(m, report, done, expired)
-        self._build_interrupts(m, report, done)
+        events = _Events()
+        self._build_watchdog(m, events)
+        self._build_sequence(m, events)
+        self._build_interrupts(m, events)
         with m.If(self.written):
             m.d.sync += self.images_done.eq(self.images_done + 1)
         with m.If(self.start_run):
             m.d.sync += self.images_done.eq(0)
         return m
 
-    def _command(self, name: str) -> Signal:
+    def _command(self, name: str) -> Value:
         return (self.command & register("CONTROL").mask(name)).any()
 
-    def _build_sequence(self, m: Module, report: Signal, done: Signal, expired: Signal) -> None:
+    def _build_sequence(self, m: Module, events: _Events) -> None:
         """Start and stop loads and runs."""
-        load, run, abort = (self._command(name) for name in ("LOAD", "RUN", "ABORT"))
-        settle = Signal(range(_SETTLE_CYCLES + 1))
-        shift = exact_log2(self._config.beat_bytes)
-        program_odd = self.program_base[:shift].any()
-        run_odd = self.image_base[:shift].any() | self.result_base[:shift].any()
         finished = Signal()
-        m.d.sync += [self.start_load.eq(0), self.start_run.eq(0)]
-        m.d.sync += finished.eq(self.images_done == self.image_count)
-        with m.If(settle != 0):
-            m.d.sync += settle.eq(settle - 1)
+        starting = (self._command("LOAD") | self._command("RUN")) & ~self._command("ABORT")
+        m.d.sync += [
+            self.start_load.eq(0),
+            self.start_run.eq(0),
+            finished.eq(self.images_done == self.image_count),
+        ]
+        with m.If(events.settle != 0):
+            m.d.sync += events.settle.eq(events.settle - 1)
         with m.If(self.unmapped):
-            m.d.comb += report.eq(ErrorCode.UNMAPPED_REGISTER)
-        with m.If((load | run) & ~abort & self.busy):
-            m.d.comb += report.eq(ErrorCode.START_WHILE_BUSY)
+            m.d.comb += events.report.eq(ErrorCode.UNMAPPED_REGISTER)
+        with m.If(starting & self.busy):
+            m.d.comb += events.report.eq(ErrorCode.START_WHILE_BUSY)
         with m.FSM(name="state"):
             with m.State("IDLE"):
-                with m.If(abort):
-                    m.d.sync += self.loaded.eq(0)
-                with m.Elif(load & run):
-                    m.d.comb += report.eq(ErrorCode.START_WHILE_BUSY)
-                with m.Elif((load & program_odd) | (run & self.loaded & run_odd)):
-                    m.d.comb += report.eq(ErrorCode.BAD_ARGUMENT)
-                with m.Elif(load):
-                    m.d.sync += [self.start_load.eq(1), self.loaded.eq(0), self.busy.eq(1)]
-                    m.d.sync += settle.eq(_SETTLE_CYCLES)
-                    m.next = "LOAD"
-                with m.Elif(run & ~self.loaded):
-                    m.d.comb += report.eq(ErrorCode.NOT_LOADED)
-                with m.Elif(run & (self.image_count == 0)):
-                    m.d.comb += report.eq(ErrorCode.BAD_ARGUMENT)
-                with m.Elif(run):
-                    m.d.sync += [self.start_run.eq(1), self.running.eq(1), self.busy.eq(1)]
-                    m.d.sync += settle.eq(_SETTLE_CYCLES)
-                    m.next = "RUN"
+                self._build_idle(m, events)
             with m.State("LOAD"):
-                with m.If(self.loading_done & (settle == 0)):
-                    m.d.comb += done.eq(1)
+                with m.If(self.loading_done & (events.settle == 0)):
+                    m.d.comb += events.done.eq(1)
                     m.d.sync += [self.loaded.eq(1), self.busy.eq(0)]
                     m.next = "IDLE"
-                self._build_failures(m, report, done, expired, abort, settle)
+                self._build_failures(m, events)
             with m.State("RUN"):
-                with m.If(finished & (settle == 0)):
-                    m.d.comb += done.eq(1)
+                with m.If(finished & (events.settle == 0)):
+                    m.d.comb += events.done.eq(1)
                     m.d.sync += [self.running.eq(0), self.busy.eq(0)]
                     m.next = "IDLE"
-                self._build_failures(m, report, done, expired, abort, settle)
+                self._build_failures(m, events)
             with m.State("STOP"):
-                with m.If(self.bus_idle & (settle == 0)):
+                with m.If(self.bus_idle & (events.settle == 0)):
                     m.d.sync += [self.stop.eq(0), self.busy.eq(0)]
                     m.next = "IDLE"
 
-    def _build_failures(
-        self,
-        m: Module,
-        report: Signal,
-        done: Signal,
-        expired: Signal,
-        abort: Signal,
-        settle: Signal,
-    ) -> None:
+    def _build_idle(self, m: Module, events: _Events) -> None:
+        """Take a command or refuse it."""
+        load, run, abort = (self._command(name) for name in ("LOAD", "RUN", "ABORT"))
+        shift = exact_log2(self._config.beat_bytes)
+        program_odd = self.program_base[:shift].any()
+        run_odd = self.image_base[:shift].any() | self.result_base[:shift].any()
+        with m.If(abort):
+            m.d.sync += self.loaded.eq(0)
+        with m.Elif(load & run):
+            m.d.comb += events.report.eq(ErrorCode.START_WHILE_BUSY)
+        with m.Elif(run & ~self.loaded):
+            m.d.comb += events.report.eq(ErrorCode.NOT_LOADED)
+        with m.Elif((load & program_odd) | (run & (run_odd | (self.image_count == 0)))):
+            m.d.comb += events.report.eq(ErrorCode.BAD_ARGUMENT)
+        with m.Elif(load | run):
+            m.d.sync += [
+                self.start_load.eq(load),
+                self.start_run.eq(run),
+                self.running.eq(run),
+                self.loaded.eq(run),
+                self.busy.eq(1),
+                events.settle.eq(_SETTLE_CYCLES),
+            ]
+            m.next = "LOAD"
+            with m.If(run):
+                m.next = "RUN"
+
+    def _build_failures(self, m: Module, events: _Events) -> None:
         """Leave a load or run before its end."""
         with m.If(self.failed):
-            m.d.comb += report.eq(self.failure)
-        with m.Elif(expired):
-            m.d.comb += report.eq(ErrorCode.WATCHDOG)
-        with m.If(self.failed | expired | abort):
-            m.d.comb += done.eq(0)
+            m.d.comb += events.report.eq(self.failure)
+        with m.Elif(events.expired):
+            m.d.comb += events.report.eq(ErrorCode.WATCHDOG)
+        with m.If(self.failed | events.expired | self._command("ABORT")):
+            m.d.comb += events.done.eq(0)
             m.d.sync += [
                 self.stop.eq(1),
                 self.loaded.eq(0),
                 self.running.eq(0),
                 self.busy.eq(1),
-                settle.eq(_SETTLE_CYCLES),
+                events.settle.eq(_SETTLE_CYCLES),
             ]
             m.next = "STOP"
 
-    def _build_watchdog(self, m: Module) -> Signal:
-        """Return whether nothing moved for too long."""
+    def _build_watchdog(self, m: Module, events: _Events) -> None:
+        """Find out whether nothing moved for too long."""
         count = Signal(32)
-        expired = Signal()
         watched = self.busy & ~self.stop & ~self.progress
         m.d.sync += [
             count.eq(Mux(watched, count + 1, 0)),
-            expired.eq(watched & (self.watchdog != 0) & (count == self.watchdog)),
+            events.expired.eq(watched & (self.watchdog != 0) & (count == self.watchdog)),
         ]
-        return expired
 
-    def _build_interrupts(self, m: Module, report: Signal, done: Signal) -> None:
+    def _build_interrupts(self, m: Module, events: _Events) -> None:
         """Keep the first error and the pending interrupts."""
-        reported = report != ErrorCode.NONE
+        reported = events.report != ErrorCode.NONE
         with m.If(self.clear_error):
             m.d.sync += self.error.eq(0)
         with m.If(reported & ((self.error == 0) | self.clear_error)):
-            m.d.sync += self.error.eq(report)
-        m.d.sync += self.irq_status.eq((self.irq_status & ~self.clear_irq) | Cat(done, reported))
+            m.d.sync += self.error.eq(events.report)
+        raised = Cat(events.done, reported)
+        m.d.sync += self.irq_status.eq((self.irq_status & ~self.clear_irq) | raised)
         m.d.comb += self.irq.eq((self.irq_status & self.irq_enable).any())

@@ -55,6 +55,8 @@ class ZeroSkipper(wiring.Component):
         Every input belongs to one group: input i to group ``i % groups``.
     pointer_base : in
         List table entry of the bank's first activation.
+    limited, limit : in
+        Only the first `limit` words are in the bank yet; the others are waited for.
     r_address, r_word
         To the bank.
     o : out, stream of tokens
@@ -63,11 +65,13 @@ class ZeroSkipper(wiring.Component):
         From the cycle after `start` until the end was taken.
     reading : out
         From the cycle after `start` until the last word was read from the bank.
+    waiting : out
+        The next word is not in the bank yet.
     read_count, zero_count, below_count : out
         Activations examined, found zero and found below the threshold in a cycle.
     """
 
-    LATENCY = 9
+    LATENCY = 7
 
     start: Signal
     base: Signal
@@ -76,11 +80,14 @@ class ZeroSkipper(wiring.Component):
     dense: Signal
     divided: Signal
     pointer_base: Signal
+    limited: Signal
+    limit: Signal
     r_address: Signal
     r_word: Signal
     o: stream.Interface
     busy: Signal
     reading: Signal
+    waiting: Signal
     read_count: Signal
     zero_count: Signal
     below_count: Signal
@@ -97,11 +104,14 @@ class ZeroSkipper(wiring.Component):
                 "dense": In(1),
                 "divided": In(1),
                 "pointer_base": In(config.pointer_addr_width),
+                "limited": In(1),
+                "limit": In(config.act_addr_width + 1),
                 "r_address": Out(config.act_addr_width),
                 "r_word": In(8 * config.act_word),
                 "o": Out(stream.Signature(token_layout(config))),
                 "busy": Out(1),
                 "reading": Out(1),
+                "waiting": Out(1),
                 "read_count": Out(count),
                 "zero_count": Out(count),
                 "below_count": Out(count),
@@ -110,7 +120,7 @@ class ZeroSkipper(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+        m.submodules.queue = queue = fifo.SyncFIFO(
             width=_word_layout(self._config).size, depth=_QUEUE_DEPTH
         )
         dropped, taken = Signal(), Signal()
@@ -138,7 +148,8 @@ class ZeroSkipper(wiring.Component):
         end = Signal()
         m.d.comb += [
             end.eq(left == 0),
-            issue.eq(self.reading & (outstanding != _QUEUE_DEPTH)),
+            self.waiting.eq(self.reading & ~end & self.limited & (index >= self.limit)),
+            issue.eq(self.reading & ~self.waiting & (outstanding != _QUEUE_DEPTH)),
             self.r_address.eq(address),
         ]
         m.d.sync += outstanding.eq(outstanding + issue - taken - dropped)
@@ -166,7 +177,7 @@ class ZeroSkipper(wiring.Component):
     def _build_filter(
         self,
         m: Module,
-        queue: fifo.SyncFIFOBuffered,
+        queue: fifo.SyncFIFO,
         dropped: Signal,
         item: tuple[Signal, Signal, Signal],
     ) -> None:
@@ -201,7 +212,7 @@ class ZeroSkipper(wiring.Component):
             self.below_count.eq(Mux(counted, reduce(add, list(below)), 0)),
         ]
 
-    def _build_emitter(self, m: Module, queue: fifo.SyncFIFOBuffered) -> None:
+    def _build_emitter(self, m: Module, queue: fifo.SyncFIFO) -> None:
         """Emit a word's survivors from the lowest slot up, then the next word's."""
         config = self._config
         slot_width = exact_log2(config.act_word)

@@ -190,7 +190,9 @@ def synthesise(
     verilog = (verilog_dir / f"{TOP}.v").resolve()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "pins.v").write_text(_wrapper(verilog.read_text(encoding="utf-8")), encoding="utf-8")
+        (folder / "pins.v").write_text(
+            _wrapper(verilog.read_text(encoding="utf-8")), encoding="utf-8"
+        )
         (folder / "synth.ys").write_text(
             f"read_verilog {verilog}\nread_verilog pins.v\n"
             f"synth_ecp5 -abc9 -top {_WRAPPER} -json netlist.json\n",

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from amaranth.back import rtlil
+import amaranth.back.rtlil as rtlil
 
 from jpnet_hw.accelerator import Accelerator
 from jpnet_hw.deduplication import merge_identical_modules

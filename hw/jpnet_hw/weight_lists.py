@@ -64,7 +64,7 @@ class WeightLists(wiring.Component):
         No weight is being read, and a list of length 0 was dropped.
     """
 
-    LATENCY = 7
+    LATENCY = 6
 
     i_valid: Signal
     i: data.View
@@ -99,7 +99,7 @@ class WeightLists(wiring.Component):
         lists = SyncMemory(shape=config.pointer_width, depth=config.pointer_depth)
         m.submodules.weights = weights
         m.submodules.lists = lists
-        m.submodules.runs = runs = fifo.SyncFIFOBuffered(
+        m.submodules.runs = runs = fifo.SyncFIFO(
             width=_run_layout(config).size, depth=config.fifo_depth
         )
         self._build_load(m, weights, lists)
@@ -127,7 +127,7 @@ class WeightLists(wiring.Component):
                 part.w_data.eq(self.load.data),
             ]
 
-    def _build_lookup(self, m: Module, lists: SyncMemory, runs: fifo.SyncFIFOBuffered) -> Signal:
+    def _build_lookup(self, m: Module, lists: SyncMemory, runs: fifo.SyncFIFO) -> Signal:
         """Connect token, list table and FIFO; return the pulse for a list of length 0."""
         config = self._config
         valid: Signal = self.i_valid
@@ -160,7 +160,7 @@ class WeightLists(wiring.Component):
         ]
         return dropped
 
-    def _build_walker(self, m: Module, weights: SyncMemory, runs: fifo.SyncFIFOBuffered) -> None:
+    def _build_walker(self, m: Module, weights: SyncMemory, runs: fifo.SyncFIFO) -> None:
         config = self._config
         run = data.View(_run_layout(config), runs.r_data)
         active = Signal()

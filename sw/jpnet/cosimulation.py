@@ -71,7 +71,7 @@ def cosimulate(workspace: Workspace, data: LabelledImages, *, seed: int, waves: 
     save_schedule(schedule, folder / "schedule.safetensors")
     np.save(folder / "images.npy", data.images)
     job = CosimulationJob(verilog, folder, workspace.cache_folder.resolve(), seed=seed, waves=waves)
-    arguments = ["-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", "-s", "-q"]
+    arguments = ["-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider", "-q"]
     code = pytest.main([*arguments, str(Path(cosimulation_check.__file__))], plugins=[job])
     if code != pytest.ExitCode.OK or not job.passed:
         raise SimulationError(f"{workspace.model_name} on {workspace.config_name}: a bench failed")

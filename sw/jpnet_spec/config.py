@@ -28,7 +28,7 @@ _LIMITS = {
     "lanes": (1, 64),
     "groups": (1, 16),
     "clusters": (1, 64),
-    "contexts": (1, 2),
+    "contexts": (1, 4),
     "act_word": (4, 64),
     "weight_depth": (16, 65536),
     "pointer_depth": (16, 65536),

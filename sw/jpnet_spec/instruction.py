@@ -89,7 +89,7 @@ class Instruction:
     threshold_mode
         `jpnet_spec.topn.ThresholdMode` of the output.
     source_base, source_words
-        First word address and number of words per cluster of the input tensor.
+        First word address, and number of words over all clusters, of the input tensor.
     target_base
         First word address of the output tensor.
     rows

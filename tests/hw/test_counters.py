@@ -64,7 +64,9 @@ def test_every_lane_accounts_for_every_cycle(simulate, rng, clusters):
                     ctx.set(dut.empty_count[cluster], then[1][cluster])
                     ctx.set(dut.blocked[cluster], now[2][cluster])
                     ctx.set(dut.skipping[cluster], now[3][cluster])
-                for level, value in zip((dut.computing, dut.draining, dut.topn), now[4:7], strict=True):
+                for level, value in zip(
+                    (dut.computing, dut.draining, dut.topn), now[4:7], strict=True
+                ):
                     ctx.set(level, value)
                 for context in range(config.contexts):
                     ctx.set(dut.read_count[context], int(then[7][context][0]))

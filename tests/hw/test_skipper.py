@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jpnet_hw.activation_bank import ActivationBank
 from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 
@@ -10,10 +11,10 @@ CONFIG = AcceleratorConfig(act_word=8, lanes=2, groups=2, act_depth=64, pointer_
 
 
 def bank_bench(dut, tensor, base):
-    """Answer word addresses as the bank does, two cycles later."""
+    """Answer word addresses as the bank does."""
 
     async def bench(ctx):
-        answers = [0, 0]
+        answers = [0] * ActivationBank.LATENCY
         async for _ in ctx.tick():
             address = ctx.get(dut.r_address) - base
             word = tensor[address] if 0 <= address < len(tensor) else np.full(8, 77, np.int8)
@@ -150,3 +151,33 @@ def test_extreme_magnitudes_compare_exactly(simulate, rng):
             assert [act for _, _, act in tokens] == [a for a in values if abs(a) > theta]
 
     simulate(dut, bench, bank_bench(dut, tensor, 5), budget=400)
+
+
+def test_words_that_have_not_come_are_waited_for(simulate, rng):
+    tensor = rng.integers(1, 128, (4, 8)).astype(np.int8)
+    dut = ZeroSkipper(CONFIG)
+    arrived = 0
+
+    async def trickle(ctx):
+        nonlocal arrived
+        ctx.set(dut.limited, 1)
+        for arrived in range(5):
+            ctx.set(dut.limit, arrived)
+            await ctx.tick().repeat(30)
+
+    async def bench(ctx):
+        tokens, cycles, _ = await collect(
+            ctx,
+            dut,
+            rng,
+            stall=0,
+            words=4,
+            theta=0,
+            dense=False,
+            divided=False,
+            pointer_base=0,
+        )
+        assert [act for _, _, act in tokens] == tensor.ravel().tolist()
+        assert [cycle // 30 for cycle in cycles] == [1] * 8 + [2] * 8 + [3] * 8 + [4] * 8
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), trickle, budget=400)

@@ -7,7 +7,7 @@ import cocotb
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
 
-from jpnet_cosim.benches.core import Core
+from jpnet_cosim.benches.core import IRQ_CYCLES, Core
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.scoreboard import compare_counters
 from jpnet_spec.counters import STALL_COUNTERS, Counter
@@ -150,6 +150,7 @@ async def start_while_running_is_refused_and_the_run_goes_on(dut: Any, command: 
     assert await core.read("ERROR") == ErrorCode.START_WHILE_BUSY
     await core.write("ERROR", 1)
     await core.write("IRQ_STATUS", register("IRQ_STATUS").mask("ERROR"))
+    await ClockCycles(dut.clk, IRQ_CYCLES)
     assert await core.finish(core.run_limit) is ErrorCode.NONE
     comparison = await core.compare()
     assert comparison.mismatches == 0, str(comparison)
@@ -166,6 +167,7 @@ async def start_while_loading_is_refused_and_the_load_goes_on(dut: Any) -> None:
     assert await core.read("ERROR") == ErrorCode.START_WHILE_BUSY
     await core.write("ERROR", 1)
     await core.write("IRQ_STATUS", register("IRQ_STATUS").mask("ERROR"))
+    await ClockCycles(dut.clk, IRQ_CYCLES)
     assert await core.finish(core.schedule.cycles_limit_load) is ErrorCode.NONE
     assert await core.run() is ErrorCode.NONE
     comparison = await core.compare()
@@ -396,11 +398,11 @@ async def interrupts_wait_for_their_enable(dut: Any) -> None:
     assert await core.read("IRQ_STATUS") == done
     assert not dut.irq.value
     await core.write("IRQ_ENABLE", done)
-    await ClockCycles(dut.clk, 4)
+    await ClockCycles(dut.clk, IRQ_CYCLES)
     assert dut.irq.value
     await core.write("IRQ_STATUS", error)
-    await ClockCycles(dut.clk, 4)
+    await ClockCycles(dut.clk, IRQ_CYCLES)
     assert dut.irq.value
     await core.write("IRQ_STATUS", done)
-    await ClockCycles(dut.clk, 4)
+    await ClockCycles(dut.clk, IRQ_CYCLES)
     assert not dut.irq.value

@@ -21,10 +21,13 @@ from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.registers import register
 from jpnet_spec.schedule import Schedule, load_schedule
 
-__all__ = ["BASE", "Core", "Job", "pauses"]
+__all__ = ["BASE", "IRQ_CYCLES", "Core", "Job", "pauses"]
 
 BASE = 0x4000_0000
 """Where the bench's program lies."""
+
+IRQ_CYCLES = 4
+"""From the answer to a write of IRQ_STATUS or IRQ_ENABLE until the pin has followed."""
 
 _CLOCK_NS = 10
 _MEMORY_BYTES = 2**32
@@ -231,7 +234,7 @@ class Core:
         await self.wait_idle()
         await self.write("ERROR", 1)
         await self.write("IRQ_STATUS", 0xFFFF_FFFF)
-        await ClockCycles(self.dut.clk, 4)
+        await ClockCycles(self.dut.clk, IRQ_CYCLES)
         assert not self.dut.irq.value, "irq stays up after it was cleared"
         return error
 
