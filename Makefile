@@ -95,8 +95,8 @@ waves: $(SCHEDULE) $(RTL) ## record one image's waveforms (FST) with a view file
 	$(JPNET) waves $(RUN) $(ROOT)
 
 .PHONY: synth
-synth: | $(JPNET) ## synthesise, place and route CONFIG for an LFE5U-85F
-	$(JPNET) synth $(RUN) --seed $(SEED)
+synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
+	$(JPNET) synth $(RUN)
 
 .PHONY: formal
 formal: | $(JPNET) ## run the bounded proofs

@@ -12,16 +12,23 @@ from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.topn import ThresholdMode
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_network() -> IntegerNetwork:
     modes = (ThresholdMode.EXACT, ThresholdMode.NONE)
-    network = random_network(np.random.default_rng(7), dims=(64, 24, 10), modes=modes)
+    network = random_network(np.random.default_rng(7), dims=(64, 16, 10), modes=modes)
     return IntegerNetwork(
         name="small",
         input_shape=network.input_shape,
         layers=network.layers,
         metadata={"dataset": "digits", "seed": 7, "accuracy_dense": 0.5, "accuracy_jp": 0.25},
     )
+
+
+@pytest.fixture(scope="session")
+def small_model(small_network: IntegerNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    save_network(small_network, path)
+    return path
 
 
 @pytest.fixture

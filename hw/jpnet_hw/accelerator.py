@@ -114,7 +114,7 @@ class Accelerator(wiring.Component):
                 **part_ports(READ, parts.reader),
                 **part_ports(WRITE, parts.writer),
                 **unused_ports(),
-                **constant_ports(config),
+                **{name: Out(len(value)) for name, value in constant_ports(config).items()},
                 **trace_members(config),
             }
         )
@@ -141,6 +141,8 @@ class Accelerator(wiring.Component):
         connect_ports(m, READ, self, parts.reader)
         connect_ports(m, WRITE, self, parts.writer)
         connect_ports(m, {name: name for name in trace_members(self._config)}, self, parts.monitor)
+        for name, value in constant_ports(self._config).items():
+            m.d.comb += getattr(self, name).eq(value)
         m.d.comb += self.irq.eq(parts.control.irq)
         self._build_values(m, parts)
         self._build_control(m, parts)
@@ -190,7 +192,8 @@ class Accelerator(wiring.Component):
             control.watchdog.eq(held.watchdog),
             control.unmapped.eq(parts.registers.unmapped),
             control.loading_done.eq(~parts.loader.busy & ~parts.drain.clear_busy),
-            control.written.eq(parts.results.written),
+            # A refused result is not in memory; its error comes in the same cycle.
+            control.written.eq(parts.results.written & ~control.failed),
             control.bus_idle.eq(parts.reader.idle & parts.writer.idle),
         ]
         m.d.sync += control.progress.eq(

@@ -111,7 +111,7 @@ class AxiReader(wiring.Component):
         active = Signal()
         requested = self._build_requests(m, active, outstanding)
         m.d.comb += [
-            self.r_ready.eq(queue.w_rdy | self.abort),
+            self.r_ready.eq(queue.w_rdy),
             taken.eq(self.r_valid & self.r_ready),
             queue.w_data.eq(self.r_data),
             queue.w_en.eq(taken & ~self.r_resp[1] & ~self.abort),

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from jpnet_spec.config import AcceleratorConfig
@@ -81,20 +81,20 @@ def unused_ports() -> dict[str, wiring.Member]:
     return {name: In(width) for name, width in widths.items()}
 
 
-def constant_ports(config: AcceleratorConfig) -> dict[str, wiring.Member]:
-    """Return the outputs that never change, with their values: one id, whole beats, rising."""
+def constant_ports(config: AcceleratorConfig) -> dict[str, Const]:
+    """Return the outputs that never change: one id, whole beats, rising addresses."""
     values = {
-        "id": (1, 0),
-        "size": (3, exact_log2(config.beat_bytes)),
-        "burst": (2, _INCREMENTING),
-        "lock": (1, 0),
-        "cache": (4, _BUFFERABLE_MODIFIABLE),
-        "prot": (3, 0),
+        "id": Const(0, 1),
+        "size": Const(exact_log2(config.beat_bytes), 3),
+        "burst": Const(_INCREMENTING, 2),
+        "lock": Const(0, 1),
+        "cache": Const(_BUFFERABLE_MODIFIABLE, 4),
+        "prot": Const(0, 3),
     }
     return {
-        f"m_axi_{channel}{name}": wiring.Member(wiring.Out, width, init=value)
+        f"m_axi_{channel}{name}": value
         for channel in ("aw", "ar")
-        for name, (width, value) in values.items()
+        for name, value in values.items()
     }
 
 

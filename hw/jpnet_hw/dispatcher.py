@@ -71,7 +71,7 @@ class Dispatcher(wiring.Component):
         preferred = Mux((able & favoured).any(), able & favoured, able)
         m.d.comb += chosen.eq(preferred & ~(preferred - 1))
         with m.If(chosen.any()):
-            m.d.sync += favoured.eq(~(chosen | (chosen - 1)))
+            m.d.sync += favoured.eq(chosen)
         m.d.comb += self.blocked.eq(Cat(source.valid for source in self.i).any() & ~chosen.any())
 
         for context, source in enumerate(self.i):

@@ -186,7 +186,10 @@ class Drain(wiring.Component):
 
     def _job(self, stage: data.View, name: str) -> Value:
         """Return a field of the job whose row is in a stage."""
-        return Mux(stage.context, self.jobs[-1][name], self.jobs[0][name])
+        value = self.jobs[0][name]
+        for number, job in enumerate(self.jobs[1:], start=1):
+            value = Mux(stage.context == number, job[name], value)
+        return value
 
     def _build_sequencer(self, m: Module) -> tuple[Signal, data.View]:
         """Choose jobs in turn and count rows, or sweep all rows to clear them."""
@@ -197,12 +200,16 @@ class Drain(wiring.Component):
         taken, waiting = Signal(config.contexts), Signal(config.contexts)
         other, chosen = Signal(context_shape(config)), Signal(context_shape(config))
         current = struct_signal(_stage_layout(config))
+        turn: Value = current.context
+        for step in reversed(range(1, config.contexts)):
+            follower = (current.context + step)[: len(chosen)]
+            turn = Mux(waiting.bit_select(follower, 1), follower, turn)
         m.d.comb += [
             issue.eq(current),
             issue.last.eq(left == 0),
             waiting.eq(self.request & ~taken),
             other.eq(current.context + 1 if config.contexts > 1 else 0),
-            chosen.eq(Mux(waiting.bit_select(other, 1), other, current.context)),
+            chosen.eq(turn),
             self.acc_read_valid.eq(active | self.clear_busy),
             self.acc_read.context.eq(current.context),
             self.acc_read.row.eq(current.row),

@@ -14,7 +14,7 @@ __all__ = ["ResultDma"]
 class ResultDma(wiring.Component):
     """Write the result of image i, which context ``i % contexts`` computes, in the images' order.
 
-    A word takes `read_latency` + 2 cycles and its beats one each. A result counts as done when the
+    A word takes `read_latency` cycles and its beats one each. A result counts as done when the
     memory has answered for all of it; the context is released before, when the last word was read.
 
     Parameters
@@ -100,7 +100,7 @@ class ResultDma(wiring.Component):
                 m.d.sync += [
                     self.result_word.eq(0),
                     left.eq(self.words),
-                    wait.eq(self._read_latency),
+                    wait.eq(self._read_latency - 1),
                     transfer.beats.eq(self.words * word_beats),
                 ]
                 with m.If(self.result_valid.bit_select(context, 1)):
@@ -119,7 +119,7 @@ class ResultDma(wiring.Component):
                     m.d.sync += [
                         left.eq(left - 1),
                         self.result_word.eq(self.result_word + 1),
-                        wait.eq(self._read_latency),
+                        wait.eq(self._read_latency - 1),
                     ]
                     m.next = "SEND"
             with m.State("SEND"):

@@ -7,10 +7,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import amaranth.back.rtlil as rtlil
+from amaranth.back.rtlil import convert as convert_rtlil
 
 from jpnet_hw.accelerator import Accelerator
 from jpnet_hw.deduplication import merge_identical_modules
+from jpnet_hw.memory_init import fold_initial_values
 from jpnet_hw.register_docs import register_header, register_page
 from jpnet_spec.artefact import atomic_path
 from jpnet_spec.config import AcceleratorConfig
@@ -46,7 +47,7 @@ def convert(config: AcceleratorConfig) -> str:
     EmissionError
         If Yosys fails.
     """
-    text = rtlil.convert(Accelerator(config), name=TOP, emit_src=False)
+    text = convert_rtlil(Accelerator(config), name=TOP, emit_src=False)
     commands = [
         f"read_rtlil <<rtlil\n{merge_identical_modules(text)}\nrtlil",
         "proc -nomux -norom",
@@ -66,7 +67,7 @@ def convert(config: AcceleratorConfig) -> str:
         raise EmissionError(
             f"Yosys failed with exit code {result.returncode}: {result.stderr.strip()}"
         )
-    return result.stdout
+    return fold_initial_values(result.stdout)
 
 
 def _waiver_file() -> str:

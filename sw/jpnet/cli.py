@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from jpnet.options import Build, Config, DataRoot, Images, Model, Seed
+from jpnet.tool_error import ToolError
 from jpnet.workspace import Workspace, load_config
 
 __all__ = ["app", "main", "run"]
@@ -148,13 +149,20 @@ def waves(
 
 @app.command()
 def synth(
-    model: Model = "mlp3", config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    target_mhz: Annotated[
+        float, typer.Option("--target-mhz", min=1, help="Clock to aim at; less is no error.")
+    ] = 100,
+    build: Build = _BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
-    from jpnet.area import print_area, synthesise
+    from jpnet.area import measure_area, print_area
 
-    content = synthesise(_workspace(build, model, config), load_config(config), seed=seed)
+    workspace = _workspace(build, model, config)
+    content = measure_area(workspace, target_mhz=target_mhz, console=Console())
     print_area(content, Console())
+    typer.echo(f"wrote {workspace.synthesis_file}")
 
 
 @app.command()
@@ -221,7 +229,7 @@ def _complain(error: Exception) -> None:
     from jpnet_cosim.verilator_build import BuildError
 
     text = str(error).strip() or type(error).__name__
-    if isinstance(error, BuildError):
+    if isinstance(error, BuildError | ToolError):
         text, _, details = text.partition("\n")
         sys.stderr.write(f"{details}\n" if details else "")
     sys.stderr.write(f"jpnet: error: {' '.join(text.split())}\n")
@@ -246,7 +254,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         _complain(ValueError(error.format_message()))
         return 2
-    except (ValueError, OSError, BuildError, SimulationError) as error:
+    except (ValueError, OSError, BuildError, SimulationError, ToolError) as error:
         _complain(error)
         return 2
     except (typer.Abort, KeyboardInterrupt):

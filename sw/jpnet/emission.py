@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from jpnet.tool_error import ToolError
 from jpnet.workspace import VERILOG_TOP, Workspace, load_config
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.config import AcceleratorConfig
@@ -16,15 +17,15 @@ def emit_verilog(config: AcceleratorConfig, folder: Path) -> Path:
 
     Raises
     ------
-    ValueError
-        If the Verilog could not be made; the message holds the tool's words.
+    ToolError
+        If Yosys fails.
     """
     from jpnet_hw.verilog import EmissionError, emit
 
     try:
         return emit(config, folder)
     except EmissionError as error:
-        raise ValueError(str(error)) from error
+        raise ToolError(str(error)) from error
 
 
 def find_verilog(workspace: Workspace) -> Path:

@@ -5,10 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from jpnet.zoo import zoo_folder, zoo_names
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.model_file import load_network
+from jpnet_sw.zoo import zoo_names, zoo_path
 
 __all__ = ["print_configs", "print_data", "print_models"]
 
@@ -36,7 +36,7 @@ def print_models(build: Path, console: Console) -> None:
     table = Table(title="Trained networks")
     for column in ("name", "data", "accuracy", "file"):
         table.add_column(column)
-    files = [zoo_folder() / name / "model.safetensors" for name in zoo_names()]
+    files = [zoo_path(name) for name in zoo_names()]
     files += sorted(build.glob("*/model.safetensors"))
     for path in files:
         facts = load_network(path).metadata

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jpnet.area import SYNTHESIS_KIND
 from jpnet.json_file import read_json, write_json
 from jpnet.provenance import provenance
 from jpnet.simulation import SIMULATION_KIND
@@ -170,7 +171,7 @@ def write_report(workspace: Workspace) -> dict[str, Any]:
         )
     synthesis = None
     if workspace.synthesis_file.is_file():
-        synthesis = read_json(workspace.synthesis_file, kind="synthesis", made_by="jpnet synth")
+        synthesis = read_json(workspace.synthesis_file, kind=SYNTHESIS_KIND, made_by="jpnet synth")
     content = build_report(simulation, network.metadata, synthesis)
     write_json(workspace.report_file, kind=REPORT_KIND, content=content)
     return content

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jpnet.provenance import provenance
-from jpnet.workspace import Workspace
+from jpnet.workspace import DATA_OF, Workspace
 from jpnet_spec.model_file import load_network, save_network
 
 __all__ = ["run_name", "train_model"]
@@ -13,18 +13,9 @@ __all__ = ["run_name", "train_model"]
 def run_name(model: str, data: str) -> str:
     """Return the name of a model trained on a data set.
 
-    The model's own name on the data set of its first recipe, else ``<model>-<data>``.
-
-    Raises
-    ------
-    ValueError
-        If there is no recipe for the model on the data set.
+    The model's own name on the data set that goes without saying, else ``<model>-<data>``.
     """
-    from jpnet_sw.recipe import preset, preset_names
-
-    recipe = preset(model, data)
-    first = next(name for name in preset_names() if name.startswith(f"{model}-"))
-    return model if recipe.name == first else recipe.name
+    return model if DATA_OF.get(model) == data else f"{model}-{data}"
 
 
 def train_model(

@@ -8,7 +8,10 @@ from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS, preset
 
-__all__ = ["VERILOG_TOP", "Workspace", "load_config"]
+__all__ = ["DATA_OF", "VERILOG_TOP", "Workspace", "load_config"]
+
+DATA_OF = {"mlp3": "mnist"}
+"""Architecture to the data set that goes without saying: on it the name is the architecture's."""
 
 VERILOG_TOP = "jpnet_accelerator.v"
 """File of the accelerator's top module."""
@@ -75,7 +78,8 @@ class Workspace:
     def model_name(self) -> str:
         """Name of the model's folder."""
         if not self.model.endswith(".safetensors"):
-            return self.model
+            model, _, data = self.model.partition("-")
+            return model if DATA_OF.get(model) == data else self.model
         path = Path(self.model)
         return path.resolve().parent.name if path.stem == "model" else path.stem
 

@@ -1,24 +1,22 @@
-"""The trained networks that come with the package."""
+"""Where a trained network is: named by the user, made by training, or one of the zoo."""
 
-from importlib.resources import files
 from pathlib import Path
 
-from jpnet.workspace import Workspace
+from jpnet.workspace import DATA_OF, Workspace
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.model_file import load_network
 from jpnet_spec.network import IntegerNetwork
+from jpnet_sw.zoo import zoo_names, zoo_path
 
-__all__ = ["find_model", "load_model", "zoo_folder", "zoo_names"]
-
-
-def zoo_folder() -> Path:
-    """Return the folder with one folder a network: ``model.safetensors`` and ``card.md``."""
-    return Path(str(files("jpnet"))) / "zoo"
+__all__ = ["find_model", "load_model", "zoo_file"]
 
 
-def zoo_names() -> list[str]:
-    """Return the networks of the zoo."""
-    return sorted(path.parent.name for path in zoo_folder().glob("*/model.safetensors"))
+def zoo_file(name: str) -> Path | None:
+    """Return the zoo's file of a model, None if the zoo has no such model."""
+    for candidate in (name, f"{name}-{DATA_OF.get(name, '')}"):
+        if candidate in zoo_names():
+            return zoo_path(candidate)
+    return None
 
 
 def find_model(workspace: Workspace) -> Path:
@@ -31,13 +29,14 @@ def find_model(workspace: Workspace) -> Path:
     """
     if workspace.model.endswith(".safetensors"):
         return Path(workspace.model)
-    for path in (workspace.trained_file, zoo_folder() / workspace.model / "model.safetensors"):
-        if path.is_file():
-            return path
-    raise ArtefactError(
-        f"{workspace.trained_file}: missing, `jpnet train --model {workspace.model}` makes it; "
-        f"trained networks that come with jpnet: {', '.join(zoo_names()) or 'none'}"
-    )
+    path = workspace.trained_file
+    found = path if path.is_file() else zoo_file(workspace.model_name)
+    if found is None:
+        raise ArtefactError(
+            f"{path}: missing, `jpnet train --model {workspace.model}` makes it; "
+            f"trained networks that come with jpnet: {', '.join(zoo_names())}"
+        )
+    return found
 
 
 def load_model(workspace: Workspace) -> IntegerNetwork:

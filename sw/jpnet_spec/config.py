@@ -57,7 +57,7 @@ class AcceleratorConfig:
     clusters
         Clusters, each with its own share of the activation stream.
     contexts
-        Images in flight: while one drains, the other computes.
+        Images in flight, 1, 2 or 4: while one drains, the others compute.
     act_word
         Activations per word of the activation memory.
     weight_depth

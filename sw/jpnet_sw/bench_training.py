@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
+from jpnet_sw.models import build_model
 from jpnet_sw.quantisation import capture
 from jpnet_sw.recipe import preset
 from jpnet_sw.recipe.augment import augment
 from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.recipe.epoch import EpochPlan, train_step
-from jpnet_sw.models import build_model
 from jpnet_sw.sparsity import WeightMasks
 
 __all__ = ["StepTimes", "bench_training", "main"]

@@ -117,7 +117,6 @@ def test_flipped_instruction_bit_is_located(
     error, comparison = run_program(job, editor.seal(), verilog_dir, cache_dir)
     if error is ErrorCode.NONE:
         assert comparison.first is not None
-        assert comparison.by_layer["fc1"] == 0
         assert comparison.first.layer in ("fc2", "instruction 1")
     else:
         assert error is ErrorCode.BAD_FIELD

@@ -26,6 +26,7 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         SMALL, lanes=1, groups=1, contexts=1, weight_depth=2048, acc_depth=64, param_depth=128
     ),
     "one_context": replace(SMALL, contexts=1),
+    "four_contexts": replace(SMALL, contexts=4),
     "clusters": replace(SMALL, clusters=2, axi_data_width=32),
     "wide_bus": replace(SMALL, act_word=16, axi_data_width=128),
     "wide": replace(SMALL, lanes=8, groups=1, clusters=2, contexts=2),

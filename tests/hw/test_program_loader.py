@@ -124,6 +124,10 @@ def body_word(index, bit):
     return edit
 
 
+def ends_one_past_its_memory(image, body_words):
+    image[HEADER_WORDS + 13] += 1
+
+
 def header_word(word, value):
     def edit(image, body_words):
         image[word] = value
@@ -169,6 +173,7 @@ def flip(index, bit):
         (ErrorCode.BAD_SECTION, body_word(1, 6)),
         (ErrorCode.BAD_SECTION, body_word(1, 31)),
         (ErrorCode.BAD_SECTION, body_word(1, 22)),
+        (ErrorCode.BAD_SECTION, ends_one_past_its_memory),
     ],
 )
 def test_a_wrong_image_is_refused(simulate, rng, code, edit):

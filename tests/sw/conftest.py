@@ -25,7 +25,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def short_recipe():
     return RecipeConfig(
         name="short",

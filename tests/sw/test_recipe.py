@@ -29,15 +29,18 @@ from jpnet_sw.recipe.epoch import cosine_rate
 from jpnet_sw.recipe.images import split_held_out
 from jpnet_sw.recipe.train import CHECKPOINT_FILE, HISTORY_FILE
 
+TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
+
 # A run in a process of its own, so that it can be killed.
 SCRIPT = """
-import sys, pathlib, torch
-sys.path.insert(0, sys.argv[3])
-from recipe_for_kill import RECIPE
-from jpnet_sw.recipe import train
+import json, pathlib, sys, torch
+from dataclasses import replace
+from jpnet_sw.recipe import preset, train
 torch.set_num_threads(1)
-train(model="mlp3", data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=RECIPE,
-      resume=sys.argv[2] == "resume", quiet=True)
+recipe = preset("mlp3", "digits")
+for stage, epochs in json.loads(sys.argv[2]).items():
+    recipe = replace(recipe, **{stage: replace(getattr(recipe, stage), epochs=epochs)})
+train(model="mlp3", data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=recipe, quiet=True)
 """
 
 
@@ -51,9 +54,13 @@ def same_bytes(a, b):
     return a.read_bytes() == b.read_bytes()
 
 
-@pytest.fixture
-def trained(tmp_path, short_recipe):
-    return run_short(tmp_path / "run", short_recipe)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, short_recipe):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    path = run_short(tmp_path_factory.mktemp("trained"), short_recipe)
+    torch.set_num_threads(before)
+    return path
 
 
 def test_short_run_gives_a_sparse_network_that_has_learnt(trained, short_recipe):
@@ -107,7 +114,7 @@ def test_run_resumes_to_the_same_bytes_from_any_epoch(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("jpnet_sw.recipe.train.write_history", stop_after)
+        patch.setattr(TRAIN_MODULE, "write_history", stop_after)
         with pytest.raises(KeyboardInterrupt):
             run_short(out, short_recipe)
     assert not (out / "model.safetensors").exists()
@@ -115,32 +122,24 @@ def test_run_resumes_to_the_same_bytes_from_any_epoch(
 
 
 def test_killed_process_resumes_to_the_same_bytes(tmp_path):
-    (tmp_path / "recipe_for_kill.py").write_text(
-        "from dataclasses import replace\n"
-        "from jpnet_sw.recipe import preset\n"
-        "base = preset('mlp3', 'digits')\n"
-        "RECIPE = replace(base, dense=replace(base.dense, epochs=6),"
-        " prune=replace(base.prune, epochs=6), top_n=replace(base.top_n, epochs=2),"
-        " quantise=replace(base.quantise, epochs=2))\n"
+    short = preset("mlp3", "digits")
+    epochs = {"dense": 12, "prune": 4, "top_n": 2, "quantise": 2}
+    for stage, count in epochs.items():
+        short = replace(short, **{stage: replace(getattr(short, stage), epochs=count)})
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(killed), json.dumps(epochs)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-    def command(out, mode):
-        return [sys.executable, "-c", SCRIPT, str(tmp_path / out), mode, str(tmp_path)]
-
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    killed = subprocess.Popen(command("killed", "start"), env=environment)
-    checkpoint = tmp_path / "killed" / CHECKPOINT_FILE
+    checkpoint = killed / CHECKPOINT_FILE
     deadline = time.monotonic() + 60
-    while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert checkpoint.exists()
-    subprocess.run(command("killed", "resume"), env=environment, check=True)
-    subprocess.run(command("whole", "start"), env=environment, check=True)
-    assert same_bytes(
-        tmp_path / "killed" / "model.safetensors", tmp_path / "whole" / "model.safetensors"
-    )
+    resumed = run_short(killed, short, seed=5, resume=True)
+    assert same_bytes(resumed, run_short(tmp_path / "whole", short, seed=5))
 
 
 def test_finished_run_resumes_to_itself(trained, short_recipe):
@@ -154,7 +153,7 @@ def test_checkpoint_of_another_recipe_or_seed_is_refused(tmp_path, short_recipe,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("jpnet_sw.recipe.train.write_history", stop)
+        patch.setattr(TRAIN_MODULE, "write_history", stop)
         with pytest.raises(KeyboardInterrupt):
             run_short(tmp_path, short_recipe)
     with pytest.raises(ArtefactError, match=r"checkpoint must be of this seed to resume"):

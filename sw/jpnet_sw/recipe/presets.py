@@ -43,10 +43,10 @@ _PRESETS = {
             batch_size=64,
             held_out=238,
             augment=AugmentConfig(rotation_radians=0.1, scale=0.06, shift=0.1),
-            dense=DenseConfig(epochs=40, dropout=0.1),
-            prune=PruneConfig(densities=(0.1, 0.06, 0.3), epochs=60, rounds=100),
-            top_n=FilterConfig(epochs=20),
-            quantise=QuantiseConfig(epochs=20, calibration_images=1200),
+            dense=DenseConfig(epochs=30, dropout=0.1),
+            prune=PruneConfig(densities=(0.1, 0.06, 0.3), epochs=50, rounds=100),
+            top_n=FilterConfig(epochs=20, tolerance_percent=0.5),
+            quantise=QuantiseConfig(epochs=10, calibration_images=1200),
         ),
     )
 }

@@ -136,8 +136,8 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
 def _train_one(run: Run, epochs: int) -> None:
     state = run.state
     plan = _plan(run, epochs)
-    if state.epoch == 0:
-        _start_stage(run)
+    if state.stage is Stage.DENSE:
+        state.set_dropout(state.recipe.dense.dropout)
     optimiser = state.optimiser or state.start_optimiser(plan.learning_rate)
     seed_epoch(state.seed, state.stage.value, state.epoch)
     loss = train_epoch(state.trained, optimiser, run.images, plan)
@@ -167,21 +167,11 @@ def _train_one(run: Run, epochs: int) -> None:
     run.progress.update(state.stage.value, state.epoch, epochs, note)
 
 
-def _start_stage(run: Run) -> None:
-    layers = run.state.layers
-    if run.state.stage is Stage.DENSE:
-        for layer in layers:
-            if layer.dropout is not None:
-                layer.dropout.p = run.state.recipe.dense.dropout
-
-
 def _finish_stage(run: Run) -> None:
     state = run.state
     if state.stage is Stage.DENSE:
         _record(run, "accuracy_dense")
-        for layer in state.layers:
-            if layer.dropout is not None:
-                layer.dropout.p = 0.0
+        state.set_dropout(0.0)
         state.start_teacher()
     elif state.stage is Stage.PRUNE:
         _record(run, "accuracy_weight_pruned")
@@ -218,9 +208,5 @@ def _quantise(run: Run) -> None:
     images = run.images.images[: config.calibration_images]
     quantised = state.start_quantised(calibrate(state.layers, images))
     # The median image's exact threshold: about N winners on average.
-    thresholds = {
-        name: int(found.median()) for name, found in quantised.thresholds(images).items()
-    }
-    state.set_integer_filters(
-        thresholds if state.recipe.top_n.mode is ThresholdMode.STATIC else {}
-    )
+    thresholds = {name: int(found.median()) for name, found in quantised.thresholds(images).items()}
+    state.set_integer_filters(thresholds if state.recipe.top_n.mode is ThresholdMode.STATIC else {})

@@ -122,6 +122,12 @@ class TrainingState:
         self.teacher.load_state_dict(self.model.state_dict())
         self.teacher.eval().requires_grad_(False)
 
+    def set_dropout(self, probability: float) -> None:
+        """Set the drop probability after every hidden layer of the float network."""
+        for layer in self.layers:
+            if layer.dropout is not None:
+                layer.dropout.p = probability
+
     def set_filters(self) -> None:
         """Switch the filters on at the chosen winner rates, and the dropout after them."""
         config = self.recipe.top_n
@@ -170,7 +176,9 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors: dict[str, Tensor] = {
+            f"model.{name}": value for name, value in self.model.state_dict().items()
+        }
         for prefix, module in (("teacher", self.teacher), ("quantised", self.quantised)):
             if module is not None:
                 tensors |= {f"{prefix}.{name}": v for name, v in module.state_dict().items()}

@@ -1,0 +1,84 @@
+"""Area and clock of an accelerator on an FPGA."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jpnet.emission import find_verilog
+from jpnet.json_file import write_json
+from jpnet.provenance import provenance
+from jpnet.tool_error import ToolError
+from jpnet.workspace import Workspace, load_config
+
+__all__ = ["SYNTHESIS_KIND", "measure_area", "print_area"]
+
+SYNTHESIS_KIND = "synthesis"
+"""Kind of the file that `measure_area` writes."""
+
+
+def measure_area(workspace: Workspace, *, target_mhz: float, console: Console) -> dict[str, Any]:
+    """Synthesise, place and route the workspace's Verilog, write and return the figures.
+
+    Parameters
+    ----------
+    workspace
+        Holds the Verilog.
+    target_mhz
+        Clock that placement and routing aim at.
+    console
+        Where progress is printed.
+
+    Raises
+    ------
+    ToolError
+        If a tool fails, or the design does not fit the device.
+    ArtefactError
+        If the Verilog is missing or of another configuration.
+    """
+    from jpnet_hw.synthesis import SynthesisError, synthesise
+
+    config = load_config(workspace.config)
+    verilog = find_verilog(workspace)
+    try:
+        found = synthesise(
+            config,
+            verilog,
+            workspace.folder / "synth",
+            target_mhz=target_mhz,
+            say=lambda line: console.print(line, highlight=False, markup=False),
+        )
+    except SynthesisError as error:
+        raise ToolError(str(error)) from error
+    content = {
+        "config": workspace.config_name,
+        "mac_units": config.mac_units,
+        **asdict(found),
+        "provenance": provenance(seed=found.seed, data=None),
+    }
+    write_json(workspace.synthesis_file, kind=SYNTHESIS_KIND, content=content)
+    return content
+
+
+def print_area(content: Mapping[str, Any], console: Console) -> None:
+    """Print the figures of `measure_area`."""
+    table = Table(title=f"{content['config']} on {content['device']}", show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right", overflow="fold")
+    rows = (
+        ("MAC units", f"{content['mac_units']:,}"),
+        ("LUT4 of logic and carries", f"{content['lut4']:,}"),
+        ("LUT4 of distributed memory", f"{content['distributed_ram_lut4']:,}"),
+        ("flip-flops", f"{content['flip_flops']:,}"),
+        ("block RAMs (DP16KD)", f"{content['dp16kd']:,}"),
+        ("multipliers (MULT18X18D)", f"{content['mult18x18d']:,}"),
+        ("highest clock", f"{content['fmax_mhz']:.1f} MHz"),
+        ("clock aimed at", f"{content['target_mhz']:.1f} MHz"),
+        ("slowest path from", content["critical_start"]),
+        ("slowest path to", content["critical_end"]),
+    )
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,15 @@
+import pytest
+
+from jpnet_sw.bench_training import bench_training
+
+
+def test_every_kind_of_step_is_measured():
+    times = bench_training(steps=3)
+    assert times.steps == 3
+    assert min(times.dense_ms, times.jp_ms, times.distilled_ms) > 0
+    assert times.ratio == times.jp_ms / times.dense_ms
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match=r"steps must be at least 1, not 0"):
+        bench_training(steps=0)

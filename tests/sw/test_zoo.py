@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from jpnet_spec.model_file import load_network, save_network
+from jpnet_sw.data import load_dataset
+from jpnet_sw.metrics import measure
+from jpnet_sw.zoo import zoo_names, zoo_path
+from jpnet_sw.zoo.publish import main, publish
+
+
+def test_zoo_has_the_networks_of_both_digit_sets():
+    assert zoo_names() == ("mlp3-digits", "mlp3-mnist")
+
+
+@pytest.mark.parametrize("name", ["mlp3-digits", "mlp3-mnist"])
+def test_card_and_results_agree_with_the_model(name):
+    network = load_network(zoo_path(name))
+    results = json.loads((zoo_path(name).parent / "results.json").read_text())
+    first = results["seeds"][0]
+    assert first["seed"] == network.metadata["seed"] == 0
+    assert first["accuracy_int8"] == network.metadata["accuracy_int8"]
+    assert first["macs_effective"] == network.metadata["macs_effective"]
+    assert first["content_hash"] == network.content_hash
+    assert len(results["seeds"]) == 3
+    card = (zoo_path(name).parent / "card.md").read_text()
+    assert results["command"] in card
+    assert f"{100 * results['mean']['accuracy_int8']:.2f}" in card
+
+
+def test_digits_network_scores_what_its_metadata_says():
+    network = load_network(zoo_path("mlp3-digits"))
+    digits = load_dataset("digits")
+    counts = measure(network, digits.test_activations(), digits.test_labels).summary()
+    assert counts["accuracy_int8"] == network.metadata["accuracy_int8"]
+    assert counts["macs_effective"] == network.metadata["macs_effective"]
+
+
+def test_unknown_network_is_refused():
+    with pytest.raises(ValueError, match=r"zoo network must be one of .*, not 'vgg'"):
+        zoo_path("vgg")
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [("jpnet_sw.recipe", "amaranth"), ("jpnet_sw", "torch"), ("jpnet_sw.compiler", "torch")],
+)
+def test_imports_stay_within_their_rules(module, forbidden):
+    code = f"import sys, {module}; sys.exit({forbidden!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_published_folder_reads_back_and_single_seeds_are_refused(tmp_path, capsys):
+    run = zoo_path("mlp3-digits").parent
+    with pytest.raises(ValueError, match=r"runs must be several seeds of one recipe, not seeds"):
+        publish("again", [run, run], zoo=tmp_path)
+    assert main(["again", str(run), "--zoo", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: runs must be several seeds")
+    assert list(tmp_path.iterdir()) == []
+    other = tmp_path / "other"
+    network = load_network(run / "model.safetensors")
+    facts = {**network.metadata, "seed": 1}
+    save_network(replace(network, metadata=facts), other / "model.safetensors")
+    folder = publish("again", [run, other], zoo=tmp_path / "zoo")
+    assert load_network(folder / "model.safetensors").content_hash == network.content_hash
+    assert [row["seed"] for row in json.loads((folder / "results.json").read_text())["seeds"]] == [
+        0,
+        1,
+    ]
