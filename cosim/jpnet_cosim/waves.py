@@ -74,7 +74,9 @@ def write_view(waveform: Path, config: AcceleratorConfig) -> Path:
         lines += ["@200", f"-{title}"]
         for name, width in signals:
             lines.append("@28" if width == 1 else "@22")
-            lines.append(f"TOP.jpnet_native.core.{name}" + (f"[{width - 1}:0]" if width > 1 else ""))
+            lines.append(
+                f"TOP.jpnet_native.core.{name}" + (f"[{width - 1}:0]" if width > 1 else "")
+            )
     view = waveform.with_suffix(".gtkw")
     with atomic_path(view) as temporary:
         temporary.write_text("\n".join(lines) + "\n")

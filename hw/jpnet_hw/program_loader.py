@@ -24,7 +24,7 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "total_words": unsigned(32),
             "sections": unsigned(24),
-            "instructions": range(config.program_depth + 1),
+            "instructions": range(config.program_depth + 2),
             "input_base": unsigned(config.act_addr_width),
             "input_words": words,
             "result_base": unsigned(config.act_addr_width),

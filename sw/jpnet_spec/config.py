@@ -88,16 +88,16 @@ class AcceleratorConfig:
     """
 
     lanes: int = 4
-    groups: int = 4
-    clusters: int = 1
-    contexts: int = 2
+    groups: int = 2
+    clusters: int = 2
+    contexts: int = 4
     act_word: int = 16
-    weight_depth: int = 4096
-    pointer_depth: int = 2048
+    weight_depth: int = 2048
+    pointer_depth: int = 1024
     run_width: int = 7
     acc_depth: int = 512
     acc_width: int = 24
-    act_depth: int = 512
+    act_depth: int = 256
     param_depth: int = 512
     program_depth: int = 64
     fifo_depth: int = 8

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jpnet_hw.verilog import emit
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.samples import DIMS, MODES, SMALL, random_images, random_network
+from jpnet_hw.verilog import emit
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler import compile_network

@@ -16,7 +16,14 @@ MODULE = accelerator_bench.__name__
 
 GROUPS = {
     "data": ("every_tensor", "lanes_account"),
-    "registers": ("registers", "writable", "access_outside", "write_of", "first_error", "interrupts"),
+    "registers": (
+        "registers",
+        "writable",
+        "access_outside",
+        "write_of",
+        "first_error",
+        "interrupts",
+    ),
     "commands": ("run_", "start_while"),
     "programs": ("bad_program",),
     "instructions": ("bad_instruction",),

@@ -32,8 +32,8 @@ _PRESETS = {
             dataset="fashion-mnist",
             augment=AugmentConfig(shift=0.05),
             dense=DenseConfig(epochs=25, dropout=0.15),
-            prune=PruneConfig(densities=(0.05, 0.1, 0.4), epochs=50, ramp=0.7),
-            top_n=FilterConfig(epochs=12),
+            prune=PruneConfig(densities=(0.05, 0.1, 0.4), epochs=60),
+            top_n=FilterConfig(epochs=15, tolerance_percent=0.5),
             quantise=QuantiseConfig(epochs=10),
         ),
         RecipeConfig(
