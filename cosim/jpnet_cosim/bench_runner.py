@@ -12,7 +12,8 @@ from jpnet_cosim.verilator_build import TOP, build_environment, keyed_folder, pu
 
 __all__ = ["BenchVerilator", "run_benches"]
 
-_FLAGS = ("-O3", "-CFLAGS", "-O2")
+_FLAGS = ("-O3",)
+_MAKE = "OPT_FAST=-O0"  # benches spend their time in Python, not in the netlist
 
 
 class BenchVerilator(Verilator):
@@ -24,7 +25,9 @@ class BenchVerilator(Verilator):
 
     def _set_env_build(self) -> None:
         super()._set_env_build()
-        self.env.update(build_environment())
+        environment = build_environment()
+        self.env.update(environment)
+        self.env["MAKEFLAGS"] = f"{environment['MAKEFLAGS']} {_MAKE}"
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = "verilator"
@@ -41,7 +44,7 @@ def _ports_file(top: str) -> str:
 def _build(verilog_dir: Path, *, cache_dir: Path, top: str, waves: bool) -> Path:
     texts = {source.name: source.read_bytes() for source in sources(verilog_dir)}
     texts["top_ports.vlt"] = _ports_file(top).encode()
-    flags = [*_FLAGS, "cocotb", top, *(["waves"] if waves else [])]
+    flags = [*_FLAGS, _MAKE, "cocotb", top, *(["waves"] if waves else [])]
     folder = keyed_folder(cache_dir, texts=texts, flags=flags)
     if folder.is_dir():
         return folder

@@ -78,6 +78,7 @@ def measure(
     cache_dir: Path,
     latency_images: int = 100,
     bus: BusModel | None = None,
+    optimise: bool = True,
 ) -> Measurement:
     """Simulate images back to back, some of them one at a time, and compare everything.
 
@@ -94,6 +95,8 @@ def measure(
         How many of the images also run alone.
     bus
         The memory's behaviour.
+    optimise
+        As in `jpnet_cosim.verilator_build.build_native`.
 
     Raises
     ------
@@ -101,7 +104,12 @@ def measure(
         If a run ends with an error or not in time.
     """
     together = run_native(
-        verilog_dir, schedule=schedule, images=images, cache_dir=cache_dir, bus=bus
+        verilog_dir,
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        bus=bus,
+        optimise=optimise,
     )
     _check(schedule, together)
     alone = run_native(
@@ -111,6 +119,7 @@ def measure(
         cache_dir=cache_dir,
         images_per_run=1,
         bus=bus,
+        optimise=optimise,
     )
     _check(schedule, alone)
     traces = network.run(images)

@@ -231,6 +231,7 @@ def run_native(
     images_per_run: int | None = None,
     bus: BusModel | None = None,
     waves: Path | None = None,
+    optimise: bool = True,
     watchdog_cycles: int = 0,
 ) -> NativeRun:
     """Load a schedule's program and run images through the generated Verilog.
@@ -250,6 +251,8 @@ def run_native(
         The memory's behaviour.
     waves
         File for the waveforms (FST) of the runs; for few images only.
+    optimise
+        As in `jpnet_cosim.verilator_build.build_native`.
     watchdog_cycles
         The watchdog register; 0 disables.
 
@@ -262,7 +265,9 @@ def run_native(
     ValueError
         If the images do not fit the schedule.
     """
-    executable = build_native(verilog_dir, cache_dir=cache_dir, waves=waves is not None)
+    executable = build_native(
+        verilog_dir, cache_dir=cache_dir, waves=waves is not None, optimise=optimise
+    )
     physical = schedule.layout_images(images)
     with tempfile.TemporaryDirectory(prefix="jpnet-") as temporary:
         folder = Path(temporary)

@@ -32,7 +32,9 @@ _NATIVE_TOP = "jpnet_native"
 
 _PORT = re.compile(r"^  (input|output) (\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 
-_COMPILE = ("-O3", "--prefix", "Vtop", "-CFLAGS", "-O3 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O3")
+_COMPILE = ("-O3", "--prefix", "Vtop")
+_OPTIMISED = ("-CFLAGS", "-O3 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O3")
+_QUICK = ("-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0")
 
 
 class BuildError(RuntimeError):
@@ -173,7 +175,14 @@ def _native_top(verilog: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, jobs: int = 2) -> Path:
+def build_native(
+    verilog_dir: Path,
+    *,
+    cache_dir: Path,
+    waves: bool = False,
+    optimise: bool = True,
+    jobs: int = 2,
+) -> Path:
     """Build the native simulator and return its executable.
 
     The folder is keyed by the content of all sources and by the flags, so a build is never
@@ -187,6 +196,9 @@ def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, job
         Where builds are kept.
     waves
         Whether it can write waveforms; that makes it slower even when it writes none.
+    optimise
+        Whether the compiler takes its time: several times as much, for a simulator that is several
+        times as fast. Not worth it for a few thousand cycles.
     jobs
         Compilers at a time.
 
@@ -202,7 +214,7 @@ def build_native(verilog_dir: Path, *, cache_dir: Path, waves: bool = False, job
     texts |= {f"{_NATIVE_TOP}.v": top.encode(), "driver.cpp": driver}
     texts["jpnet_registers.h"] = _register_header().encode()
     flags = ["--cc", "--exe", "--build", *_COMPILE, "--top-module", _NATIVE_TOP, "-o", "simulate"]
-    flags += ["--trace-fst"] if waves else []
+    flags += [*(_OPTIMISED if optimise else _QUICK), *(["--trace-fst"] if waves else [])]
     folder = keyed_folder(cache_dir, texts=texts, flags=flags)
     executable = folder / "simulate"
     if executable.exists():

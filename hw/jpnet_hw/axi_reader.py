@@ -1,38 +1,16 @@
 """Reads from memory in AXI4 bursts."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
-from jpnet_hw.layouts import struct_signal
+from jpnet_hw.burst_cutter import BURST_BEATS, BurstCutter, transfer_layout
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["BURST_BEATS", "AxiReader", "next_burst", "transfer_layout"]
-
-BURST_BEATS = 16
-"""Longest burst. Bursts end at multiples of it, so none crosses a 4 KiB boundary."""
+__all__ = ["AxiReader"]
 
 _OUTSTANDING_BEATS = 64
 _QUEUE_DEPTH = 16
-
-
-def transfer_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Consecutive beats of memory: byte address, a multiple of the beat, and at least 1 beat."""
-    return data.StructLayout({"address": unsigned(config.axi_addr_width), "beats": unsigned(32)})
-
-
-def next_burst(m: Module, transfer: data.View, beat_bytes: int) -> Signal:
-    """Return how many beats the next burst of a transfer has."""
-    shift = exact_log2(beat_bytes)
-    room = Signal(range(BURST_BEATS + 1))
-    beats = Signal(range(BURST_BEATS + 1))
-    place = transfer.address[shift : shift + exact_log2(BURST_BEATS)]
-    m.d.comb += [
-        room.eq(BURST_BEATS - place),
-        beats.eq(Mux(transfer.beats < room, transfer.beats, room)),
-    ]
-    return beats
 
 
 class AxiReader(wiring.Component):
@@ -103,14 +81,20 @@ class AxiReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
+        m.submodules.cutter = cutter = BurstCutter(config)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(
             width=config.axi_data_width, depth=_QUEUE_DEPTH
         )
+        wiring.connect(m, wiring.flipped(self.transfers), cutter.i)
+        burst = cutter.o.payload
         outstanding = Signal(range(_OUTSTANDING_BEATS + 1))
+        channel_free = ~self.ar_valid | self.ar_ready
+        issue = Signal()
         taken = Signal()
-        active = Signal()
-        requested = self._build_requests(m, active, outstanding)
         m.d.comb += [
+            cutter.abort.eq(self.abort),
+            cutter.o.ready.eq(channel_free & (outstanding <= _OUTSTANDING_BEATS - BURST_BEATS)),
+            issue.eq(cutter.o.valid & cutter.o.ready),
             self.r_ready.eq(queue.w_rdy),
             taken.eq(self.r_valid & self.r_ready),
             queue.w_data.eq(self.r_data),
@@ -119,44 +103,14 @@ class AxiReader(wiring.Component):
             self.o.valid.eq(queue.r_rdy & ~self.abort),
             queue.r_en.eq(self.o.ready | self.abort),
         ]
-        m.d.sync += [
-            outstanding.eq(outstanding + requested - taken),
-            self.error.eq(taken & self.r_resp[1]),
-            self.progress.eq(taken | (self.ar_valid & self.ar_ready)),
-            self.idle.eq(~active & (outstanding == 0) & ~self.ar_valid & ~queue.r_rdy),
-        ]
-        return m
-
-    def _build_requests(self, m: Module, active: Signal, outstanding: Signal) -> Signal:
-        """Issue bursts; return the beats that are requested in this cycle."""
-        config = self._config
-        transfer = struct_signal(transfer_layout(config), name="transfer", reset_less=True)
-        beats = next_burst(m, transfer, config.beat_bytes)
-        requested = Signal(range(BURST_BEATS + 1))
-        channel_free = ~self.ar_valid | self.ar_ready
-        issue = Signal()
-        m.d.comb += [
-            self.transfers.ready.eq(~active),
-            issue.eq(
-                active
-                & ~self.abort
-                & channel_free
-                & (outstanding <= _OUTSTANDING_BEATS - BURST_BEATS)
-            ),
-            requested.eq(Mux(issue, beats, 0)),
-        ]
         with m.If(channel_free):
             m.d.sync += self.ar_valid.eq(issue)
         with m.If(issue):
-            m.d.sync += [
-                self.ar_address.eq(transfer.address),
-                self.ar_length.eq(beats - 1),
-                transfer.address.eq(transfer.address + (beats << exact_log2(config.beat_bytes))),
-                transfer.beats.eq(transfer.beats - beats),
-                active.eq(transfer.beats != beats),
-            ]
-        with m.If(self.abort):
-            m.d.sync += active.eq(0)
-        with m.Elif(self.transfers.valid & ~active):
-            m.d.sync += [transfer.eq(self.transfers.payload), active.eq(1)]
-        return requested
+            m.d.sync += [self.ar_address.eq(burst.address), self.ar_length.eq(burst.beats - 1)]
+        m.d.sync += [
+            outstanding.eq(outstanding + Mux(issue, burst.beats, 0) - taken),
+            self.error.eq(taken & self.r_resp[1]),
+            self.progress.eq(taken | (self.ar_valid & self.ar_ready)),
+            self.idle.eq(~cutter.busy & (outstanding == 0) & ~self.ar_valid & ~queue.r_rdy),
+        ]
+        return m

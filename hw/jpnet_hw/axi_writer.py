@@ -3,10 +3,8 @@
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
-from jpnet_hw.axi_reader import BURST_BEATS, next_burst, transfer_layout
-from jpnet_hw.layouts import struct_signal
+from jpnet_hw.burst_cutter import BURST_BEATS, BurstCutter, transfer_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["AxiWriter"]
@@ -90,17 +88,32 @@ class AxiWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        active = Signal()
+        config = self._config
+        m.submodules.cutter = cutter = BurstCutter(config)
+        wiring.connect(m, wiring.flipped(self.transfers), cutter.i)
+        burst = cutter.o.payload
         left = Signal(range(BURST_BEATS + 1))
         unanswered = Signal(range(_OUTSTANDING_BURSTS + 1))
-        issue = self._build_requests(m, active, left, unanswered)
-        self._build_beats(m, left)
+        channel_free = ~self.aw_valid | self.aw_ready
+        issue = Signal()
         answered = Signal()
+        self._build_beats(m, left)
         m.d.comb += [
+            cutter.abort.eq(self.abort),
+            cutter.o.ready.eq(channel_free & (left == 0) & (unanswered != _OUTSTANDING_BURSTS)),
+            issue.eq(cutter.o.valid & cutter.o.ready),
             self.b_ready.eq(1),
             answered.eq(self.b_valid & (unanswered != 0)),
-            self.idle.eq(~active & (left == 0) & (unanswered == 0) & ~self.aw_valid),
+            self.idle.eq(~cutter.busy & (unanswered == 0) & ~self.aw_valid),
         ]
+        with m.If(channel_free):
+            m.d.sync += self.aw_valid.eq(issue)
+        with m.If(issue):
+            m.d.sync += [
+                self.aw_address.eq(burst.address),
+                self.aw_length.eq(burst.beats - 1),
+                left.eq(burst.beats),
+            ]
         m.d.sync += [
             unanswered.eq(unanswered + issue - answered),
             self.error.eq(answered & self.b_resp[1]),
@@ -109,42 +122,6 @@ class AxiWriter(wiring.Component):
             ),
         ]
         return m
-
-    def _build_requests(
-        self, m: Module, active: Signal, left: Signal, unanswered: Signal
-    ) -> Signal:
-        """Issue bursts; return whether one is issued in this cycle."""
-        config = self._config
-        transfer = struct_signal(transfer_layout(config), name="transfer", reset_less=True)
-        beats = next_burst(m, transfer, config.beat_bytes)
-        channel_free = ~self.aw_valid | self.aw_ready
-        issue = Signal()
-        m.d.comb += [
-            self.transfers.ready.eq(~active),
-            issue.eq(
-                active
-                & ~self.abort
-                & channel_free
-                & (left == 0)
-                & (unanswered != _OUTSTANDING_BURSTS)
-            ),
-        ]
-        with m.If(channel_free):
-            m.d.sync += self.aw_valid.eq(issue)
-        with m.If(issue):
-            m.d.sync += [
-                self.aw_address.eq(transfer.address),
-                self.aw_length.eq(beats - 1),
-                left.eq(beats),
-                transfer.address.eq(transfer.address + (beats << exact_log2(config.beat_bytes))),
-                transfer.beats.eq(transfer.beats - beats),
-                active.eq(transfer.beats != beats),
-            ]
-        with m.If(self.abort):
-            m.d.sync += active.eq(0)
-        with m.Elif(self.transfers.valid & ~active):
-            m.d.sync += [transfer.eq(self.transfers.payload), active.eq(1)]
-        return issue
 
     def _build_beats(self, m: Module, left: Signal) -> None:
         """Send the burst's beats; an aborted burst ends with beats without strobes."""

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from jpnet_hw.axi_reader import transfer_layout
+from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.context import image_beat_layout
 from jpnet_hw.layouts import context_shape
 from jpnet_spec.config import AcceleratorConfig

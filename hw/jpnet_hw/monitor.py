@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from jpnet_hw.layouts import row_write_layout
+from jpnet_hw.layouts import context_shape, row_write_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Monitor", "trace_members"]
@@ -14,13 +14,13 @@ def trace_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
     """Return the outputs of the trace; members with a common prefix are valid together."""
     return {
         "trace_row_valid": Out(1),
-        "trace_row_context": Out(1),
+        "trace_row_context": Out(context_shape(config)),
         "trace_row_image": Out(32),
         "trace_row_layer": Out(10),
         "trace_row_index": Out(16),
         "trace_row_data": Out(8 * config.lanes),
         "trace_theta_valid": Out(1),
-        "trace_theta_context": Out(1),
+        "trace_theta_context": Out(context_shape(config)),
         "trace_theta_image": Out(32),
         "trace_theta_layer": Out(10),
         "trace_theta_value": Out(7),
@@ -30,8 +30,8 @@ def trace_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
 class Monitor(wiring.Component):
     """Name image and instruction of every drained row and threshold.
 
-    Rows leave after one cycle. Thresholds leave after two; of two in the same cycle the second
-    context's waits for another cycle.
+    Rows leave after one cycle. Thresholds leave after two; of several in the same cycle the
+    lowest context's goes first.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.axi_reader import transfer_layout
+from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.layouts import load_layout
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode

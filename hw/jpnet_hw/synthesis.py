@@ -204,7 +204,7 @@ def synthesise(
         options = [
             *("--85k", "--package", "CABGA756", "--speed", "6", "--json", "netlist.json"),
             *("--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json"),
-            *("--freq", str(target_mhz), "--seed", str(_SEED)),
+            *("--freq", str(target_mhz), "--seed", str(_SEED), "--router", "router2"),
         ]
         _run(
             [sys.executable, "-c", f"{place_and_route}sys.exit(run(sys.argv[1:]))", *options],

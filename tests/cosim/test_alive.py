@@ -24,7 +24,9 @@ def run_program(
     job: Job, program: ProgramEditor, verilog_dir: Path, cache_dir: Path
 ) -> tuple[ErrorCode, Comparison]:
     schedule = replace(job.schedule, program=program.words)
-    result = run_native(verilog_dir, schedule=schedule, images=job.images, cache_dir=cache_dir)
+    result = run_native(
+        verilog_dir, schedule=schedule, images=job.images, cache_dir=cache_dir, optimise=False
+    )
     return result.error, compare(schedule, job.network.run(job.images), result)
 
 
@@ -82,7 +84,9 @@ def test_changed_number_of_winners_is_located(job: Job, verilog_dir: Path, cache
 
 
 def test_flipped_expected_value_is_located(job: Job, verilog_dir: Path, cache_dir: Path) -> None:
-    result = run_native(verilog_dir, schedule=job.schedule, images=job.images, cache_dir=cache_dir)
+    result = run_native(
+        verilog_dir, schedule=job.schedule, images=job.images, cache_dir=cache_dir, optimise=False
+    )
     traces = job.network.run(job.images)
     tensor = traces["fc2"].tensor.copy()
     tensor[13, 8] ^= 1

@@ -26,7 +26,7 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         SMALL, lanes=1, groups=1, contexts=1, weight_depth=2048, acc_depth=64, param_depth=128
     ),
     "one_context": replace(SMALL, contexts=1),
-    "four_contexts": replace(SMALL, contexts=4),
+    "two_contexts": replace(SMALL, contexts=2),
     "clusters": replace(SMALL, clusters=2, axi_data_width=32),
     "wide_bus": replace(SMALL, act_word=16, axi_data_width=128),
     "wide": replace(SMALL, lanes=8, groups=1, clusters=2, contexts=2),
@@ -35,7 +35,11 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
 
 def run(job: Job, verilog_dir: Path, cache_dir: Path, **options: Any) -> NativeRun:
     return run_native(
-        verilog_dir, schedule=job.schedule, images=job.images, cache_dir=cache_dir, **options
+        verilog_dir,
+        schedule=job.schedule,
+        images=job.images,
+        cache_dir=cache_dir,
+        **{"optimise": False, **options},
     )
 
 
@@ -50,6 +54,17 @@ def assert_right(job: Job, result: NativeRun) -> None:
 
 def test_every_tensor_is_right(job: Job, verilog_dir: Path, cache_dir: Path) -> None:
     assert_right(job, run(job, verilog_dir, cache_dir))
+
+
+def test_the_optimised_simulator_gives_the_same(
+    job: Job, verilog_dir: Path, cache_dir: Path
+) -> None:
+    quick, optimised = (
+        run(job, verilog_dir, cache_dir, optimise=optimise) for optimise in (False, True)
+    )
+    assert_right(job, optimised)
+    assert quick.simulated_cycles == optimised.simulated_cycles
+    assert np.array_equal(quick.rows, optimised.rows)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -2,7 +2,8 @@ from collections import deque
 
 import pytest
 
-from jpnet_hw.axi_reader import BURST_BEATS, AxiReader
+from jpnet_hw.axi_reader import AxiReader
+from jpnet_hw.burst_cutter import BURST_BEATS
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig()

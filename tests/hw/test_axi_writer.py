@@ -2,8 +2,8 @@ from collections import deque
 
 import pytest
 
-from jpnet_hw.axi_reader import BURST_BEATS
 from jpnet_hw.axi_writer import AxiWriter
+from jpnet_hw.burst_cutter import BURST_BEATS
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig()

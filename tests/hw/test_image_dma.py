@@ -9,7 +9,7 @@ from jpnet_spec.config import AcceleratorConfig
 CONFIG = AcceleratorConfig()
 
 
-@pytest.mark.parametrize("contexts", [1, 2])
+@pytest.mark.parametrize("contexts", [1, 2, 4])
 @pytest.mark.parametrize("words", [1, 3])
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.5, 0.5)])
 def test_every_image_reaches_its_context(simulate, rng, contexts, words, idle, stall):

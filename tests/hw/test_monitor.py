@@ -2,27 +2,27 @@ from jpnet_hw.monitor import Monitor
 from jpnet_spec.config import AcceleratorConfig
 
 
-def test_two_thresholds_of_one_cycle_both_leave(simulate):
-    dut = Monitor(AcceleratorConfig())
+def test_thresholds_of_one_cycle_all_leave(simulate):
+    dut = Monitor(AcceleratorConfig(contexts=4))
 
     async def bench(ctx):
-        for context in range(2):
+        for context in range(4):
             ctx.set(dut.image[context], 10 + context)
             ctx.set(dut.layer[context], 3 + context)
             ctx.set(dut.theta[context], 100 + context)
             ctx.set(dut.theta_valid[context], 1)
         await ctx.tick()
-        for context in range(2):
+        for context in range(4):
             ctx.set(dut.theta_valid[context], 0)
             ctx.set(dut.image[context], 0)
             ctx.set(dut.layer[context], 0)
         seen = []
-        for _ in range(6):
+        for _ in range(8):
             if ctx.get(dut.trace_theta_valid):
                 names = ("context", "image", "layer", "value")
                 seen.append(tuple(ctx.get(getattr(dut, f"trace_theta_{name}")) for name in names))
             await ctx.tick()
-        assert seen == [(0, 10, 3, 100), (1, 11, 4, 101)]
+        assert seen == [(number, 10 + number, 3 + number, 100 + number) for number in range(4)]
 
     simulate(dut, bench, budget=64)
 

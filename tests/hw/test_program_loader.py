@@ -1,4 +1,5 @@
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory, Section, build_image
 
-CONFIG = AcceleratorConfig(weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
-WIDE = AcceleratorConfig(act_word=64, axi_data_width=512, clusters=4)
-NARROW = AcceleratorConfig(lanes=4, axi_data_width=32)
+BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
+CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
+WIDE = replace(BASE, act_word=64, axi_data_width=512, clusters=4)
+NARROW = replace(BASE, axi_data_width=32)
 REGIONS = {"input_base": 3, "input_words": 5, "result_base": 9, "result_words": 2}
 
 

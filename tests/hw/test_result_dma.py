@@ -8,7 +8,7 @@ from jpnet_spec.config import AcceleratorConfig
 LATENCY = 4
 
 
-@pytest.mark.parametrize("contexts", [1, 2])
+@pytest.mark.parametrize("contexts", [1, 2, 4])
 @pytest.mark.parametrize("act_word", [8, 32])
 @pytest.mark.parametrize(("stall", "answer"), [(0, 3), (0.6, 20)])
 def test_every_result_is_written_in_order(simulate, rng, contexts, act_word, stall, answer):

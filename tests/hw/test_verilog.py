@@ -11,6 +11,8 @@ from jpnet_spec.config import AcceleratorConfig
 CONFIG = AcceleratorConfig(
     lanes=2,
     groups=2,
+    clusters=1,
+    contexts=2,
     act_word=8,
     weight_depth=64,
     pointer_depth=64,

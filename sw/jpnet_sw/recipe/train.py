@@ -1,6 +1,7 @@
 """The recipe from the first dense epoch to ``model.safetensors``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def train(
         The user's folder of data sets; None downloads.
     resume
         Continue from the folder's checkpoint, if there is one, to the same bits that an
-        uninterrupted run gives on this device and number of threads.
+        uninterrupted run gives on this kind of device.
     recipe
         Another recipe than the preset of model and data set.
     device
@@ -78,6 +79,37 @@ def train(
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed!r}")
     dataset = load_dataset(data, data_root)
+    with _one_thread():
+        return _train(
+            recipe, dataset, seed=seed, out=out, resume=resume, device=device, quiet=quiet
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one CPU thread.
+
+    The steps are too small for more, which on a busy machine only wait for each other; and the
+    order of a sum, hence the trained bits, must not depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    recipe: RecipeConfig,
+    dataset: Dataset,
+    *,
+    seed: int,
+    out: Path,
+    resume: bool,
+    device: str | None,
+    quiet: bool,
+) -> Path:
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     state = TrainingState.begin(recipe, seed=seed, image_shape=dataset.image_shape, device=place)
     checkpoint = out / CHECKPOINT_FILE
