@@ -84,9 +84,7 @@ class ActivationBank(wiring.Component):
         ]
         words = []
         for column in range(config.act_columns):
-            part = SyncMemory(
-                shape=row_bits, depth=config.act_depth, output_register=False
-            )
+            part = SyncMemory(shape=row_bits, depth=config.act_depth, output_register=False)
             m.submodules[f"column_{column}"] = part
             row_hit = self.row_valid & (self.row_column == column)
             beat_hit = beat_write & (beat.beat == column // columns_per_beat)

@@ -186,7 +186,7 @@ class Drain(wiring.Component):
 
     def _job(self, stage: data.View, name: str) -> Value:
         """Return a field of the job whose row is in a stage."""
-        value = self.jobs[0][name]
+        value: Value = self.jobs[0][name]
         for number, job in enumerate(self.jobs[1:], start=1):
             value = Mux(stage.context == number, job[name], value)
         return value
