@@ -49,7 +49,7 @@ help: ## list all targets and variables (the default)
 setup: $(JPNET) ## make the Python environment .venv
 
 $(JPNET): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[synth,formal,dev]' && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[synth,dev]' && touch $@
 
 .PHONY: demo
 demo: | $(JPNET) ## train, compile, generate Verilog, simulate and prove equal, on a data set that needs no download
@@ -97,10 +97,6 @@ waves: $(SCHEDULE) $(RTL) ## record one image's waveforms (FST) with a view file
 .PHONY: synth
 synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
 	$(JPNET) synth $(RUN)
-
-.PHONY: formal
-formal: | $(JPNET) ## run the bounded proofs
-	$(BIN)/python -m pytest -m formal -n $(JOBS)
 
 .PHONY: bench
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README

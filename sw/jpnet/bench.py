@@ -1,8 +1,7 @@
-"""Measurements that the documentation quotes: the zoo on every preset, training on many seeds."""
+"""Measurements that the documentation quotes: the zoo on every preset, speed of the tools."""
 
 import time
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from rich.console import Console
@@ -17,12 +16,8 @@ from jpnet.report_tables import print_report
 from jpnet.simulation import simulate
 from jpnet.workspace import Workspace, load_config
 from jpnet.zoo import load_model
-from jpnet_spec.model_file import load_network
 
-__all__ = ["SEEDS_KIND", "SPEED_KIND", "run_bench"]
-
-SEEDS_KIND = "seeds"
-"""Kind of the file with trainings on several seeds."""
+__all__ = ["SPEED_KIND", "run_bench"]
 
 SPEED_KIND = "speed"
 """Kind of the file with the tools' speeds."""
@@ -31,11 +26,6 @@ _MODEL, _DATA = "mlp3", "mnist"
 
 _IMAGES: dict[str, int | None] = {"edge16": None, "tiny": 500, "edge64": 500}
 """Test images to simulate on each preset; None for all."""
-
-
-def _summary(values: list[float]) -> dict[str, Any]:
-    spread = stdev(values) if len(values) > 1 else None
-    return {"n": len(values), "mean": mean(values), "std": spread, "values": values}
 
 
 def _bench_preset(config: str, *, build: Path, data_root: Path | None) -> dict[str, Any]:
@@ -59,28 +49,8 @@ def _bench_speed(build: Path, data_root: Path | None) -> dict[str, Any]:
     }
 
 
-def _bench_seeds(seeds: int, *, build: Path, data_root: Path | None) -> dict[str, Any]:
-    from jpnet_sw.recipe import train
-
-    rows = []
-    for seed in range(1, seeds + 1):
-        start = time.monotonic()
-        out = build / "seeds" / f"{_MODEL}-seed{seed}"
-        path = train(model=_MODEL, data=_DATA, seed=seed, out=out, data_root=data_root, resume=True)
-        facts = load_network(path).metadata
-        keys = ("accuracy_dense", "accuracy_int8", "mac_percent_effective")
-        rows.append({**{key: facts[key] for key in keys}, "minutes": time.monotonic() - start})
-        rows[-1]["minutes"] /= 60
-    return {
-        **{key: _summary([float(row[key]) for row in rows]) for key in rows[0]},
-        "provenance": provenance(seed=None, data=_DATA),
-    }
-
-
-def run_bench(
-    build: Path, *, results: Path, seeds: int, data_root: Path | None, console: Console
-) -> Path:
-    """Measure and write one JSON file a preset, one for speeds, one for seeds.
+def run_bench(build: Path, *, results: Path, data_root: Path | None, console: Console) -> Path:
+    """Measure and write one JSON file a preset and one for speeds.
 
     Parameters
     ----------
@@ -88,8 +58,6 @@ def run_bench(
         Folder of everything that is made.
     results
         Folder for the files.
-    seeds
-        Trainings to run; 0 leaves the seeds' file as it is.
     data_root
         Folder of the data sets.
     console
@@ -111,7 +79,4 @@ def run_bench(
         write_json(results / f"{_MODEL}-{config}.json", kind=REPORT_KIND, content=report)
     speed = _bench_speed(build, data_root)
     write_json(results / "speed.json", kind=SPEED_KIND, content=speed)
-    if seeds:
-        found = _bench_seeds(seeds, build=build, data_root=data_root)
-        write_json(results / f"{_MODEL}-seeds.json", kind=SEEDS_KIND, content=found)
     return results

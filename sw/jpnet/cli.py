@@ -170,7 +170,6 @@ def bench(
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the files; BUILD/results.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Also train on so many seeds.")] = 0,
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
@@ -178,7 +177,7 @@ def bench(
     from jpnet.bench import run_bench
 
     folder = build / "results" if results is None else results
-    run_bench(build, results=folder, seeds=seeds, data_root=data_root, console=Console())
+    run_bench(build, results=folder, data_root=data_root, console=Console())
     typer.echo(f"wrote {folder}")
 
 

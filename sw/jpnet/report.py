@@ -138,7 +138,8 @@ def _sources(
     content: Mapping[str, Any], simulation: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return how each number of the report was made, number to provenance."""
-    trained = metadata.get("provenance", "the model file does not say")
+    known = {"seed": metadata.get("seed"), "data": metadata.get("dataset")}
+    trained = metadata.get("provenance", known)
     made = dict.fromkeys(_FROM_TRAINING, trained)
     for key in content:
         if key not in (*_FROM_TRAINING, "synthesis", "model", "dataset", "config", "commit"):

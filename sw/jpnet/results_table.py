@@ -1,12 +1,14 @@
 """Measured results as Markdown, for the documentation."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jpnet.bench import SEEDS_KIND, SPEED_KIND
+from jpnet.bench import SPEED_KIND
 from jpnet.json_file import read_json
 from jpnet.report import REPORT_KIND
+from jpnet.zoo import zoo_file
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.configs import PRESETS
 
@@ -68,18 +70,23 @@ def _presets(folder: Path, model: str) -> list[str]:
     return lines
 
 
-def _seeds(path: Path) -> list[str]:
-    if not path.is_file():
+def _seeds(model: str) -> list[str]:
+    """Return what the zoo says about the model's training on several seeds."""
+    path = zoo_file(model)
+    if path is None:
         return []
-    seeds = read_json(path, kind=SEEDS_KIND, made_by=_MADE_BY)
-    accuracy, macs = seeds["accuracy_int8"], seeds["mac_percent_effective"]
+    found = json.loads(path.with_name("results.json").read_text())
+    average, spread = found["mean"], found["std"]
     return [
         "",
         (
-            f"Trained on {accuracy['n']} seeds: accuracy of the integer network "
-            f"{100 * accuracy['mean']:.2f} ± {100 * (accuracy['std'] or 0):.2f} %, effective MACs "
-            f"{macs['mean']:.2f} ± {macs['std'] or 0:.2f} %, "
-            f"{seeds['minutes']['mean']:.0f} minutes each."
+            f"Trained on {len(found['seeds'])} seeds (mean ± standard deviation): accuracy "
+            f"{100 * average['accuracy_int8']:.2f} ± {100 * spread['accuracy_int8']:.2f} %, "
+            f"effective MACs {average['mac_percent_effective']:.2f} ± "
+            f"{spread['mac_percent_effective']:.2f} % of the dense network's; the dense float "
+            f"network has {100 * average['accuracy_dense']:.2f} ± "
+            f"{100 * spread['accuracy_dense']:.2f} %. The table is seed "
+            f"{found['seeds'][0]['seed']}'s."
         ),
     ]
 
@@ -100,6 +107,6 @@ def results_table(folder: Path, *, model: str = "mlp3") -> str:
         If there are none, or a file is damaged.
     """
     lines = _presets(folder, model)
-    lines += _seeds(folder / f"{model}-seeds.json")
+    lines += _seeds(model)
     lines += _speed(folder / "speed.json")
     return "\n".join(lines) + "\n"
