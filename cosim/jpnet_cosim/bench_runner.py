@@ -63,7 +63,10 @@ def _build(verilog_dir: Path, *, cache_dir: Path, top: str, waves: bool) -> Path
             timescale=("1ns", "1ps"),
             waves=waves,
         )
-        publish(stage, folder)
+        complete = Path(temporary) / "complete"
+        complete.mkdir()
+        (stage / top).rename(complete / top)
+        publish(complete, folder)
     return folder
 
 

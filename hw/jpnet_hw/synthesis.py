@@ -131,7 +131,9 @@ def _run(command: list[str], *, folder: Path, what: str, say: Callable[[str], No
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            if re.match(r"\d+\.\d+\. Executing|Info: (Packing|Placed|Routing|Max frequency)", line):
+            if re.match(
+                r"\d+\.\d+\. Executing|Info: +(Packing|Placed|Routing|Max frequency|iter=)", line
+            ):
                 say(f"{what}: {line.strip().removeprefix('Info: ')}")
     text = "".join(lines)
     if process.returncode != 0:

@@ -11,6 +11,7 @@ from rich.console import Console
 from jpnet.options import Build, Config, DataRoot, Images, Model, Seed
 from jpnet.tool_error import ToolError
 from jpnet.workspace import Workspace, load_config
+from jpnet_spec.artefact import atomic_path
 
 __all__ = ["app", "main", "run"]
 
@@ -184,11 +185,21 @@ def bench(
 @app.command()
 def results(
     folder: Annotated[Path, typer.Argument(help="Folder that jpnet bench wrote.")],
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Put them into this page, between its markers.")
+    ] = None,
 ) -> None:
-    """Print measured results as Markdown, as README has them."""
-    from jpnet.results_table import results_table
+    """Print measured results as Markdown, or put them into a page."""
+    from jpnet.results_table import insert_results, results_table
 
-    typer.echo(results_table(folder), nl=False)
+    table = results_table(folder)
+    if page is None:
+        typer.echo(table, nl=False)
+        return
+    text = insert_results(page.read_text(), table)
+    with atomic_path(page) as temporary:
+        temporary.write_text(text)
+    typer.echo(f"wrote {page}")
 
 
 @app.command()

@@ -12,9 +12,11 @@ from jpnet.zoo import zoo_file
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.configs import PRESETS
 
-__all__ = ["results_table"]
+__all__ = ["insert_results", "results_table"]
 
 _MADE_BY = "jpnet bench"
+
+_BEGIN, _END = "<!-- jpnet results docs/results -->\n", "<!-- end of results -->\n"
 
 
 def _percent(value: float | None) -> str:
@@ -110,3 +112,18 @@ def results_table(folder: Path, *, model: str = "mlp3") -> str:
     lines += _seeds(model)
     lines += _speed(folder / "speed.json")
     return "\n".join(lines) + "\n"
+
+
+def insert_results(page: str, table: str) -> str:
+    """Return a page with the table between its two markers.
+
+    Raises
+    ------
+    ValueError
+        If a marker is missing.
+    """
+    if _BEGIN not in page or _END not in page:
+        raise ValueError(f"page must hold the lines {_BEGIN.strip()!r} and {_END.strip()!r}")
+    before, _, rest = page.partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    return f"{before}{_BEGIN}\n{table}\n{_END}{after}"

@@ -104,6 +104,7 @@ def test_other_geometries_are_right(
     assert_right(job, run(job, emitted(config), cache_dir, bus=bus))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path, name: str) -> None:
     config = PRESETS[name]

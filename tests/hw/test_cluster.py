@@ -18,6 +18,7 @@ CONFIG = AcceleratorConfig(
     lanes=2,
     groups=2,
     clusters=1,
+    contexts=2,
     act_word=8,
     weight_depth=2048,
     pointer_depth=256,
@@ -153,16 +154,18 @@ def start_job(ctx, skipper, *, words, theta, divided, dense=False):
         (CONFIG, 64, 50, 1.0, 0, False),
         (CONFIG, 64, 7, 0.05, 0, True),
         (CONFIG, 1, 1, 1.0, 0, False),
+        (replace(CONFIG, contexts=4), 40, 30, 0.3, 0, False),
         (replace(CONFIG, lanes=1, groups=1), 33, 20, 0.5, 3, False),
         (replace(CONFIG, lanes=1, groups=4, contexts=1), 33, 20, 0.5, 3, False),
         (replace(CONFIG, lanes=4, groups=1), 33, 64, 0.2, 127, False),
     ],
 )
-def test_two_contexts_at_once_give_the_exact_sums(
+def test_all_contexts_at_once_give_the_exact_sums(
     simulate, rng, config, ic, oc, density, theta, divided
 ):
     layer = make_layer(rng, ic, oc, density)
-    vectors = (rng.integers(-127, 128, (2, 3, ic)) * (rng.random((2, 3, ic)) < 0.5)).astype(np.int8)
+    shape = (config.contexts, 3, ic)
+    vectors = (rng.integers(-127, 128, shape) * (rng.random(shape) < 0.5)).astype(np.int8)
     dut = Path(config)
 
     async def bench(ctx):

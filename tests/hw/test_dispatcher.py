@@ -6,7 +6,7 @@ import pytest
 from jpnet_hw.dispatcher import Dispatcher
 from jpnet_spec.config import AcceleratorConfig
 
-CONFIG = AcceleratorConfig()
+CONFIG = AcceleratorConfig(groups=4, contexts=2)
 
 
 async def run(ctx, dut, rng, queues, *, busy):

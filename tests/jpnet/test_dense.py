@@ -1,0 +1,37 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jpnet.dense import compile_dense, dense_config, without_filters
+from jpnet_cosim.samples import SMALL
+from jpnet_spec.network import IntegerNetwork
+from jpnet_spec.topn import ThresholdMode
+
+
+def test_configuration_grows_only_its_weight_memories(small_network: IntegerNetwork) -> None:
+    small = replace(SMALL, weight_depth=16, pointer_depth=16, run_width=2)
+    grown = dense_config(small_network, small)
+    assert grown.weight_depth > small.weight_depth
+    changed = {name for name, value in small.as_dict().items() if grown.as_dict()[name] != value}
+    assert changed == {"weight_depth", "pointer_depth", "run_width"}
+    assert compile_dense(without_filters(small_network), small).config == grown
+
+
+def test_configuration_that_is_large_enough_stays(small_network: IntegerNetwork) -> None:
+    assert dense_config(small_network, SMALL) == SMALL
+
+
+def test_network_that_no_memory_holds_is_refused(small_network: IntegerNetwork) -> None:
+    layer = small_network.layers[0]
+    weight = np.ones((16, 2**18), dtype=np.int8)
+    huge = replace(small_network, input_shape=(2**18,), layers=(replace(layer, weight=weight),))
+    with pytest.raises(ValueError, match=r"AcceleratorConfig\.weight_depth"):
+        dense_config(huge, SMALL)
+
+
+def test_without_filters_every_activation_survives(small_network: IntegerNetwork) -> None:
+    assert small_network.layers[0].top_n.mode is ThresholdMode.EXACT
+    images = np.random.default_rng(1).integers(-127, 128, (5, 64)).astype(np.int8)
+    trace = without_filters(small_network).run(images)[small_network.layers[0].name]
+    assert np.array_equal(trace.survivors, trace.tensor)

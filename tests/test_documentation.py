@@ -1,0 +1,68 @@
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from jpnet.cli import app
+from jpnet.results_table import insert_results, results_table
+from jpnet_spec.configs import PRESETS
+from jpnet_spec.counters import STALL_COUNTERS
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.registers import REGISTERS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_jpnet_commands_exist(page: Path) -> None:
+    known = set(typer.main.get_command(app).commands)
+    commands = re.findall(r"(?:^    |`)jpnet (\w+)", page.read_text(), re.MULTILINE)
+    assert set(commands) <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_are_python(page: Path) -> None:
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        ast.parse(example)
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert f"(docs/{page.name})" in text, page.name
+
+
+def test_readme_has_the_committed_results() -> None:
+    page = (ROOT / "README.md").read_text()
+    remedy = "`jpnet results docs/results --page README.md` brings them"
+    assert page == insert_results(page, results_table(DOCS / "results")), remedy
+
+
+def test_results_cover_every_preset() -> None:
+    for name in PRESETS:
+        assert (DOCS / "results" / f"mlp3-{name}.json").is_file(), f"`jpnet bench` measures {name}"
+
+
+def test_register_page_lists_the_registers_and_errors_of_the_specification() -> None:
+    text = (DOCS / "registers.md").read_text()
+    for entry in REGISTERS:
+        if not entry.name.startswith("COUNTER_"):
+            assert f"| 0x{entry.offset:02x} | {entry.name} | {entry.access} |" in text
+    for code in ErrorCode:
+        assert code is ErrorCode.NONE or f"| {code.value} | {code.name} | " in text
+
+
+def test_hardware_page_lists_the_stall_counters() -> None:
+    text = (DOCS / "hardware.md").read_text()
+    for counter in STALL_COUNTERS:
+        assert f"| `{counter.name}` |" in text
