@@ -56,8 +56,12 @@ demo: | $(JPNET) ## train, compile, generate Verilog, simulate and prove equal, 
 	$(JPNET) demo --config $(CONFIG) --seed $(SEED) --build $(BUILD)
 
 .PHONY: test
-test: | $(JPNET) ## run all tests
-	$(BIN)/python -m pytest -n $(JOBS)
+test: | $(JPNET) ## run all tests but those that take minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+.PHONY: longtest
+longtest: | $(JPNET) ## run the tests that take minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 .PHONY: train
 train: | $(JPNET) ## train MODEL sparse on DATA, into $(BUILD)/MODEL/model.safetensors

@@ -19,7 +19,9 @@ from jpnet_sw.compiler.graph import allocate_words, layer_graph
 CONFIGS = {
     **PRESETS,
     "divided": AcceleratorConfig(groups=4, clusters=1, weight_depth=512, pointer_depth=256),
-    "single": AcceleratorConfig(lanes=1, groups=1, clusters=1, contexts=1, act_word=8),
+    "single": AcceleratorConfig(
+        lanes=1, groups=1, clusters=1, contexts=1, act_word=8, weight_depth=8192
+    ),
     "wide": AcceleratorConfig(lanes=8, groups=1, clusters=2, act_depth=64),
 }
 
