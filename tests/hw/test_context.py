@@ -10,7 +10,9 @@ from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import Memory
 from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
 
-CONFIG = AcceleratorConfig(act_depth=64, acc_depth=64, program_depth=8)
+CONFIG = AcceleratorConfig(
+    groups=4, clusters=1, contexts=2, act_depth=64, acc_depth=64, program_depth=8
+)
 RESULT = LayerFlag.RESULT
 FREE = LayerFlag.FREE_IMAGE
 

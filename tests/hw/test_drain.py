@@ -9,7 +9,9 @@ from jpnet_spec.image import Memory
 from jpnet_spec.numbers import requantise
 from jpnet_spec.topn import ThresholdMode, TopN
 
-CONFIG = AcceleratorConfig(acc_depth=64, param_depth=128, act_depth=64)
+CONFIG = AcceleratorConfig(
+    groups=4, clusters=1, contexts=2, acc_depth=64, param_depth=128, act_depth=64
+)
 READ_LATENCY = 5
 
 
