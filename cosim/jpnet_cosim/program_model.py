@@ -68,19 +68,19 @@ class ProgramModel:
     def _matrix(self, instruction: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return weights and numbers of list entries, each shape (outputs, inputs), physical."""
         config = self._config
-        inputs = self._field(instruction, "source_words") * config.act_word
+        inputs = self._field(instruction, "source_rows") * config.lanes
         rows = self._field(instruction, "rows")
         divided = self._field(instruction, "flags") & LayerFlag.DIVIDED
         base = self._field(instruction, "pointer_base")
         weight = np.zeros((rows, config.lanes, inputs), dtype=np.int64)
         stored = np.zeros_like(weight)
         for position in range(inputs):
-            word, slot = divmod(position, config.act_word)
-            local = word // config.clusters * config.act_word + slot
+            row, slot = divmod(position, config.lanes)
+            local = row // config.clusters * config.lanes + slot
             group = local % config.groups if divided else 0
             entry = base + (local // config.groups if divided else local)
             for lane in range(config.lanes):
-                where = (word % config.clusters, group, lane)
+                where = (row % config.clusters, group, lane)
                 packed = int(self._lists[(*where, entry)])
                 start = packed % 2**config.start_width * 2
                 length = packed >> config.start_width

@@ -15,6 +15,7 @@ __all__ = ["DIMS", "MODES", "SMALL", "random_images", "random_network"]
 SMALL = AcceleratorConfig(
     lanes=2,
     groups=2,
+    clusters=2,
     act_word=8,
     weight_depth=512,
     pointer_depth=256,
@@ -23,7 +24,7 @@ SMALL = AcceleratorConfig(
     param_depth=64,
     program_depth=8,
 )
-"""Builds in seconds and has two of everything but clusters."""
+"""Builds in seconds and has two of everything but contexts."""
 
 DIMS = (40, 30, 21, 12, 7)
 """Input elements and outputs of each layer; none but the first fills whole words."""

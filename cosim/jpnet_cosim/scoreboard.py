@@ -275,15 +275,15 @@ def compare_counters(
 ) -> dict[Counter, tuple[int, int]]:
     """Return the counters that differ from the integer network, as (expected, got).
 
-    Padding of a tensor to whole words is read and dropped as zero. The counter `Counter.CYCLES`
+    Padding of a tensor to whole rows is read and dropped as zero. The counter `Counter.CYCLES`
     is compared with the sum of what the lanes did in each cycle, divided by the lanes.
     """
     got = run.counters
-    word = schedule.config.act_word
+    lanes = schedule.config.lanes
     elements, padding = schedule.input_elements, 0
     for plan in schedule.layers:
-        padding += -(-max(elements, 1) // word) * word - traces[plan.name].inputs_read.max()
-        elements = plan.rows * schedule.config.lanes
+        padding += -(-elements // lanes) * lanes - traces[plan.name].inputs_read.max()
+        elements = plan.rows * lanes
     padding *= len(run.results)
     lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
     read, zero, below, macs = (

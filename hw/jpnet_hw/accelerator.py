@@ -78,7 +78,7 @@ class _Parts:
 class Accelerator(wiring.Component):
     """Load a program once, then run images through it, several in flight.
 
-    Images lie ``words * act_word`` bytes apart from IMAGE_BASE on, results likewise from
+    Images lie as many whole beats apart from IMAGE_BASE on as one fills, results likewise from
     RESULT_BASE on. Image i is computed in context ``i % contexts``; contexts share the clusters'
     lanes and the drain. Any failure ends the load or run with an error code and an interrupt.
 
@@ -239,10 +239,10 @@ class Accelerator(wiring.Component):
             images.start.eq(control.start_run),
             images.base.eq(bases["image"]),
             images.count.eq(held.image_count),
-            images.words.eq(loader.header.input_words),
+            images.rows.eq(loader.header.input_rows),
             results.start.eq(control.start_run),
             results.base.eq(bases["result"]),
-            results.words.eq(loader.header.result_words),
+            results.rows.eq(loader.header.result_rows),
             results.writer_idle.eq(parts.writer.idle),
             reader.abort.eq(control.stop),
             parts.writer.abort.eq(control.stop),
@@ -283,7 +283,7 @@ class Accelerator(wiring.Component):
                 context.load_valid.eq(loader.load_valid),
                 context.load.eq(loader.load),
                 context.image_ready.eq(images.image_ready[number]),
-                context.result_word.eq(results.result_word),
+                context.result_row.eq(results.result_row),
                 context.result_done.eq(results.result_done[number]),
                 images.input_free[number].eq(context.input_free),
                 results.result_valid[number].eq(context.result_valid),
@@ -298,6 +298,7 @@ class Accelerator(wiring.Component):
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
+            drain.oldest.eq(parts.results.oldest),
         ]
         for number, context in enumerate(parts.contexts):
             m.d.comb += [
@@ -319,6 +320,7 @@ class Accelerator(wiring.Component):
             m.d.comb += [
                 cluster.load_valid.eq(loader.load_valid),
                 cluster.load.eq(loader.load),
+                cluster.oldest.eq(parts.results.oldest),
                 cluster.drain_valid.eq(drain.acc_read_valid),
                 cluster.drain.eq(drain.acc_read),
             ]

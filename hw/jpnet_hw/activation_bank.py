@@ -7,23 +7,28 @@ from amaranth.lib.wiring import In, Out
 from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["ActivationBank", "beat_layout"]
+__all__ = ["ActivationBank", "beat_layout", "beat_rows"]
+
+
+def beat_rows(config: AcceleratorConfig) -> int:
+    """Return how many rows of a bus beat belong to one bank, if any do."""
+    return max(1, config.beat_rows // config.clusters)
 
 
 def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """One bus beat of an image: word address, which beat of the word, its bytes."""
-    beats = config.act_word // config.beat_bytes
+    """One bank's share of a bus beat: word address, which share of the word, its rows."""
+    shares = config.act_columns // beat_rows(config)
     return data.StructLayout(
         {
             "address": unsigned(config.act_addr_width),
-            "beat": unsigned(max(1, (beats - 1).bit_length())),
-            "data": unsigned(config.axi_data_width),
+            "share": unsigned(max(1, (shares - 1).bit_length())),
+            "rows": unsigned(8 * config.lanes * beat_rows(config)),
         }
     )
 
 
 class ActivationBank(wiring.Component):
-    """Words of `act_word` activations, written by rows or by bus beats, read as a whole.
+    """Words of `act_word` activations, written by rows or by shares of bus beats, read as a whole.
 
     The memory is cut into columns as wide as one drained row. One row and one beat can be written
     in a cycle when they touch different columns; otherwise the row is written and the beat waits.
@@ -72,13 +77,13 @@ class ActivationBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        columns_per_beat = config.beat_bytes // config.lanes
+        columns_per_beat = beat_rows(config)
         row_bits = 8 * config.lanes
         beat = self.beats.payload
         conflict = Signal()
         beat_write = Signal()
         m.d.comb += [
-            conflict.eq(self.row_valid & (self.row_column // columns_per_beat == beat.beat)),
+            conflict.eq(self.row_valid & (self.row_column // columns_per_beat == beat.share)),
             self.beats.ready.eq(~conflict),
             beat_write.eq(self.beats.valid & ~conflict),
         ]
@@ -87,13 +92,13 @@ class ActivationBank(wiring.Component):
             part = SyncMemory(shape=row_bits, depth=config.act_depth, output_register=False)
             m.submodules[f"column_{column}"] = part
             row_hit = self.row_valid & (self.row_column == column)
-            beat_hit = beat_write & (beat.beat == column // columns_per_beat)
+            beat_hit = beat_write & (beat.share == column // columns_per_beat)
             place = column % columns_per_beat
             m.d.comb += [
                 part.w_en.eq(row_hit | beat_hit),
                 part.r_addr.eq(self.r_address),
                 part.w_addr.eq(beat.address),
-                part.w_data.eq(beat.data.word_select(place, row_bits)),
+                part.w_data.eq(beat.rows.word_select(place, row_bits)),
             ]
             with m.If(row_hit):
                 m.d.comb += [

@@ -29,6 +29,8 @@ class Cluster(wiring.Component):
     -------
     i : in, one stream of tokens per context
         From the contexts' zero skippers.
+    oldest : in, one bit per context
+        The context of the oldest image.
     load_valid, load : in
         Entries for the lanes' memories.
     drain_valid, drain : in
@@ -50,6 +52,7 @@ class Cluster(wiring.Component):
     COUNT_LATENCY = 2
 
     i: list[stream.Interface]
+    oldest: Signal
     load_valid: Signal
     load: data.View
     drain_valid: Signal
@@ -69,6 +72,7 @@ class Cluster(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(config))).array(config.contexts),
+                "oldest": In(config.contexts),
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
                 "drain_valid": In(1),
@@ -86,7 +90,7 @@ class Cluster(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
-        m.d.comb += self.blocked.eq(dispatcher.blocked)
+        m.d.comb += [self.blocked.eq(dispatcher.blocked), dispatcher.oldest.eq(self.oldest)]
         for context in range(config.contexts):
             wiring.connect(m, dispatcher.i[context], wiring.flipped(self.i[context]))
         groups = [Group(config) for _ in range(config.groups)]

@@ -8,7 +8,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.activation_bank import ActivationBank, beat_layout
+from jpnet_hw.activation_bank import ActivationBank, beat_rows
 from jpnet_hw.drain import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, row_write_layout, struct_signal, token_layout
@@ -64,9 +64,8 @@ class ImageContext(wiring.Component):
     load_valid, load : in, `load_layout`
         Instruction words.
     beats : in stream of `image_beat_layout`
-        Image data, in order. Beat b holds bytes ``b * beat_bytes`` onwards; they go to word
-        ``b * beat_bytes // act_word``, which is in cluster ``word % clusters`` at address
-        ``input_base + word // clusters``.
+        Image data, in order. Beat b holds rows ``b * beat_rows`` onwards; where they lie is told
+        by `jpnet_spec.config.AcceleratorConfig.row_places`.
     input_free : out
         Level: the image's place may be overwritten. Falls after the image's first beat.
     image_ready : in
@@ -74,12 +73,12 @@ class ImageContext(wiring.Component):
         starts with the first beat and follows the words as they come.
     result_valid : out
         Level: the result lies in memory and may be read.
-    result_word : in
-        Number of the word in the result; every cycle while `result_valid` is a read.
-    result_data : out, unsigned(8 * act_word)
-        The word, `RESULT_LATENCY` cycles later.
+    result_row : in
+        Number of the row in the result; every cycle while `result_valid` is a read.
+    result_data : out, unsigned(8 * lanes)
+        The row, `RESULT_LATENCY` cycles later.
     result_done : in
-        Pulse, while `result_valid`: the last word was received.
+        Pulse, while `result_valid`: the last row was received.
     tokens : out streams of `token_layout`, one a cluster
     cluster_done : in, one bit a cluster
         This context's level `done` of each cluster: every product is summed.
@@ -121,7 +120,7 @@ class ImageContext(wiring.Component):
     input_free: Signal
     image_ready: Signal
     result_valid: Signal
-    result_word: Signal
+    result_row: Signal
     result_data: Signal
     result_done: Signal
     tokens: list[stream.Interface]
@@ -164,8 +163,8 @@ class ImageContext(wiring.Component):
                 "input_free": Out(1),
                 "image_ready": In(1),
                 "result_valid": Out(1),
-                "result_word": In(range(config.act_depth * config.clusters)),
-                "result_data": Out(8 * config.act_word),
+                "result_row": In(range(config.act_depth * config.clusters * config.act_columns)),
+                "result_data": Out(8 * config.lanes),
                 "result_done": In(1),
                 "tokens": Out(stream.Signature(token_layout(config))).array(config.clusters),
                 "cluster_done": In(config.clusters),
@@ -295,7 +294,7 @@ class ImageContext(wiring.Component):
         self, m: Module, skippers: list[ZeroSkipper], fetched: data.View, accept: Signal
     ) -> Signal:
         """Keep what the skippers need of the next instruction; return its threshold's slot."""
-        clusters = self._config.clusters
+        clusters, columns = self._config.clusters, self._config.act_columns
         base, pointer_base = Signal(16, reset_less=True), Signal(16, reset_less=True)
         flags, slot = Signal(8, reset_less=True), Signal(4, reset_less=True)
         with m.If(accept):
@@ -307,12 +306,17 @@ class ImageContext(wiring.Component):
             ]
         for cluster, skipper in enumerate(skippers):
             words = Signal.like(skipper.words, name=f"words_{cluster}", reset_less=True)
-            share = (fetched.source_words + (clusters - 1 - cluster)) >> exact_log2(clusters)
+            tail = Signal.like(skipper.tail, name=f"tail_{cluster}", reset_less=True)
+            share = (fetched.source_rows + (clusters - 1 - cluster)) >> exact_log2(clusters)
             with m.If(accept):
-                m.d.sync += words.eq(share)
+                m.d.sync += [
+                    words.eq((share + (columns - 1)) >> exact_log2(columns)),
+                    tail.eq(share & (columns - 1)),
+                ]
             m.d.comb += [
                 skipper.base.eq(base),
                 skipper.words.eq(words),
+                skipper.tail.eq(tail),
                 skipper.pointer_base.eq(pointer_base),
                 skipper.dense.eq((flags & LayerFlag.DENSE).any()),
                 skipper.divided.eq((flags & LayerFlag.DIVIDED).any()),
@@ -342,15 +346,16 @@ class ImageContext(wiring.Component):
     ) -> None:
         """Give drained rows and image beats to the banks they belong to."""
         config = self._config
-        cluster_bits = exact_log2(config.clusters)
         row_q = struct_signal(row_write_layout(config), reset_less=True)
         row_valid_q = Signal()
-        beat_q = struct_signal(beat_layout(config), reset_less=True)
-        beat_cluster = Signal(range(max(2, config.clusters)), reset_less=True)
-        beat_valid, taken = Signal(), Signal()
-        beats_per_word = config.act_word // config.beat_bytes
-        beat = self.beats.payload
-        word = beat.beat >> exact_log2(beats_per_word)
+        beat_q = struct_signal(image_beat_layout(config), reset_less=True)
+        beat_valid, beat_address = Signal(), Signal(config.act_addr_width, reset_less=True)
+        # A beat fills a part of the clusters' banks, or all of them, with `per_bank` rows each.
+        per_bank, row_bits = beat_rows(config), 8 * config.lanes
+        parts = config.clusters * per_bank // config.beat_rows
+        part_bits, share_bits = exact_log2(parts), exact_log2(config.act_columns // per_bank)
+        place = self.beats.payload.beat >> part_bits
+        taken = ~Cat(bank.beats.valid & ~bank.beats.ready for bank in banks).any()
         m.d.sync += [
             row_q.eq(self.row),
             row_valid_q.eq(self.row_valid & (self.row.context == self._number)),
@@ -359,34 +364,40 @@ class ImageContext(wiring.Component):
         with m.If(self.beats.ready):
             m.d.sync += [
                 beat_valid.eq(self.beats.valid),
-                beat_cluster.eq(word[:cluster_bits]),
-                beat_q.address.eq(self.input_base + (word >> cluster_bits)),
-                beat_q.beat.eq(beat.beat[: exact_log2(beats_per_word)]),
-                beat_q.data.eq(beat.data),
+                beat_q.eq(self.beats.payload),
+                beat_address.eq(self.input_base + (place >> share_bits)),
             ]
         for cluster, bank in enumerate(banks):
-            addressed = beat_cluster == cluster
+            part = cluster * parts // config.clusters
+            share = bank.beats.payload
             m.d.comb += [
                 bank.row_valid.eq(row_valid_q & (row_q.cluster == cluster)),
                 bank.row_address.eq(row_q.address),
                 bank.row_column.eq(row_q.column),
                 bank.row_data.eq(row_q.acts),
-                bank.beats.valid.eq(beat_valid & addressed),
-                bank.beats.payload.eq(beat_q),
+                bank.beats.valid.eq(beat_valid & (beat_q.beat[:part_bits] == part)),
+                share.address.eq(beat_address),
+                share.share.eq((beat_q.beat >> part_bits)[:share_bits]),
+                *(
+                    share.rows.word_select(index, row_bits).eq(
+                        beat_q.data.word_select(
+                            cluster % (config.clusters // parts) + index * config.clusters, row_bits
+                        )
+                    )
+                    for index in range(per_bank)
+                ),
             ]
-            with m.If(addressed):
-                m.d.comb += taken.eq(bank.beats.ready)
-            self._build_arrival(m, bank, skippers[cluster])
+            last_share = share.share == config.act_columns // per_bank - 1
+            self._build_arrival(m, bank.beats.valid & taken & last_share, skippers[cluster])
 
-    def _build_arrival(self, m: Module, bank: ActivationBank, skipper: ZeroSkipper) -> None:
+    def _build_arrival(self, m: Module, word_filled: Value, skipper: ZeroSkipper) -> None:
         """Let the first instruction read only words of the image that have come."""
-        last_beat = self._config.act_word // self._config.beat_bytes - 1
         arrived = Signal.like(skipper.limit, reset_less=True)
         complete = Signal()
         first_beat = self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)
         with m.If(first_beat):
             m.d.sync += [arrived.eq(0), complete.eq(0)]
-        with m.Elif(bank.beats.valid & bank.beats.ready & (bank.beats.payload.beat == last_beat)):
+        with m.Elif(word_filled):
             m.d.sync += arrived.eq(arrived + 1)
         with m.If(self.image_ready):
             m.d.sync += complete.eq(1)
@@ -400,19 +411,20 @@ class ImageContext(wiring.Component):
     ) -> None:
         """Let the result reader use the skippers' port while they rest."""
         config = self._config
-        cluster_bits = exact_log2(config.clusters)
+        cluster_bits, column_bits = exact_log2(config.clusters), exact_log2(config.act_columns)
+        local = self.result_row >> cluster_bits
         address = Signal(config.act_addr_width, reset_less=True)
-        cluster: Value = self.result_word[:cluster_bits]
-        m.d.sync += address.eq(self.result_base + (self.result_word >> cluster_bits))
+        place: Value = Cat(local[:column_bits], self.result_row[:cluster_bits])
+        m.d.sync += address.eq(self.result_base + (local >> column_bits))
         for stage in range(1 + ActivationBank.LATENCY):
-            cluster_q = Signal(
-                range(max(2, config.clusters)), name=f"result_cluster_{stage}", reset_less=True
+            place_q = Signal(
+                range(max(2, config.clusters * config.act_columns)),
+                name=f"result_place_{stage}",
+                reset_less=True,
             )
-            m.d.sync += cluster_q.eq(cluster)
-            cluster = cluster_q
-        with m.Switch(cluster):
-            for number, bank in enumerate(banks):
-                with m.Case(number):
-                    m.d.sync += self.result_data.eq(bank.r_word)
+            m.d.sync += place_q.eq(place)
+            place = place_q
+        words = Cat(bank.r_word for bank in banks)
+        m.d.sync += self.result_data.eq(words.word_select(place, 8 * config.lanes))
         for bank, skipper in zip(banks, skippers, strict=True):
             m.d.comb += bank.r_address.eq(Mux(self.result_valid, address, skipper.r_address))

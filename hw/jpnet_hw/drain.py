@@ -15,6 +15,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.drain_lane import DrainLane
 from jpnet_hw.layouts import (
     acc_read_layout,
@@ -67,7 +68,7 @@ class Drain(wiring.Component):
 
     A row holds one output of each lane. The groups' and clusters' sums are added in a pipelined
     tree, then requantised, written to the context's activation memory and counted for the
-    threshold. Contexts are served in turn; a job's rows may follow another's without a gap.
+    threshold. The oldest image is served first; a job's rows may follow another's without a gap.
     Nothing stalls.
 
     From `request` to the first `acc_read_valid` 1 cycle; from a row's `acc_read_valid` to its
@@ -97,6 +98,8 @@ class Drain(wiring.Component):
         One-cycle pulse: all rows are written and the threshold is known.
     theta : out, one unsigned(7) a context
         The threshold; valid with the context's `done`.
+    oldest : in, one bit a context
+        The context of the oldest image: of several requests the oldest image's is served.
     written : out, one bit a context
         Level, from the cycle after the last `row_valid` until `done`: only the threshold is
         missing.
@@ -118,6 +121,7 @@ class Drain(wiring.Component):
     clear: Signal
     clear_busy: Signal
     request: Signal
+    oldest: Signal
     jobs: list[data.View]
     done: Signal
     theta: list[Signal]
@@ -144,6 +148,7 @@ class Drain(wiring.Component):
                 "clear": In(1),
                 "clear_busy": Out(1),
                 "request": In(config.contexts),
+                "oldest": In(config.contexts),
                 "jobs": In(drain_job_layout(config)).array(config.contexts),
                 "done": Out(config.contexts),
                 "theta": Out(7).array(config.contexts),
@@ -200,16 +205,14 @@ class Drain(wiring.Component):
         taken, waiting = Signal(config.contexts), Signal(config.contexts)
         other, chosen = Signal(context_shape(config)), Signal(context_shape(config))
         current = struct_signal(_stage_layout(config))
-        turn: Value = current.context
-        for step in reversed(range(1, config.contexts)):
-            follower = (current.context + step)[: len(chosen)]
-            turn = Mux(waiting.bit_select(follower, 1), follower, turn)
+        first = Signal(config.contexts)
         m.d.comb += [
             issue.eq(current),
             issue.last.eq(left == 0),
             waiting.eq(self.request & ~taken),
             other.eq(current.context + 1 if config.contexts > 1 else 0),
-            chosen.eq(turn),
+            first.eq(first_from(m, waiting, self.oldest, name="waiting")),
+            chosen.eq(place_of(first)),
             self.acc_read_valid.eq(active | self.clear_busy),
             self.acc_read.context.eq(current.context),
             self.acc_read.row.eq(current.row),
@@ -295,18 +298,18 @@ class Drain(wiring.Component):
                 m.d.sync += self.written[number].eq(0)
 
     def _build_row(self, m: Module, valids: Value, stages: list[data.View]) -> None:
-        """Write a row to its place: rows fill words, words go to the clusters in turn."""
+        """Write a row to its place: rows go to the clusters in turn and fill the words there."""
         config = self._config
         before = stages[self.latency - 1]
         place = struct_signal(row_write_layout(config), name="place", reset_less=True)
         column_bits, cluster_bits = exact_log2(config.act_columns), exact_log2(config.clusters)
-        word = before.row >> column_bits
+        local = before.row >> cluster_bits
         m.d.sync += [
             self.row_index.eq(before.row),
             place.context.eq(before.context),
-            place.column.eq(before.row[:column_bits]),
-            place.cluster.eq(word[:cluster_bits]),
-            place.address.eq(self._job(before, "target_base") + (word >> cluster_bits)),
+            place.column.eq(local[:column_bits]),
+            place.cluster.eq(before.row[:cluster_bits]),
+            place.address.eq(self._job(before, "target_base") + (local >> column_bits)),
         ]
         m.d.comb += [self.row_valid.eq(valids[self.latency]), self.row.eq(place)]
         m.d.comb += [self.row.acts[number].eq(lane.act) for number, lane in enumerate(self._lanes)]

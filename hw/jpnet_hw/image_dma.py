@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.context import image_beat_layout
@@ -27,8 +28,8 @@ class ImageDma(wiring.Component):
     -------
     start : in
         Pulse: fetch `count` images from `base` on. Only after a reset or when all are fetched.
-    base, count, words : in
-        Address of the first image, number of images, activation words of one; held stable.
+    base, count, rows : in
+        Address of the first image, number of images, rows of one; held stable.
     transfers : out, stream of `transfer_layout`
         To the bus.
     i : in, stream of unsigned(axi_data_width)
@@ -44,7 +45,7 @@ class ImageDma(wiring.Component):
     start: Signal
     base: Signal
     count: Signal
-    words: Signal
+    rows: Signal
     transfers: stream.Interface
     i: stream.Interface
     beats: list[stream.Interface]
@@ -58,7 +59,7 @@ class ImageDma(wiring.Component):
                 "start": In(1),
                 "base": In(config.axi_addr_width),
                 "count": In(32),
-                "words": In(range(config.act_depth * config.clusters + 1)),
+                "rows": In(range(config.act_depth * config.clusters * config.act_columns + 1)),
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "i": In(stream.Signature(unsigned(config.axi_data_width))),
                 "beats": Out(stream.Signature(image_beat_layout(config))).array(config.contexts),
@@ -81,21 +82,21 @@ class ImageDma(wiring.Component):
         context = Signal(context_shape(config))
         free = Signal()
         transfer = self.transfers.payload
-        word_beats = config.act_word // config.beat_bytes
+        beats = (self.rows + config.beat_rows - 1) >> exact_log2(config.beat_rows)
         m.d.comb += free.eq(
             (self.input_free & ~fetching).bit_select(context, 1) & ~self.transfers.valid
         )
         with m.If(self.transfers.valid & self.transfers.ready):
             m.d.sync += [
                 self.transfers.valid.eq(0),
-                transfer.address.eq(transfer.address + self.words * config.act_word),
+                transfer.address.eq(transfer.address + transfer.beats * config.beat_bytes),
             ]
         with m.If(self.start):
             m.d.sync += [
                 left.eq(self.count),
                 context.eq(0),
                 transfer.address.eq(self.base),
-                transfer.beats.eq(self.words * word_beats),
+                transfer.beats.eq(beats),
             ]
         with m.Elif((left != 0) & free):
             m.d.sync += [

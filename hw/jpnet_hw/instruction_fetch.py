@@ -154,13 +154,13 @@ class InstructionFetch(wiring.Component):
     def _build_checks(self, m: Module) -> tuple[Signal, Signal]:
         """Compare the fields with the configuration; the words that matter come early enough."""
         config, o = self._config, self.o
-        clusters, columns = exact_log2(config.clusters), exact_log2(config.act_columns)
+        shift = exact_log2(config.clusters * config.act_columns)
         source_end, target_end = Signal(18, reset_less=True), Signal(18, reset_less=True)
         wrong_opcode, wrong_field = Signal(reset_less=True), Signal(reset_less=True)
-        target_words = o.rows >> columns
+        rounding = (1 << shift) - 1
         m.d.sync += [
-            source_end.eq(o.source_base + ((o.source_words + config.clusters - 1) >> clusters)),
-            target_end.eq(o.target_base + ((target_words + config.clusters - 1) >> clusters)),
+            source_end.eq(o.source_base + ((o.source_rows + rounding) >> shift)),
+            target_end.eq(o.target_base + ((o.rows + rounding) >> shift)),
         ]
         known_flags = sum(LayerFlag)
         final = self.index == self.instructions - 1
@@ -171,7 +171,6 @@ class InstructionFetch(wiring.Component):
             "source": source_end > config.act_depth,
             "target": target_end > config.act_depth,
             "rows": (o.rows == 0) | (o.rows > config.acc_depth),
-            "columns": o.rows[:columns].any() if columns else 0,
             "pointer_base": o.pointer_base >= config.pointer_depth,
             "params": o.param_base + o.rows > config.param_depth,
             "shift": o.shift > SHIFT_MAX,

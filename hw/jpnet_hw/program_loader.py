@@ -19,16 +19,16 @@ __all__ = ["ProgramLoader", "header_layout"]
 
 def header_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Header words that outlast the load, as wide as their range."""
-    words = range(config.act_depth * config.clusters + 1)
+    rows = range(config.act_depth * config.clusters * config.act_columns + 1)
     return data.StructLayout(
         {
             "total_words": unsigned(32),
             "sections": unsigned(24),
             "instructions": range(config.program_depth + 2),
             "input_base": unsigned(config.act_addr_width),
-            "input_words": words,
+            "input_rows": rows,
             "result_base": unsigned(config.act_addr_width),
-            "result_words": words,
+            "result_rows": rows,
         }
     )
 
@@ -213,11 +213,11 @@ class ProgramLoader(wiring.Component):
         config = self._config
         header = self.header
         beat_words = config.beat_bytes // 4
-        shift = exact_log2(config.clusters)
+        shift = exact_log2(config.clusters * config.act_columns)
         misfit = Signal()
 
-        def outside(base: Value, words: Value) -> Value:
-            return (base + ((words + config.clusters - 1) >> shift)) > config.act_depth
+        def outside(base: Value, rows: Value) -> Value:
+            return (base + ((rows + (1 << shift) - 1) >> shift)) > config.act_depth
 
         m.d.sync += misfit.eq(
             self._wide
@@ -225,10 +225,10 @@ class ProgramLoader(wiring.Component):
             | (header.total_words & (beat_words - 1)).any()
             | (header.instructions == 0)
             | (header.instructions > config.program_depth)
-            | (header.input_words == 0)
-            | (header.result_words == 0)
-            | outside(header.input_base, header.input_words)
-            | outside(header.result_base, header.result_words)
+            | (header.input_rows == 0)
+            | (header.result_rows == 0)
+            | outside(header.input_base, header.input_rows)
+            | outside(header.result_base, header.result_rows)
         )
         return misfit
 

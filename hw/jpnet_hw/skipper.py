@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.activation_bank import ActivationBank
 from jpnet_hw.layouts import struct_signal, token_layout
+from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ZeroSkipper"]
@@ -23,6 +24,16 @@ def _word_layout(config: AcceleratorConfig) -> data.StructLayout:
             "acts": data.ArrayLayout(signed(8), config.act_word),
             "keep": unsigned(config.act_word),
             "index": unsigned(config.act_addr_width),
+            "end": unsigned(1),
+        }
+    )
+
+
+def _read_layout(config: AcceleratorConfig) -> data.StructLayout:
+    return data.StructLayout(
+        {
+            "index": unsigned(config.act_addr_width),
+            "columns": unsigned(config.act_columns),
             "end": unsigned(1),
         }
     )
@@ -47,6 +58,8 @@ class ZeroSkipper(wiring.Component):
         Pulse; the fields below are held until `busy` falls.
     base, words : in
         First word address and number of words in this bank; 0 words give the end alone.
+    tail : in
+        Columns of the last word that belong to the tensor; 0 means all.
     theta : in, 0 to 127
         The tensor's threshold.
     dense : in
@@ -76,6 +89,7 @@ class ZeroSkipper(wiring.Component):
     start: Signal
     base: Signal
     words: Signal
+    tail: Signal
     theta: Signal
     dense: Signal
     divided: Signal
@@ -100,6 +114,7 @@ class ZeroSkipper(wiring.Component):
                 "start": In(1),
                 "base": In(config.act_addr_width),
                 "words": In(config.act_addr_width + 1),
+                "tail": In(range(max(2, config.act_columns))),
                 "theta": In(7),
                 "dense": In(1),
                 "divided": In(1),
@@ -126,8 +141,10 @@ class ZeroSkipper(wiring.Component):
         dropped, taken = Signal(), Signal()
         item = self._build_reader(m, taken, dropped)
         self._build_filter(m, queue, dropped, item)
-        self._build_emitter(m, queue)
         m.d.comb += taken.eq(queue.r_en & queue.r_rdy)
+        m.submodules.buffer = buffer = SkidBuffer(token_layout(self._config))
+        self._build_emitter(m, queue, buffer.i)
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
         finished = self.o.valid & self.o.ready & self.o.payload.last
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
@@ -135,10 +152,8 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += self.busy.eq(0)
         return m
 
-    def _build_reader(
-        self, m: Module, taken: Signal, dropped: Signal
-    ) -> tuple[Signal, Signal, Signal]:
-        """Issue words, then the end; return valid, end and index as the word arrives."""
+    def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Signal, data.View]:
+        """Issue words, then the end; return valid and what was asked for as the word arrives."""
         config = self._config
         left = Signal(config.act_addr_width + 1, reset_less=True)
         index = Signal(config.act_addr_width, reset_less=True)
@@ -146,8 +161,17 @@ class ZeroSkipper(wiring.Component):
         outstanding = Signal(range(_QUEUE_DEPTH + 1))
         issue = Signal()
         end = Signal()
+        asked = struct_signal(_read_layout(config))
+        whole = (left != 1) | (self.tail == 0)
         m.d.comb += [
             end.eq(left == 0),
+            asked.index.eq(index),
+            asked.end.eq(end),
+            *(
+                asked.columns[column].eq(~end & (whole | (self.tail > column)))
+                for column in range(config.act_columns - 1)
+            ),
+            asked.columns[-1].eq(~end & whole),
             self.waiting.eq(self.reading & ~end & self.limited & (index >= self.limit)),
             issue.eq(self.reading & ~self.waiting & (outstanding != _QUEUE_DEPTH)),
             self.r_address.eq(address),
@@ -164,39 +188,47 @@ class ZeroSkipper(wiring.Component):
                 index.eq(0),
                 address.eq(self.base),
             ]
-        stages = [(issue, end, index)]
+        valid = issue
         for stage in range(ActivationBank.LATENCY):
             valid_q = Signal(name=f"read_valid_{stage}")
-            end_q = Signal(name=f"read_end_{stage}", reset_less=True)
-            index_q = Signal.like(index, name=f"read_index_{stage}", reset_less=True)
-            before = stages[-1]
-            m.d.sync += [valid_q.eq(before[0]), end_q.eq(before[1]), index_q.eq(before[2])]
-            stages.append((valid_q, end_q, index_q))
-        return stages[-1]
+            asked_q = struct_signal(_read_layout(config), name=f"read_{stage}", reset_less=True)
+            m.d.sync += [valid_q.eq(valid), asked_q.eq(asked)]
+            valid, asked = valid_q, asked_q
+        return valid, asked
 
     def _build_filter(
         self,
         m: Module,
         queue: fifo.SyncFIFO,
         dropped: Signal,
-        item: tuple[Signal, Signal, Signal],
+        item: tuple[Signal, data.View],
     ) -> None:
         """Compare a word's activations with the threshold and queue what has survivors."""
         config = self._config
-        valid, end, index = item
+        valid, asked = item
         word = struct_signal(_word_layout(config), reset_less=True)
         valid_q = Signal()
         zeros = Signal(config.act_word, reset_less=True)
+        below = Signal(config.act_word, reset_less=True)
         acts = data.View(data.ArrayLayout(signed(8), config.act_word), self.r_word)
         limit = Signal(signed(8))
         m.d.comb += limit.eq(self.theta)
-        m.d.sync += [valid_q.eq(valid), word.acts.eq(acts), word.index.eq(index), word.end.eq(end)]
+        columns = Signal(config.act_columns, reset_less=True)
+        m.d.sync += [
+            valid_q.eq(valid),
+            columns.eq(asked.columns),
+            word.acts.eq(acts),
+            word.index.eq(asked.index),
+            word.end.eq(asked.end),
+        ]
         for slot in range(config.act_word):
             act = acts[slot]
+            present = asked.columns[slot // config.lanes]
             survives = (act > limit) | (act < -limit) | self.dense
             m.d.sync += [
-                word.keep[slot].eq(survives & ~end),
-                zeros[slot].eq((act == 0) & ~self.dense),
+                word.keep[slot].eq(survives & present),
+                zeros[slot].eq((act == 0) & present & ~self.dense),
+                below[slot].eq((act != 0) & present & ~survives),
             ]
         wanted = word.keep.any() | word.end
         m.d.comb += [
@@ -204,15 +236,13 @@ class ZeroSkipper(wiring.Component):
             queue.w_en.eq(valid_q & wanted),
             dropped.eq(valid_q & ~wanted),
         ]
-        counted = valid_q & ~word.end
-        below = ~word.keep & ~zeros
         m.d.sync += [
-            self.read_count.eq(Mux(counted, config.act_word, 0)),
-            self.zero_count.eq(Mux(counted, reduce(add, list(zeros)), 0)),
-            self.below_count.eq(Mux(counted, reduce(add, list(below)), 0)),
+            self.read_count.eq(Mux(valid_q, reduce(add, list(columns)) * config.lanes, 0)),
+            self.zero_count.eq(Mux(valid_q, reduce(add, list(zeros)), 0)),
+            self.below_count.eq(Mux(valid_q, reduce(add, list(below)), 0)),
         ]
 
-    def _build_emitter(self, m: Module, queue: fifo.SyncFIFO) -> None:
+    def _build_emitter(self, m: Module, queue: fifo.SyncFIFO, o: stream.Interface) -> None:
         """Emit a word's survivors from the lowest slot up, then the next word's."""
         config = self._config
         slot_width = exact_log2(config.act_word)
@@ -223,7 +253,7 @@ class ZeroSkipper(wiring.Component):
         rest = Signal(config.act_word)
         step = Signal()
         m.d.comb += [
-            step.eq(~self.o.valid | self.o.ready),
+            step.eq(~o.valid | o.ready),
             rest.eq(word.keep & (word.keep - 1)),
             lowest.eq(word.keep & ~rest),
             queue.r_en.eq(~full | (step & ~rest.any())),
@@ -246,7 +276,7 @@ class ZeroSkipper(wiring.Component):
             Cat(lowest[slot] for slot in range(config.act_word) if slot >> bit & 1).any()
             for bit in range(slot_width)
         ]
-        token = self.o.payload
+        token = o.payload
         owner_width = exact_log2(config.groups)
         with m.If(step):
             m.d.sync += [
@@ -254,7 +284,7 @@ class ZeroSkipper(wiring.Component):
                 chosen_end.eq(word.end),
                 act.eq(picked),
                 local.eq(Cat(*place, word.index)),
-                self.o.valid.eq(chosen_valid),
+                o.valid.eq(chosen_valid),
                 token.act.eq(act),
                 token.last.eq(chosen_end),
                 token.divided.eq(self.divided),

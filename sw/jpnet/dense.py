@@ -29,9 +29,8 @@ def dense_config(network: IntegerNetwork, config: AcceleratorConfig) -> Accelera
     elements = prod(network.input_shape)
     entries = table = longest = 0
     for layer in network.layers:
-        words = -(-elements // config.act_word)
-        inputs = -(-words // config.clusters) * config.act_word
-        owned = -(-inputs // config.groups)
+        source_rows = -(-elements // (config.lanes * config.clusters))
+        owned = -(-source_rows * config.lanes // config.groups)
         rows = -(-layer.elements // config.lanes)
         entries += owned * (rows + rows % 2)
         table += owned

@@ -4,6 +4,9 @@ import json
 import zlib
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jpnet_spec.instruction import FORMAT_VERSION
 
 __all__ = ["AcceleratorConfig"]
@@ -59,7 +62,7 @@ class AcceleratorConfig:
     contexts
         Images in flight, 1, 2 or 4: while one drains, the others compute.
     act_word
-        Activations per word of the activation memory.
+        Activations that a cluster reads in a cycle: a word of its activation memory.
     weight_depth
         Entries of a lane's weight memory.
     pointer_depth
@@ -88,16 +91,16 @@ class AcceleratorConfig:
     """
 
     lanes: int = 4
-    groups: int = 2
-    clusters: int = 2
+    groups: int = 1
+    clusters: int = 4
     contexts: int = 4
-    act_word: int = 16
+    act_word: int = 8
     weight_depth: int = 2048
     pointer_depth: int = 1024
     run_width: int = 7
     acc_depth: int = 512
     acc_width: int = 24
-    act_depth: int = 256
+    act_depth: int = 512
     param_depth: int = 512
     program_depth: int = 64
     fifo_depth: int = 8
@@ -176,6 +179,26 @@ class AcceleratorConfig:
     def act_columns(self) -> int:
         """Columns of an activation word, each as wide as one drained row."""
         return self.act_word // self.lanes
+
+    def row_places(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return where a tensor's rows lie: cluster, word from the tensor's base, column.
+
+        Neighbouring rows lie in neighbouring clusters, so that the clusters share every part of a
+        tensor; within a cluster its rows fill the columns of one word after the other.
+        """
+        local = rows // self.clusters
+        return rows % self.clusters, local // self.act_columns, local % self.act_columns
+
+    def bank_words(self, rows: int) -> int:
+        """Return the words that a tensor of that many rows takes in each cluster."""
+        return -(-rows // (self.clusters * self.act_columns))
+
+    @property
+    def beat_rows(self) -> int:
+        """Rows of an image in one AXI data beat."""
+        return self.beat_bytes // self.lanes
 
     @property
     def act_addr_width(self) -> int:

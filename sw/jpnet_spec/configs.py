@@ -10,10 +10,18 @@ _EDGE16 = AcceleratorConfig()
 
 PRESETS: dict[str, AcceleratorConfig] = {
     "tiny": AcceleratorConfig(
-        lanes=2, clusters=1, contexts=2, weight_depth=16384, pointer_depth=2048, run_width=9
+        lanes=2,
+        groups=2,
+        clusters=1,
+        contexts=2,
+        weight_depth=16384,
+        pointer_depth=2048,
+        run_width=9,
     ),
     "edge16": _EDGE16,
-    "edge64": replace(_EDGE16, groups=4, clusters=4, axi_data_width=128, act_depth=128),
+    "edge64": replace(
+        _EDGE16, groups=4, clusters=4, act_word=16, axi_data_width=128, act_depth=128
+    ),
 }
 """Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""
 

@@ -35,12 +35,12 @@ class HeaderWord(IntEnum):
     """Number of instructions."""
     INPUT_BASE = 6
     """First activation word address of the input."""
-    INPUT_WORDS = 7
-    """Activation words of one image, over all clusters; images lie that far apart in memory."""
+    INPUT_ROWS = 7
+    """Rows of one image; images lie as many whole beats apart in memory as these fill."""
     RESULT_BASE = 8
     """First activation word address of the result."""
-    RESULT_WORDS = 9
-    """Activation words of one result, over all clusters; results lie that far apart."""
+    RESULT_ROWS = 9
+    """Rows of one result; results lie as many whole beats apart in memory as these fill."""
     CHECKSUM = 15
     """CRC-32 of header words 0 to 14."""
 
@@ -103,9 +103,9 @@ def build_image(
     *,
     instructions: int,
     input_base: int,
-    input_words: int,
+    input_rows: int,
     result_base: int,
-    result_words: int,
+    result_rows: int,
 ) -> NDArray[np.uint32]:
     """Assemble header, sections and checksums.
 
@@ -125,9 +125,9 @@ def build_image(
     header[HeaderWord.SECTIONS] = len(sections)
     header[HeaderWord.INSTRUCTIONS] = instructions
     header[HeaderWord.INPUT_BASE] = input_base
-    header[HeaderWord.INPUT_WORDS] = input_words
+    header[HeaderWord.INPUT_ROWS] = input_rows
     header[HeaderWord.RESULT_BASE] = result_base
-    header[HeaderWord.RESULT_WORDS] = result_words
+    header[HeaderWord.RESULT_ROWS] = result_rows
     header[HeaderWord.CHECKSUM] = zlib.crc32(header[: HeaderWord.CHECKSUM].astype("<u4").tobytes())
     padding = np.zeros(total - used, dtype=np.uint32)
     return np.concatenate([header, body, checksum, padding])

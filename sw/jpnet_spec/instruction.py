@@ -14,7 +14,7 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 16
@@ -60,7 +60,7 @@ FIELDS: dict[str, Field] = {
     "target_slot": Field(word=0, bit=20, width=4),
     "threshold_mode": Field(word=0, bit=24, width=2),
     "source_base": Field(word=1, bit=0, width=16),
-    "source_words": Field(word=1, bit=16, width=16),
+    "source_rows": Field(word=1, bit=16, width=16),
     "target_base": Field(word=2, bit=0, width=16),
     "rows": Field(word=2, bit=16, width=16),
     "pointer_base": Field(word=3, bit=0, width=16),
@@ -77,8 +77,8 @@ FIELDS: dict[str, Field] = {
 class Instruction:
     """One layer: which activations to read, which lists to meet, how to drain.
 
-    Word addresses are those of one cluster's bank: word w of a tensor lies in cluster
-    ``w % clusters`` at address ``base + w // clusters``.
+    A tensor is a sequence of rows of `lanes` activations. Where they lie, counted from the tensor's
+    base, is told by `jpnet_spec.config.AcceleratorConfig.row_places`.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ class Instruction:
         Where the input's threshold is read and the output's is stored; 0 reads as 0.
     threshold_mode
         `jpnet_spec.topn.ThresholdMode` of the output.
-    source_base, source_words
-        First word address, and number of words over all clusters, of the input tensor.
+    source_base, source_rows
+        First word address, and number of rows, of the input tensor.
     target_base
         First word address of the output tensor.
     rows
@@ -119,7 +119,7 @@ class Instruction:
     target_slot: int
     threshold_mode: int
     source_base: int
-    source_words: int
+    source_rows: int
     target_base: int
     rows: int
     pointer_base: int

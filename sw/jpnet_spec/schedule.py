@@ -23,7 +23,7 @@ class LayerPlan:
     name
         The network's layer.
     rows
-        Rows drained, padding included.
+        Rows drained, `lanes` outputs each.
     positions : int32, shape (channels,)
         Physical position ``row * lanes + lane`` of each output channel.
     divided
@@ -78,14 +78,15 @@ class Schedule:
     @property
     def image_bytes(self) -> int:
         """Distance between images in memory."""
-        words = -(-self.input_elements // self.config.act_word)
-        return words * self.config.act_word
+        return self._whole_beats(self.input_elements)
 
     @property
     def result_bytes(self) -> int:
         """Distance between results in memory."""
-        positions = self.layers[-1].rows * self.config.lanes
-        return -(-positions // self.config.act_word) * self.config.act_word
+        return self._whole_beats(self.layers[-1].rows * self.config.lanes)
+
+    def _whole_beats(self, size: int) -> int:
+        return -(-size // self.config.beat_bytes) * self.config.beat_bytes
 
     def check_config(self, config: AcceleratorConfig) -> None:
         """Refuse a configuration other than the one compiled for.

@@ -30,11 +30,13 @@ def run_program(
     return result.error, compare(schedule, job.network.run(job.images), result)
 
 
-def flip_weight(job: Job, layer: int, bit: int) -> tuple[ProgramEditor, int]:
-    """Flip a bit of a layer's first weight in every group; also return its output channel."""
+def flip_weight(job: Job, layer: int, cluster: int, bit: int) -> tuple[ProgramEditor, int]:
+    """Flip a bit of a layer's first weight in a cluster's groups; also return its channel."""
     editor = ProgramEditor(job.schedule.program)
     lanes = job.schedule.config.lanes
-    places = [place for place in editor.of(Memory.WEIGHT) if place.lane == 0]
+    places = [
+        place for place in editor.of(Memory.WEIGHT) if (place.lane, place.cluster) == (0, cluster)
+    ]
     starts = sorted({place.address for place in places})
     for place in places:
         if place.address == starts[layer]:
@@ -44,12 +46,12 @@ def flip_weight(job: Job, layer: int, bit: int) -> tuple[ProgramEditor, int]:
     return editor, int(np.flatnonzero(job.schedule.layers[layer].positions == position)[0])
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+@pytest.mark.parametrize(("layer", "cluster"), [(0, 0), (1, 0), (2, 1), (3, 1)])
 def test_flipped_weight_is_located(
-    job: Job, verilog_dir: Path, cache_dir: Path, layer: int
+    job: Job, verilog_dir: Path, cache_dir: Path, layer: int, cluster: int
 ) -> None:
     # The sign bit: large enough to survive requantisation in some image.
-    editor, channel = flip_weight(job, layer, 7)
+    editor, channel = flip_weight(job, layer, cluster, 7)
     error, comparison = run_program(job, editor.seal(), verilog_dir, cache_dir)
     assert error is ErrorCode.NONE
     assert comparison.first is not None
@@ -107,7 +109,7 @@ def test_flipped_expected_value_is_located(job: Job, verilog_dir: Path, cache_di
         ("threshold_mode", 0),
         ("source_slot", 0),
         ("source_base", 0),
-        ("source_words", 0),
+        ("source_rows", 0),
         ("pointer_base", 0),
         ("param_base", 0),
         ("rows", 2),

@@ -113,7 +113,7 @@ def test_presets_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path,
 
 
 def test_divided_inputs_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path) -> None:
-    config = replace(SMALL, weight_depth=256, pointer_depth=128)
+    config = replace(SMALL, clusters=1, weight_depth=256, pointer_depth=128)
     job = make_job(config, images=12)
     assert any(plan.divided for plan in job.schedule.layers)
     assert_right(job, run(job, emitted(config), cache_dir))

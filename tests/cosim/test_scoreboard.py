@@ -121,12 +121,12 @@ def test_one_changed_result_is_located(job: Job) -> None:
 
 def test_changed_padding_is_located(job: Job) -> None:
     run = perfect_run(job)
-    plan = job.schedule.layers[0]
+    plan = job.schedule.layers[1]
     places = plan.rows * job.schedule.config.lanes
     padding = sorted(set(range(places)) - set(plan.positions.tolist()))
     row, lane = divmod(padding[0], job.schedule.config.lanes)
     run.rows["acts"][
-        np.flatnonzero((run.rows["layer"] == 0) & (run.rows["row"] == row))[0], lane
+        np.flatnonzero((run.rows["layer"] == 1) & (run.rows["row"] == row))[0], lane
     ] = 1
     comparison = compare(job.schedule, job.network.run(job.images), run)
     assert comparison.mismatches == 1

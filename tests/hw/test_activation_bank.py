@@ -1,16 +1,15 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from jpnet_hw.activation_bank import ActivationBank
+from jpnet_hw.activation_bank import ActivationBank, beat_rows
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIGS = [
-    AcceleratorConfig(act_depth=8),
-    AcceleratorConfig(act_depth=8, lanes=8),
-    AcceleratorConfig(act_depth=4, lanes=1, act_word=8),
-    replace(AcceleratorConfig(act_depth=8), axi_data_width=128),
+    AcceleratorConfig(clusters=4, act_depth=32, act_word=16),
+    AcceleratorConfig(clusters=1, act_depth=8, act_word=16),
+    AcceleratorConfig(clusters=1, act_depth=8, lanes=8, act_word=16),
+    AcceleratorConfig(clusters=2, act_depth=32, lanes=1, act_word=8),
+    AcceleratorConfig(clusters=2, act_depth=8, act_word=16, axi_data_width=128),
 ]
 
 
@@ -34,10 +33,9 @@ def test_rows_and_beats_share_the_memory_and_rows_never_wait(simulate, rng, conf
 
     async def bench(ctx):
         nonlocal waited
+        width = beat_rows(config) * config.lanes
         beats = [
-            (address, beat)
-            for address in range(half)
-            for beat in range(config.act_word // config.beat_bytes)
+            (address, share) for address in range(half) for share in range(config.act_word // width)
         ]
         rows = [
             (address, column)
@@ -56,14 +54,14 @@ def test_rows_and_beats_share_the_memory_and_rows_never_wait(simulate, rng, conf
                 ctx.set(dut.row_column, column)
                 ctx.set(dut.row_data, int.from_bytes(bytes(acts.tolist()), "little"))
             if beats:
-                address, beat = beats[0]
-                data = rng.integers(0, 256, config.beat_bytes)
+                address, share = beats[0]
+                data = rng.integers(0, 256, width)
                 ctx.set(dut.beats.valid, 1)
                 ctx.set(dut.beats.payload.address, address)
-                ctx.set(dut.beats.payload.beat, beat)
-                ctx.set(dut.beats.payload.data, int.from_bytes(bytes(data.tolist()), "little"))
+                ctx.set(dut.beats.payload.share, share)
+                ctx.set(dut.beats.payload.rows, int.from_bytes(bytes(data.tolist()), "little"))
                 if ctx.get(dut.beats.ready):
-                    model[address, beat * config.beat_bytes :][: config.beat_bytes] = data
+                    model[address, share * width :][:width] = data
                     beats.pop(0)
                 else:
                     waited += 1

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
 from jpnet_hw.activation_bank import ActivationBank
@@ -29,16 +29,18 @@ CONFIG = AcceleratorConfig(
 
 
 class Path(wiring.Elaboratable):
-    """Banks, skippers and a cluster, as one context-parallel path."""
+    """Banks, skippers and a cluster; a context's tokens pass while its bit of `open` is 1."""
 
     def __init__(self, config):
         self.config = config
         self.cluster = Cluster(config, cluster=0)
         self.banks = [ActivationBank(config) for _ in range(config.contexts)]
         self.skippers = [ZeroSkipper(config) for _ in range(config.contexts)]
+        self.open = Signal(config.contexts, init=-1)
 
     def elaborate(self, platform):
         m = Module()
+        m.d.comb += self.cluster.oldest.eq(1)
         m.submodules.cluster = self.cluster
         for k, (bank, skipper) in enumerate(zip(self.banks, self.skippers, strict=True)):
             m.submodules[f"bank_{k}"] = bank
@@ -47,7 +49,12 @@ class Path(wiring.Elaboratable):
                 bank.r_address.eq(skipper.r_address),
                 skipper.r_word.eq(bank.r_word),
             ]
-            wiring.connect(m, skipper.o, self.cluster.i[k])
+            target = self.cluster.i[k]
+            m.d.comb += [
+                target.payload.eq(skipper.o.payload),
+                target.valid.eq(skipper.o.valid & self.open[k]),
+                skipper.o.ready.eq(target.ready & self.open[k]),
+            ]
         return m
 
 
@@ -80,9 +87,9 @@ async def load(ctx, port_valid, port, entries):
 def list_entries(layer, config, *, divided, dense=False):
     positions = place_in_order(layer.weight.shape[0])
     inputs = place_in_order(layer.weight.shape[1])
-    words = -(-layer.weight.shape[1] // config.act_word)
+    rows = -(-layer.weight.shape[1] // config.lanes)
     for group in range(config.groups) if divided else [None]:
-        local = local_inputs(inputs, words, config, cluster=0, group=group)
+        local = local_inputs(inputs, rows, config, cluster=0, group=group)
         for lane in range(config.lanes):
             item = lane_lists(layer, local, positions, config, lane=lane, dense=dense)
             for address, value in enumerate(item.entries):
@@ -98,7 +105,7 @@ def list_entries(layer, config, *, divided, dense=False):
 
 
 async def fill_bank(ctx, bank, config, vector):
-    padded = np.zeros(-(-len(vector) // config.act_word) * config.act_word, dtype=np.int8)
+    padded = np.zeros(-(-len(vector) // config.lanes) * config.lanes, dtype=np.int8)
     padded[: len(vector)] = vector
     rows = padded.reshape(-1, config.lanes)
     ctx.set(bank.row_valid, 1)
@@ -136,10 +143,12 @@ async def clear(ctx, cluster, config):
     ctx.set(cluster.arm, 0)
 
 
-def start_job(ctx, skipper, *, words, theta, divided, dense=False):
+def start_job(ctx, skipper, config, *, inputs, theta, divided, dense=False):
+    rows = -(-inputs // config.lanes)
     ctx.set(skipper.start, 1)
     ctx.set(skipper.base, 0)
-    ctx.set(skipper.words, words)
+    ctx.set(skipper.words, -(-rows // config.act_columns))
+    ctx.set(skipper.tail, rows % config.act_columns)
     ctx.set(skipper.theta, theta)
     ctx.set(skipper.divided, int(divided))
     ctx.set(skipper.dense, int(dense))
@@ -177,8 +186,7 @@ def test_all_contexts_at_once_give_the_exact_sums(
             for k, bank in enumerate(dut.banks):
                 await fill_bank(ctx, bank, config, vectors[k][round_])
             for skipper in dut.skippers:
-                words = -(-ic // config.act_word)
-                start_job(ctx, skipper, words=words, theta=theta, divided=divided)
+                start_job(ctx, skipper, config, inputs=ic, theta=theta, divided=divided)
             await ctx.tick()
             for skipper in dut.skippers:
                 ctx.set(skipper.start, 0)
@@ -195,6 +203,56 @@ def test_all_contexts_at_once_give_the_exact_sums(
                 assert sums.tolist() == (layer.weight.astype(int) @ vector).tolist()
 
     simulate(dut, bench, budget=40000)
+
+
+@pytest.mark.parametrize("closed", [0.5, 0.9])
+@pytest.mark.parametrize("divided", [False, True])
+def test_random_back_pressure_changes_no_sum(simulate, rng, closed, divided):
+    """Every context works through its own vectors at its own pace, armed and drained alone."""
+    ic, oc = 40, 30
+    layer = make_layer(rng, ic, oc, 0.3)
+    vectors = rng.integers(-127, 128, (CONFIG.contexts, 3, ic)).astype(np.int8)
+    dut = Path(CONFIG)
+
+    async def doors(ctx):
+        async for _ in ctx.tick():
+            ctx.set(dut.open, sum(int(x) << k for k, x in enumerate(rng.random(2) >= closed)))
+
+    async def bench(ctx):
+        cluster = dut.cluster
+        entries = list_entries(layer, CONFIG, divided=divided)
+        await load(ctx, cluster.load_valid, cluster.load, entries)
+        await clear(ctx, cluster, CONFIG)
+        left = [list(queue) for queue in vectors]
+
+        async def begin(k):
+            await fill_bank(ctx, dut.banks[k], CONFIG, left[k][0])
+            start_job(ctx, dut.skippers[k], CONFIG, inputs=ic, theta=20, divided=divided)
+            await ctx.tick()
+            ctx.set(dut.skippers[k].start, 0)
+
+        for k in range(CONFIG.contexts):
+            await begin(k)
+        overlapped = 0
+        while any(left):
+            await ctx.tick()
+            done = ctx.get(cluster.done)
+            for k in range(CONFIG.contexts):
+                if not (left[k] and done >> k & 1):
+                    continue
+                overlapped += ctx.get(dut.skippers[1 - k].busy)
+                ctx.set(cluster.arm, 1 << k)
+                await ctx.tick()
+                ctx.set(cluster.arm, 0)
+                vector = left[k].pop(0).astype(int)
+                vector[np.abs(vector) <= 20] = 0
+                sums = await read_sums(ctx, cluster, CONFIG, k, oc)
+                assert sums.tolist() == (layer.weight.astype(int) @ vector).tolist()
+                if left[k]:
+                    await begin(k)
+        assert overlapped > 0
+
+    simulate(dut, bench, doors, budget=20000)
 
 
 def test_lanes_are_fed_without_gaps(simulate, rng):
@@ -214,7 +272,7 @@ def test_lanes_are_fed_without_gaps(simulate, rng):
         await load(ctx, cluster.load_valid, cluster.load, entries)
         await clear(ctx, cluster, config)
         await fill_bank(ctx, dut.banks[0], config, vector)
-        start_job(ctx, dut.skippers[0], words=ic // config.act_word, theta=0, divided=False)
+        start_job(ctx, dut.skippers[0], config, inputs=ic, theta=0, divided=False)
         await ctx.tick()
         ctx.set(dut.skippers[0].start, 0)
         while not ctx.get(cluster.done):
@@ -230,7 +288,7 @@ def test_an_empty_job_ends(simulate):
     dut = Path(CONFIG)
 
     async def bench(ctx):
-        start_job(ctx, dut.skippers[1], words=0, theta=0, divided=False)
+        start_job(ctx, dut.skippers[1], CONFIG, inputs=0, theta=0, divided=False)
         await ctx.tick()
         ctx.set(dut.skippers[1].start, 0)
         cycles = 0

@@ -25,9 +25,9 @@ def instruction(**fields):
         "target_slot": 1,
         "threshold_mode": 1,
         "source_base": 0,
-        "source_words": 6,
-        "target_base": 16,
-        "rows": 8,
+        "source_rows": 23,
+        "target_base": 24,
+        "rows": 7,
         "pointer_base": 0,
         "param_base": 0,
         "winners": 5,
@@ -40,16 +40,13 @@ def instruction(**fields):
 
 PROGRAM = [
     instruction(flags=FREE, pointer_base=3),
-    instruction(source_base=16, source_slot=1, source_words=2, target_base=32, target_slot=2),
     instruction(
-        source_base=32, source_slot=2, source_words=2, target_base=0, target_slot=0, flags=RESULT
+        source_base=24, source_slot=1, source_rows=7, target_base=32, target_slot=2, rows=8
+    ),
+    instruction(
+        source_base=32, source_slot=2, source_rows=8, target_base=0, target_slot=0, flags=RESULT
     ),
 ]
-
-
-def with_rows(program, config):
-    """Make the rows whole words of a configuration."""
-    return [replace(item, rows=item.rows * config.act_columns // 4 or 1) for item in program]
 
 
 @dataclass(kw_only=True)
@@ -70,8 +67,9 @@ class Bench:
         self.images, self.stalls = images, stalls
         self.dut = ImageContext(config, number=number)
         self.number = number
-        self.memory = np.zeros((config.act_depth * config.clusters, config.act_word), np.int8)
-        self.input_base, self.input_words = program[0].source_base, program[0].source_words
+        rows = config.act_depth * config.clusters * config.act_columns
+        self.memory = np.zeros((rows, config.lanes), np.int8)
+        self.input_base, self.input_rows = program[0].source_base, program[0].source_rows
         self.cycle = 0
         self.times = Times(cluster_done=[], request=[], done=[], tokens=[])
         self.errors = []
@@ -80,9 +78,9 @@ class Bench:
         self.expected_counts = np.zeros(3, dtype=int)
         self.free_seen = []
 
-    def words(self, base, count):
-        """Return a tensor's words in order."""
-        first = base * self.config.clusters
+    def rows(self, base, count):
+        """Return a tensor's rows in order."""
+        first = base * self.config.clusters * self.config.act_columns
         return self.memory[first : first + count]
 
     async def step(self, ctx):
@@ -121,12 +119,13 @@ class Bench:
         config, dut = self.config, self.dut
         while not ctx.get(dut.input_free):
             await self.step(ctx)
-        shape = (self.input_words, config.act_word)
+        beats = -(-self.input_rows // config.beat_rows)
+        shape = (beats * config.beat_rows, config.lanes)
         image = (self.rng.integers(-127, 128, shape) * (self.rng.random(shape) < 0.3)).astype(
             np.int8
         )
         raw = image.tobytes()
-        for beat in range(len(raw) // config.beat_bytes):
+        for beat in range(beats):
             part = raw[beat * config.beat_bytes : (beat + 1) * config.beat_bytes]
             ctx.set(dut.beats.payload.beat, beat)
             ctx.set(dut.beats.payload.data, int.from_bytes(part, "little"))
@@ -139,17 +138,17 @@ class Bench:
         await self.step(ctx)
         ctx.set(dut.image_ready, 0)
         assert not ctx.get(dut.input_free)
-        self.words(self.input_base, self.input_words)[:] = image
+        self.rows(self.input_base, len(image))[:] = image
 
     def expected_tokens(self, item, thresholds):
         """Return each cluster's survivors as (act, pointer, owner)."""
         config = self.config
-        words = self.words(item.source_base, item.source_words)
+        rows = self.rows(item.source_base, item.source_rows)
         theta, divided = thresholds[item.source_slot], bool(item.flags & LayerFlag.DIVIDED)
         dense = bool(item.flags & LayerFlag.DENSE)
         streams = []
         for cluster in range(config.clusters):
-            acts = words[cluster :: config.clusters].reshape(-1).astype(int)
+            acts = rows[cluster :: config.clusters].reshape(-1).astype(int)
             keep = (np.abs(acts) > theta) | dense
             local = np.arange(len(acts))
             pointer = (item.pointer_base + (local // config.groups if divided else local)) % (
@@ -213,8 +212,8 @@ class Bench:
         arms = 0
         for row in range(-10, item.rows):
             if row >= 0:
-                word, column = divmod(row, config.act_columns)
-                address, cluster = divmod(word, config.clusters)
+                local, cluster = divmod(row, config.clusters)
+                address, column = divmod(local, config.act_columns)
                 ctx.set(dut.row.context, self.number)
                 ctx.set(dut.row.cluster, cluster)
                 ctx.set(dut.row.address, item.target_base + address)
@@ -227,8 +226,7 @@ class Bench:
                 ctx.set(dut.cluster_done, 0)
         ctx.set(dut.row_valid, 0)
         assert arms == 1
-        flat = acts.reshape(-1, config.act_word)
-        self.words(item.target_base, len(flat))[:] = flat
+        self.rows(item.target_base, len(acts))[:] = acts
         theta = int(self.rng.integers(0, 100))
         if item.threshold_mode == 1:
             ctx.set(dut.drain_written, 1)
@@ -249,17 +247,17 @@ class Bench:
             thresholds[item.target_slot] = theta
 
     async def read_result(self, ctx):
-        """Read the result's words, one per cycle."""
+        """Read the result's rows, one per cycle."""
         dut, item = self.dut, self.program[-1]
         assert ctx.get(dut.result_valid)
-        count = item.rows // self.config.act_columns
+        count = item.rows
         got = []
         for cycle in range(count + dut.RESULT_LATENCY):
-            ctx.set(dut.result_word, min(cycle, count - 1))
+            ctx.set(dut.result_row, min(cycle, count - 1))
             if cycle >= dut.RESULT_LATENCY:
-                got.append(ctx.get(dut.result_data).to_bytes(self.config.act_word, "little"))
+                got.append(ctx.get(dut.result_data).to_bytes(self.config.lanes, "little"))
             await self.step(ctx)
-        assert b"".join(got) == self.words(item.target_base, count).tobytes()
+        assert b"".join(got) == self.rows(item.target_base, count).tobytes()
         ctx.set(dut.result_done, 1)
         await self.step(ctx)
         ctx.set(dut.result_done, 0)
@@ -285,7 +283,7 @@ class Bench:
 CONFIGS = [
     CONFIG,
     replace(CONFIG, lanes=2, groups=2, act_word=8),
-    replace(CONFIG, clusters=4, axi_data_width=128),
+    replace(CONFIG, clusters=4, act_word=16, axi_data_width=128),
     replace(CONFIG, lanes=1, groups=1, contexts=1, act_word=4, axi_data_width=32),
     replace(CONFIG, lanes=8, act_word=8),
 ]
@@ -294,9 +292,7 @@ CONFIGS = [
 @pytest.mark.parametrize("config", CONFIGS, ids=["edge", "tiny", "wide", "one", "one_column"])
 @pytest.mark.parametrize("stalls", [False, True])
 def test_images_pass_through_all_layers(config, stalls, rng, simulate):
-    bench = Bench(
-        config, with_rows(PROGRAM, config), rng, images=3, stalls=stalls, number=config.contexts - 1
-    )
+    bench = Bench(config, PROGRAM, rng, images=3, stalls=stalls, number=config.contexts - 1)
     simulate(bench.dut, bench.run, budget=4000)
     assert bench.free_seen == [True] * 9
 
@@ -304,27 +300,27 @@ def test_images_pass_through_all_layers(config, stalls, rng, simulate):
 def test_divided_and_dense_instructions(rng, simulate):
     program = [
         instruction(flags=LayerFlag.DIVIDED | LayerFlag.DENSE, pointer_base=100),
-        instruction(source_base=16, source_words=2, source_slot=1, flags=LayerFlag.DIVIDED),
-        instruction(source_base=16, source_words=2, source_slot=0, flags=RESULT, winners=9),
+        instruction(source_base=24, source_rows=7, source_slot=1, flags=LayerFlag.DIVIDED),
+        instruction(source_base=24, source_rows=7, source_slot=0, flags=RESULT, winners=9),
     ]
     bench = Bench(CONFIG, program, rng, images=2)
     simulate(bench.dut, bench.run, budget=3000)
 
 
 def test_image_without_free_flag_is_freed_with_the_result(rng, simulate):
-    program = [instruction(), instruction(source_base=16, source_words=2, flags=RESULT)]
+    program = [instruction(), instruction(source_base=24, source_rows=7, flags=RESULT)]
     bench = Bench(CONFIG, program, rng, images=3)
     simulate(bench.dut, bench.run, budget=3000)
     assert bench.free_seen == [False] * 6
 
 
-def test_tensor_without_words_still_ends(rng, simulate):
+def test_tensor_without_rows_still_ends(rng, simulate):
     program = [
         instruction(),
-        instruction(source_words=0, target_base=40),
-        instruction(source_base=40, source_words=1, flags=RESULT, winners=9),
+        instruction(source_rows=0, target_base=40),
+        instruction(source_base=40, source_rows=1, flags=RESULT, winners=9),
     ]
-    bench = Bench(replace(CONFIG, clusters=2), with_rows(program, CONFIG), rng, images=2)
+    bench = Bench(replace(CONFIG, clusters=2), program, rng, images=2)
     simulate(bench.dut, bench.run, budget=3000)
 
 
@@ -443,14 +439,13 @@ def fetch_outcome(simulate, config, words, instructions, position):
 WRONG = {
     "known_flags": {"flags": 16},
     "result_too_early": {"flags": RESULT},
-    "source_end": {"source_base": 60, "source_words": 5},
-    "source_words": {"source_words": 65535},
+    "source_end": {"source_base": 60, "source_rows": 9},
+    "source_rows": {"source_rows": 65535},
     "target_end": {"target_base": 63},
     "no_rows": {"rows": 0},
     "rows": {"rows": 68},
-    "rows_of_a_broken_word": {"rows": 7},
     "pointer_base": {"pointer_base": 2048},
-    "param_end": {"param_base": 505},
+    "param_end": {"param_base": 506},
     "shift": {"shift": 41},
     "stride_low": {"threshold_mode": 2, "sample_stride": 1},
     "stride_high": {"threshold_mode": 2, "sample_stride": 257},
@@ -464,14 +459,14 @@ def test_wrong_field_is_reported(fields, simulate):
 
 
 RIGHT = {
-    "source_end": {"source_base": 60, "source_words": 4},
-    "target_end": {"target_base": 62},
+    "source_end": {"source_base": 60, "source_rows": 8},
+    "target_end": {"target_base": 60},
     "rows": {"rows": 64},
-    "param_end": {"param_base": 504},
+    "param_end": {"param_base": 505},
     "shift": {"shift": 40},
     "stride_low": {"threshold_mode": 2, "sample_stride": 2},
     "stride_high": {"threshold_mode": 2, "sample_stride": 256},
-    "no_words": {"source_base": 64, "source_words": 0},
+    "no_rows": {"source_base": 64, "source_rows": 0},
 }
 
 

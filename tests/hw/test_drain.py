@@ -40,6 +40,7 @@ class Bench:
         self.rng = rng
         self.jobs = []
         self.active = {}
+        self.oldest = 0
         self.rows_seen = []
         self.reads = []
         self.done_cycles = []
@@ -103,6 +104,7 @@ class Bench:
         ]
         total, ended, cycle, resting = len(self.jobs), 0, 0, set()
         pipe = [None] * (READ_LATENCY + 1)
+        ctx.set(self.dut.oldest, 1 << self.oldest)
         while ended < total:
             for context, queue in enumerate(queues):
                 if queue and context not in self.active and context not in resting:
@@ -150,8 +152,8 @@ class Bench:
         row, index = self.dut.row, ctx.get(self.dut.row_index)
         context = ctx.get(row.context)
         job = self.active[context]
-        word, column = divmod(index, self.config.act_columns)
-        address, cluster = divmod(word, self.config.clusters)
+        local, cluster = divmod(index, self.config.clusters)
+        address, column = divmod(local, self.config.act_columns)
         assert ctx.get(row.column) == column
         assert ctx.get(row.cluster) == cluster
         assert ctx.get(row.address) == job.fields["target_base"] + address
@@ -219,14 +221,15 @@ def test_rows_of_both_contexts_follow_without_a_gap(rng, simulate):
     assert [cycle for cycle, _, _ in bench.reads] == list(range(1, 41))
 
 
-def test_contexts_are_served_in_turn(rng, simulate):
-    bench = Bench(CONFIG, rng)
-    for _ in range(4):
-        bench.add(0, 50, ThresholdMode.NONE)
-        bench.add(1, 50, ThresholdMode.NONE)
+@pytest.mark.parametrize("oldest", range(4))
+def test_the_oldest_image_is_served_first_and_the_others_by_age(oldest, rng, simulate):
+    bench = Bench(replace(CONFIG, contexts=4), rng)
+    bench.oldest = oldest
+    for context in range(4):
+        bench.add(context, 50, ThresholdMode.NONE)
     simulate(bench.dut, bench.run, budget=budget_for(bench))
     owners = [context for _, context, row in bench.reads if row == 0]
-    assert owners in ([0, 1] * 4, [1, 0] * 4)
+    assert owners == [(oldest + age) % 4 for age in range(4)]
 
 
 def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
@@ -258,6 +261,7 @@ def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
     dut = bench.dut
 
     async def flushed(ctx):
+        ctx.set(dut.oldest, 1)
         ctx.set(dut.jobs[0].rows, 40)
         ctx.set(dut.request, 1)
         await ctx.tick().repeat(25)

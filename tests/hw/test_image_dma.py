@@ -10,18 +10,18 @@ CONFIG = AcceleratorConfig()
 
 
 @pytest.mark.parametrize("contexts", [1, 2, 4])
-@pytest.mark.parametrize("words", [1, 3])
+@pytest.mark.parametrize("rows", [1, 2, 11])
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.5, 0.5)])
-def test_every_image_reaches_its_context(simulate, rng, contexts, words, idle, stall):
+def test_every_image_reaches_its_context(simulate, rng, contexts, rows, idle, stall):
     config = replace(CONFIG, contexts=contexts)
     dut = ImageDma(config)
     base, count = 0x8000, 5
-    beats = words * config.act_word // config.beat_bytes
+    beats = -(-rows // config.beat_rows)
 
     async def bench(ctx):
         ctx.set(dut.base, base)
         ctx.set(dut.count, count)
-        ctx.set(dut.words, words)
+        ctx.set(dut.rows, rows)
         free, computing = [True] * contexts, [0] * contexts
         got = [[] for _ in range(contexts)]
         images, queue, offered = [[] for _ in range(contexts)], deque(), False
@@ -58,7 +58,7 @@ def test_every_image_reaches_its_context(simulate, rng, contexts, words, idle, s
                     free[context] = computing[context] == 0
             await ctx.tick()
         for image in range(count):
-            start = base + image * words * config.act_word
+            start = base + image * beats * config.beat_bytes
             expected = [(beat, start + config.beat_bytes * beat) for beat in range(beats)]
             assert images[image % contexts][image // contexts] == expected
         await ctx.tick().repeat(20)

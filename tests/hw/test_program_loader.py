@@ -13,7 +13,7 @@ BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
 WIDE = replace(BASE, act_word=64, axi_data_width=512, clusters=4)
 NARROW = replace(BASE, axi_data_width=32)
-REGIONS = {"input_base": 3, "input_words": 5, "result_base": 9, "result_words": 2}
+REGIONS = {"input_base": 3, "input_rows": 5, "result_base": 9, "result_rows": 2}
 
 
 def words(rng, count):
@@ -149,7 +149,7 @@ def flip(index, bit):
     ("code", "edit"),
     [
         (ErrorCode.BAD_MAGIC, header_word(HeaderWord.MAGIC, 0)),
-        (ErrorCode.BAD_VERSION, header_word(HeaderWord.VERSION, 2)),
+        (ErrorCode.BAD_VERSION, header_word(HeaderWord.VERSION, 3)),
         (ErrorCode.BAD_CONFIG, header_word(HeaderWord.CONFIG, 5)),
         (ErrorCode.BAD_CRC, flip(HeaderWord.TOTAL_WORDS, 4)),
         (ErrorCode.BAD_CRC, flip(HeaderWord.CHECKSUM, 0)),
@@ -163,10 +163,10 @@ def flip(index, bit):
         (ErrorCode.BAD_CRC, header_word(HeaderWord.SECTIONS, 0)),
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.INSTRUCTIONS, 0)),
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.INSTRUCTIONS, 5)),
-        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_WORDS, 0)),
-        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_WORDS, 510)),
-        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_BASE, 508)),
-        (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_WORDS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_ROWS, 0)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_ROWS, 1019)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_BASE, 510)),
+        (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_ROWS, 0)),
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_BASE, 2**16)),
         (ErrorCode.BAD_SECTION, body_word(0, 2)),
         (ErrorCode.BAD_SECTION, body_word(0, 11)),

@@ -9,18 +9,19 @@ LATENCY = 4
 
 
 @pytest.mark.parametrize("contexts", [1, 2, 4])
-@pytest.mark.parametrize("act_word", [8, 32])
+@pytest.mark.parametrize("lanes", [1, 4, 8])
+@pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize(("stall", "answer"), [(0, 3), (0.6, 20)])
-def test_every_result_is_written_in_order(simulate, rng, contexts, act_word, stall, answer):
-    config = replace(AcceleratorConfig(), contexts=contexts, act_word=act_word)
+def test_every_result_is_written_in_order(simulate, rng, contexts, lanes, rows, stall, answer):
+    config = replace(AcceleratorConfig(), contexts=contexts, lanes=lanes)
     dut = ResultDma(config, read_latency=LATENCY)
-    base, words, count = 0x100, 3, 4
-    beats = words * act_word // config.beat_bytes
-    results = [[rng.bytes(act_word) for _ in range(words)] for _ in range(count)]
+    base, count = 0x100, 4
+    beats = -(-rows // config.beat_rows)
+    results = [[rng.bytes(lanes) for _ in range(rows)] for _ in range(count)]
 
     async def bench(ctx):
         ctx.set(dut.base, base)
-        ctx.set(dut.words, words)
+        ctx.set(dut.rows, rows)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -31,12 +32,12 @@ def test_every_result_is_written_in_order(simulate, rng, contexts, act_word, sta
             for context in range(contexts):
                 ctx.set(dut.result_valid[context], int(holds[context] < count))
                 if holds[context] < count:
-                    word = results[holds[context]][pipe[0] % words]
-                    ctx.set(dut.result_data[context], int.from_bytes(word, "little"))
+                    row = results[holds[context]][pipe[0] % rows]
+                    ctx.set(dut.result_data[context], int.from_bytes(row, "little"))
             ctx.set(dut.transfers.ready, int(rng.random() >= stall))
             ctx.set(dut.o.ready, int(bool(transfers) and rng.random() >= stall))
             ctx.set(dut.writer_idle, int(waiting == 0))
-            pipe = [*pipe[1:], ctx.get(dut.result_word)]
+            pipe = [*pipe[1:], ctx.get(dut.result_row)]
             written += ctx.get(dut.written)
             for context in range(contexts):
                 assert ctx.get(dut.image[context]) == holds[context]
@@ -52,8 +53,10 @@ def test_every_result_is_written_in_order(simulate, rng, contexts, act_word, sta
             await ctx.tick()
             for context in range(contexts):
                 holds[context] += contexts * (done >> context & 1)
-        stride = words * act_word
+        stride = beats * config.beat_bytes
         assert transfers == [(base + stride * image, beats) for image in range(count)]
-        assert b"".join(sent) == b"".join(b"".join(result) for result in results)
+        assert b"".join(sent) == b"".join(
+            b"".join(result).ljust(stride, b"\0") for result in results
+        )
 
     simulate(dut, bench, budget=1500)

@@ -116,6 +116,23 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
     simulate(dut, bench, bank_bench(dut, tensor, 5), budget=200)
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_columns_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
+    tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
+    dut = ZeroSkipper(CONFIG)
+
+    async def bench(ctx):
+        options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
+        for tail in (1, 3, 0, 2):
+            ctx.set(dut.tail, tail)
+            tokens, _, counts = await collect(ctx, dut, rng, words=3, dense=dense, **options)
+            inside = 16 + (2 * tail or 8)
+            assert [act for _, _, act in tokens] == tensor.ravel()[:inside].tolist()
+            assert counts == [inside, 0, 0]
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=500)
+
+
 def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
     tensor = rng.integers(1, 128, (2, 8)).astype(np.int8)
     dut = ZeroSkipper(replace(CONFIG))

@@ -86,9 +86,9 @@ def decoded_products(schedule, layer_index, positions_in, words):
     divided, base = bool(word[0] >> 8 & 2), word[3] & 0xFFFF
     found = []
     for position in positions_in:
-        total, slot = divmod(int(position), config.act_word)
+        total, slot = divmod(int(position), config.lanes)
         cluster, local = total % config.clusters, total // config.clusters
-        q = local * config.act_word + slot
+        q = local * config.lanes + slot
         owner, entry = (q % config.groups, q // config.groups) if divided else (None, q)
         for group in range(config.groups) if owner is None else [owner]:
             for lane in range(config.lanes):
@@ -142,7 +142,7 @@ def test_result_keeps_the_channels_order_and_images_their_pixels(rng):
     assert schedule.layers[-1].positions.tolist() == list(range(10))
     images = rng.integers(-127, 128, (3, 70)).astype(np.int8)
     laid = schedule.layout_images(images)
-    assert laid.shape == (3, 80)
+    assert laid.shape == (3, 72)
     assert np.array_equal(laid[:, :70], images)
     assert not laid[:, 70:].any()
     with pytest.raises(ValueError, match="70 elements each, not int8 with 71"):
@@ -194,7 +194,7 @@ def test_another_configuration_is_refused_with_the_differences():
     [
         ({"weight_depth": 64}, "layer 'fc1': weight memory needs .* the configuration has 64"),
         ({"pointer_depth": 32}, "list table needs .* entries a lane, the configuration has 32"),
-        ({"acc_depth": 8}, "layer 'fc1': needs 16 accumulators a lane, acc_depth is 8"),
+        ({"acc_depth": 8}, "layer 'fc1': needs 15 accumulators a lane, acc_depth is 8"),
         ({"acc_width": 16}, "layer 'fc1': sums can reach .*, acc_width 16 holds 32767"),
         ({"act_depth": 4}, r"activation memory \(act_depth\) needs a depth of"),
         ({"param_depth": 16}, r"channel parameter memory \(param_depth\) needs a depth of"),

@@ -215,9 +215,9 @@ BAD_INSTRUCTIONS: dict[str, tuple[ErrorCode, _Edit]] = {
     "rows_zero": (ErrorCode.BAD_FIELD, lambda p: p.set_field(1, "rows", 0).seal()),
     "rows": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "rows", 0xFFF0).seal()),
     "shift": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "shift", 41).seal()),
-    "source_words": (
+    "source_rows": (
         ErrorCode.BAD_FIELD,
-        lambda p: p.set_field(1, "source_words", 0xFFFF).seal(),
+        lambda p: p.set_field(1, "source_rows", 0xFFFF).seal(),
     ),
     "target_base": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "target_base", 0xFFFF).seal()),
     "param_base": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "param_base", 0xFFFF).seal()),

@@ -22,7 +22,7 @@ from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.graph import allocate_words, layer_activity, layer_graph
 from jpnet_sw.compiler.limits import image_cycles_limit, load_cycles_limit
 from jpnet_sw.compiler.lists import LaneLists, lane_lists, local_inputs
-from jpnet_sw.compiler.placement import padded_rows, place_balanced, place_in_order
+from jpnet_sw.compiler.placement import place_balanced, place_in_order
 
 __all__ = ["CompileError", "compile_network"]
 
@@ -38,7 +38,7 @@ class _Placed:
     layer: Layer
     positions: NDArray[np.int32]
     input_positions: NDArray[np.int32]
-    input_words: int
+    input_rows: int
     rows: int
 
 
@@ -50,7 +50,7 @@ def _place(
 ) -> list[_Placed]:
     activity = layer_activity(network, images)
     positions = {INPUT: place_in_order(len(activity[INPUT]))}
-    words = {INPUT: -(-len(activity[INPUT]) // config.act_word)}
+    rows = {INPUT: -(-len(activity[INPUT]) // config.lanes)}
     placed = []
     for layer in network.layers:
         source = layer.inputs[0]
@@ -58,20 +58,38 @@ def _place(
         positions[layer.name] = (
             place_in_order(layer.elements)
             if last
-            else place_balanced(layer, config, activity[source], activity[layer.name])
+            else place_balanced(
+                layer,
+                config,
+                input_clusters=positions[source].astype(np.int64) // config.lanes % config.clusters,
+                input_activity=activity[source],
+                output_demand=_demand(network, layer, activity[layer.name], config),
+            )
         )
-        rows = padded_rows(layer.elements, config)
-        words[layer.name] = rows // config.act_columns
+        rows[layer.name] = -(-layer.elements // config.lanes)
         placed.append(
             _Placed(
                 layer=layer,
                 positions=positions[layer.name],
                 input_positions=positions[source],
-                input_words=words[source],
-                rows=rows,
+                input_rows=rows[source],
+                rows=rows[layer.name],
             )
         )
     return placed
+
+
+def _demand(
+    network: IntegerNetwork,
+    layer: Layer,
+    activity: NDArray[np.float64],
+    config: AcceleratorConfig,
+) -> NDArray[np.float64]:
+    """Return the cycles that each output will cost its reader: a token and its products."""
+    readers = [other.weight for other in network.layers if layer.name in other.inputs]
+    products = np.sum([np.count_nonzero(weight, axis=0) for weight in readers], axis=0)
+    demand: NDArray[np.float64] = activity * (1 + products / config.lanes)
+    return demand
 
 
 def _check_layer(entry: _Placed, config: AcceleratorConfig) -> None:
@@ -96,7 +114,7 @@ def _layer_lists(
     for cluster in range(config.clusters):
         for group in groups:
             inputs = local_inputs(
-                entry.input_positions, entry.input_words, config, cluster=cluster, group=group
+                entry.input_positions, entry.input_rows, config, cluster=cluster, group=group
             )
             for lane in range(config.lanes):
                 lists[cluster, group, lane] = lane_lists(
@@ -179,7 +197,7 @@ def _instruction(
         target_slot=slots[1],
         threshold_mode=top_n.mode,
         source_base=source_base,
-        source_words=entry.input_words,
+        source_rows=entry.input_rows,
         target_base=target_base,
         rows=entry.rows,
         pointer_base=pointer_base,
@@ -283,9 +301,10 @@ def _compile(
     _check_depth("threshold slots", len(placed), THRESHOLD_SLOTS)
     lists, divided = _choose_lists(placed, config, dense=dense)
     graph = layer_graph(network)
-    total_words = {INPUT: placed[0].input_words}
-    total_words |= {entry.layer.name: entry.rows // config.act_columns for entry in placed}
-    bank_words = {node: -(-count // config.clusters) for node, count in total_words.items()}
+    rows = {INPUT: placed[0].input_rows} | {entry.layer.name: entry.rows for entry in placed}
+    whole_beats = -(-rows[INPUT] // config.beat_rows) * config.beat_rows
+    bank_words = {node: config.bank_words(count) for node, count in rows.items()}
+    bank_words[INPUT] = config.bank_words(whole_beats)
     result = placed[-1].layer.name
     bases = allocate_words(graph, bank_words, result)
     _check_depth(
@@ -333,9 +352,9 @@ def _compile(
         sections,
         instructions=len(placed),
         input_base=bases[INPUT],
-        input_words=total_words[INPUT],
+        input_rows=rows[INPUT],
         result_base=bases[result],
-        result_words=total_words[result],
+        result_rows=rows[result],
     )
     plans = tuple(
         LayerPlan(
@@ -347,7 +366,6 @@ def _compile(
         )
         for entry, item, flag in zip(placed, lists, divided, strict=True)
     )
-    result_words = total_words[INPUT] + total_words[result]
     return Schedule(
         config=config,
         network_name=network.name,
@@ -359,10 +377,10 @@ def _compile(
         cycles_limit_load=load_cycles_limit(program, config),
         cycles_limit_image=image_cycles_limit(
             [
-                (entry.input_words, entry.rows, [part.lengths for part in item.values()])
+                (entry.input_rows, entry.rows, [part.lengths for part in item.values()])
                 for entry, item in zip(placed, lists, strict=True)
             ],
-            result_words,
+            (rows[INPUT] + rows[result] + 2 * config.beat_rows) * config.lanes,
             config,
         ),
     )

@@ -29,7 +29,7 @@ def load_cycles_limit(program: NDArray[np.uint32], config: AcceleratorConfig) ->
 
 def image_cycles_limit(
     layers: Sequence[tuple[int, int, Sequence[NDArray[np.int64]]]],
-    bus_words: int,
+    bus_bytes: int,
     config: AcceleratorConfig,
 ) -> int:
     """Return a bound on the cycles of one image alone.
@@ -37,14 +37,14 @@ def image_cycles_limit(
     Parameters
     ----------
     layers
-        Per layer: activation words read, rows drained, list lengths of every lane.
-    bus_words
-        Activation words of the image and of the result.
+        Per layer: rows read, rows drained, list lengths of every lane.
+    bus_bytes
+        Of the image and of the result.
     config
         The accelerator.
     """
-    cycles = bus_words * config.act_word // config.beat_bytes * _BEAT_CYCLES + _BUS_LATENCY
-    for words, rows, lengths in layers:
+    cycles = -(-bus_bytes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
+    for source_rows, rows, lengths in layers:
         slowest = sum(int(np.sum(part + 1)) for part in lengths)
-        cycles += words + slowest + rows + _LAYER_OVERHEAD
+        cycles += source_rows + slowest + rows + _LAYER_OVERHEAD
     return int(cycles)

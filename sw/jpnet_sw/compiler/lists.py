@@ -30,7 +30,7 @@ class LaneLists:
 
 def local_inputs(
     positions: NDArray[np.int32],
-    words: int,
+    rows: int,
     config: AcceleratorConfig,
     *,
     cluster: int,
@@ -42,18 +42,18 @@ def local_inputs(
     ----------
     positions : int32, shape (ic,)
         Physical position of each input channel.
-    words
-        Activation words of the input tensor, over all clusters.
+    rows
+        Rows of the input tensor.
     config
         The accelerator.
     cluster
-        Whose share of the words.
+        Whose share of the rows.
     group
         The owner when the inputs are divided among the groups; None when every group holds all.
     """
-    channel_at = np.full(words * config.act_word, -1, dtype=np.int64)
+    channel_at = np.full(rows * config.lanes, -1, dtype=np.int64)
     channel_at[positions] = np.arange(len(positions))
-    share = channel_at.reshape(words, config.act_word)[cluster :: config.clusters].ravel()
+    share = channel_at.reshape(rows, config.lanes)[cluster :: config.clusters].ravel()
     return share if group is None else share[group :: config.groups]
 
 
