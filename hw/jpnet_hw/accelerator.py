@@ -9,6 +9,7 @@ from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_hw.axi_reader import AxiReader
 from jpnet_hw.axi_writer import AxiWriter
 from jpnet_hw.bus_ports import (
@@ -30,6 +31,7 @@ from jpnet_hw.program_loader import ProgramLoader
 from jpnet_hw.registers_block import RegistersBlock
 from jpnet_hw.result_dma import ResultDma
 from jpnet_hw.run_control import RunControl
+from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
@@ -53,7 +55,9 @@ class _Parts:
     images: ImageDma
     results: ResultDma
     drain: Drain
+    memory: ActivationMemory
     contexts: list[ImageContext]
+    skippers: list[ZeroSkipper]
     clusters: list[Cluster]
 
     @classmethod
@@ -68,9 +72,11 @@ class _Parts:
             writer=AxiWriter(config),
             loader=ProgramLoader(config),
             images=ImageDma(config),
-            results=ResultDma(config, read_latency=ImageContext.RESULT_LATENCY),
+            results=ResultDma(config, read_latency=ActivationMemory.RESULT_LATENCY),
             drain=Drain(config, read_latency=Cluster.DRAIN_LATENCY),
-            contexts=[ImageContext(config, number=number) for number in range(config.contexts)],
+            memory=ActivationMemory(config),
+            contexts=[ImageContext(config) for _ in range(config.contexts)],
+            skippers=[ZeroSkipper(config) for _ in range(config.clusters)],
             clusters=[Cluster(config, cluster=number) for number in range(config.clusters)],
         )
 
@@ -129,6 +135,7 @@ class Accelerator(wiring.Component):
         m.submodules.counters = parts.counters
         m.submodules.monitor = parts.monitor
         m.submodules.drain = parts.drain
+        m.submodules.memory = parts.memory
         for number, context in enumerate(parts.contexts):
             m.submodules[f"context_{number}"] = context
         stopped = ResetInserter(parts.control.stop)
@@ -136,6 +143,7 @@ class Accelerator(wiring.Component):
         m.submodules.images = stopped(parts.images)
         m.submodules.results = stopped(parts.results)
         for number, cluster in enumerate(parts.clusters):
+            m.submodules[f"skipper_{number}"] = stopped(parts.skippers[number])
             m.submodules[f"cluster_{number}"] = stopped(cluster)
         connect_ports(m, LITE, self, parts.registers)
         connect_ports(m, READ, self, parts.reader)
@@ -178,7 +186,7 @@ class Accelerator(wiring.Component):
         """Connect commands, and tell the watchdog what moves; the clear ends by itself."""
         control, held, written = parts.control, parts.registers.held, parts.registers.written
         products = Cat(part.issue_count | part.empty_count for part in parts.clusters).any()
-        reads = Cat(context.read_count for context in parts.contexts).any()
+        reads = Cat(skipper.read_count for skipper in parts.skippers).any()
         clearing = parts.drain.clear_busy & ~parts.loader.busy
         m.d.comb += [
             control.command.eq(written.control),
@@ -272,22 +280,36 @@ class Accelerator(wiring.Component):
             parts.images,
             parts.results,
         )
+        memory = parts.memory
+        wiring.connect(m, images.beats, memory.beats)
+        m.d.comb += [
+            memory.flush.eq(control.stop),
+            memory.input_base.eq(loader.header.input_base),
+            memory.result_base.eq(loader.header.result_base),
+            memory.row_valid.eq(parts.drain.row_valid),
+            memory.row.eq(parts.drain.row),
+            memory.result_read.eq(results.result_read),
+            memory.result_context.eq(results.result_context),
+            memory.result_row.eq(results.result_row),
+            results.result_data.eq(memory.result_data),
+            images.image_ready.eq(memory.image_ready),
+        ]
         for number, context in enumerate(parts.contexts):
-            wiring.connect(m, images.beats[number], context.beats)
             m.d.comb += [
                 context.flush.eq(control.stop),
                 context.start.eq(control.start_run),
                 context.instructions.eq(loader.header.instructions),
-                context.input_base.eq(loader.header.input_base),
-                context.result_base.eq(loader.header.result_base),
                 context.load_valid.eq(loader.load_valid),
                 context.load.eq(loader.load),
-                context.image_ready.eq(images.image_ready[number]),
-                context.result_row.eq(results.result_row),
+                context.image_ready.eq(memory.image_ready[number]),
+                context.arriving.eq(memory.arriving[number]),
+                *(
+                    here.eq(there)
+                    for here, there in zip(context.arrived, memory.arrived[number], strict=True)
+                ),
                 context.result_done.eq(results.result_done[number]),
                 images.input_free[number].eq(context.input_free),
                 results.result_valid[number].eq(context.result_valid),
-                results.result_data[number].eq(context.result_data),
             ]
 
     def _build_compute(self, m: Module, parts: _Parts) -> None:
@@ -307,20 +329,29 @@ class Accelerator(wiring.Component):
                 context.drain_done.eq(drain.done[number]),
                 context.drain_theta.eq(drain.theta[number]),
                 context.drain_written.eq(drain.written[number]),
-                context.row_valid.eq(drain.row_valid),
-                context.row.eq(drain.row),
             ]
-            for place, cluster in enumerate(parts.clusters):
-                wiring.connect(m, context.tokens[place], cluster.i[number])
+            for place, (skipper, cluster) in enumerate(
+                zip(parts.skippers, parts.clusters, strict=True)
+            ):
                 m.d.comb += [
+                    skipper.start[number].eq(context.begin),
+                    skipper.jobs[number].eq(context.skip_jobs[place]),
+                    context.reading[place].eq(skipper.reading[number]),
+                    context.waiting[place].eq(skipper.waiting[number]),
                     cluster.arm[number].eq(context.arm),
                     context.cluster_done[place].eq(cluster.done[number]),
                 ]
-        for place, cluster in enumerate(parts.clusters):
+        for place, (skipper, cluster) in enumerate(
+            zip(parts.skippers, parts.clusters, strict=True)
+        ):
+            wiring.connect(m, skipper.o, cluster.i)
             m.d.comb += [
+                skipper.oldest.eq(parts.results.oldest),
+                skipper.hold.eq(parts.results.result_read),
+                skipper.r_word.eq(parts.memory.r_word[place]),
+                parts.memory.r_address[place].eq(skipper.r_address),
                 cluster.load_valid.eq(loader.load_valid),
                 cluster.load.eq(loader.load),
-                cluster.oldest.eq(parts.results.oldest),
                 cluster.drain_valid.eq(drain.acc_read_valid),
                 cluster.drain.eq(drain.acc_read),
             ]
@@ -333,16 +364,16 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             counters.clear.eq(control.start_run),
             counters.running.eq(control.running & ~control.start_run),
-            counters.skipping.eq(reduce(or_, (context.skipping for context in contexts))),
+            counters.skipping.eq(Cat(skipper.busy.any() for skipper in parts.skippers)),
             counters.computing.eq(reduce(or_, (context.computing for context in contexts))),
             counters.draining.eq(reduce(or_, (context.draining for context in contexts))),
             counters.topn.eq(reduce(or_, (context.topn for context in contexts))),
         ]
-        for number, context in enumerate(contexts):
+        for place, skipper in enumerate(parts.skippers):
             m.d.comb += [
-                counters.read_count[number].eq(context.read_count),
-                counters.zero_count[number].eq(context.zero_count),
-                counters.below_count[number].eq(context.below_count),
+                counters.read_count[place].eq(skipper.read_count),
+                counters.zero_count[place].eq(skipper.zero_count),
+                counters.below_count[place].eq(skipper.below_count),
             ]
         for place, cluster in enumerate(parts.clusters):
             m.d.comb += [

@@ -1,13 +1,19 @@
-"""One context's activation memory in one cluster."""
+"""The activation memory of one cluster."""
 
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["ActivationBank", "beat_layout", "beat_rows"]
+__all__ = ["ActivationBank", "bank_addr_width", "beat_layout", "beat_rows"]
+
+
+def bank_addr_width(config: AcceleratorConfig) -> int:
+    """Return the bits of a word's address in a bank: the context's number above the address."""
+    return config.act_addr_width + exact_log2(config.contexts)
 
 
 def beat_rows(config: AcceleratorConfig) -> int:
@@ -20,7 +26,7 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     shares = config.act_columns // beat_rows(config)
     return data.StructLayout(
         {
-            "address": unsigned(config.act_addr_width),
+            "address": unsigned(bank_addr_width(config)),
             "share": unsigned(max(1, (shares - 1).bit_length())),
             "rows": unsigned(8 * config.lanes * beat_rows(config)),
         }
@@ -28,10 +34,11 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class ActivationBank(wiring.Component):
-    """Words of `act_word` activations, written by rows or by shares of bus beats, read as a whole.
+    """All contexts' words, written by rows or by shares of bus beats, read as a whole.
 
-    The memory is cut into columns as wide as one drained row. One row and one beat can be written
-    in a cycle when they touch different columns; otherwise the row is written and the beat waits.
+    A word holds `act_word` activations. The memory is cut into columns as wide as one drained row.
+    One row and one beat can be written in a cycle when they touch different columns; otherwise the
+    row is written and the beat waits.
 
     Parameters
     ----------
@@ -65,11 +72,11 @@ class ActivationBank(wiring.Component):
         super().__init__(
             {
                 "row_valid": In(1),
-                "row_address": In(config.act_addr_width),
+                "row_address": In(bank_addr_width(config)),
                 "row_column": In(max(1, (config.act_columns - 1).bit_length())),
                 "row_data": In(8 * config.lanes),
                 "beats": In(stream.Signature(beat_layout(config))),
-                "r_address": In(config.act_addr_width),
+                "r_address": In(bank_addr_width(config)),
                 "r_word": Out(8 * config.act_word),
             }
         )
@@ -89,7 +96,9 @@ class ActivationBank(wiring.Component):
         ]
         words = []
         for column in range(config.act_columns):
-            part = SyncMemory(shape=row_bits, depth=config.act_depth, output_register=False)
+            part = SyncMemory(
+                shape=row_bits, depth=config.act_depth * config.contexts, output_register=False
+            )
             m.submodules[f"column_{column}"] = part
             row_hit = self.row_valid & (self.row_column == column)
             beat_hit = beat_write & (beat.share == column // columns_per_beat)

@@ -27,10 +27,8 @@ class Cluster(wiring.Component):
 
     Members
     -------
-    i : in, one stream of tokens per context
-        From the contexts' zero skippers.
-    oldest : in, one bit per context
-        The context of the oldest image.
+    i : in, stream of tokens
+        From the zero skipper.
     load_valid, load : in
         Entries for the lanes' memories.
     drain_valid, drain : in
@@ -51,8 +49,7 @@ class Cluster(wiring.Component):
     DRAIN_LATENCY = 1 + Group.DRAIN_LATENCY
     COUNT_LATENCY = 2
 
-    i: list[stream.Interface]
-    oldest: Signal
+    i: stream.Interface
     load_valid: Signal
     load: data.View
     drain_valid: Signal
@@ -71,8 +68,7 @@ class Cluster(wiring.Component):
         lanes = range(config.lanes * config.groups + 1)
         super().__init__(
             {
-                "i": In(stream.Signature(token_layout(config))).array(config.contexts),
-                "oldest": In(config.contexts),
+                "i": In(stream.Signature(token_layout(config))),
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
                 "drain_valid": In(1),
@@ -90,9 +86,8 @@ class Cluster(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
-        m.d.comb += [self.blocked.eq(dispatcher.blocked), dispatcher.oldest.eq(self.oldest)]
-        for context in range(config.contexts):
-            wiring.connect(m, dispatcher.i[context], wiring.flipped(self.i[context]))
+        m.d.comb += self.blocked.eq(dispatcher.blocked)
+        wiring.connect(m, dispatcher.i, wiring.flipped(self.i))
         groups = [Group(config) for _ in range(config.groups)]
         load_valid_q = Signal(config.groups)
         load_q = struct_signal(load_layout(config), reset_less=True)

@@ -41,7 +41,7 @@ class PerformanceCounters(wiring.Component):
         A zero skipper of the cluster is busy.
     computing, draining, topn : in
         Some context computes, drains, waits for its threshold.
-    read_count, zero_count, below_count : in, per context
+    read_count, zero_count, below_count : in, per cluster
         Activations examined and dropped.
     counts : out, unsigned(48) per `Counter`
     """
@@ -65,7 +65,7 @@ class PerformanceCounters(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
         lanes = range(config.lanes * config.groups + 1)
-        acts = range(config.clusters * config.act_word + 1)
+        acts = range(config.act_word + 1)
         super().__init__(
             {
                 "clear": In(1),
@@ -77,9 +77,9 @@ class PerformanceCounters(wiring.Component):
                 "computing": In(1),
                 "draining": In(1),
                 "topn": In(1),
-                "read_count": In(acts).array(config.contexts),
-                "zero_count": In(acts).array(config.contexts),
-                "below_count": In(acts).array(config.contexts),
+                "read_count": In(acts).array(config.clusters),
+                "zero_count": In(acts).array(config.clusters),
+                "below_count": In(acts).array(config.clusters),
                 "counts": Out(COUNTER_WIDTH).array(len(Counter)),
             }
         )
@@ -88,7 +88,7 @@ class PerformanceCounters(wiring.Component):
         m = Module()
         config = self._config
         lanes = range(config.mac_units + 1)
-        acts = range(config.contexts * config.clusters * config.act_word + 1)
+        acts = range(config.clusters * config.act_word + 1)
         running = self._delay(m, self.running, "running", Cluster.COUNT_LATENCY + 1)
         events = {
             counter: Signal(lanes, name=f"{counter.name.lower()}_count", reset_less=True)

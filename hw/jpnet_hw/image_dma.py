@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from jpnet_hw.activation_memory import image_beat_layout
 from jpnet_hw.burst_cutter import transfer_layout
-from jpnet_hw.context import image_beat_layout
 from jpnet_hw.layouts import context_shape
 from jpnet_spec.config import AcceleratorConfig
 
@@ -34,11 +34,11 @@ class ImageDma(wiring.Component):
         To the bus.
     i : in, stream of unsigned(axi_data_width)
         From the bus.
-    beats : out, one stream of `image_beat_layout` per context
+    beats : out, stream of `image_beat_layout`
         Image data.
     input_free : in, one bit per context
         Level: the context takes an image.
-    image_ready : out, one bit per context
+    image_ready : in, one bit per context
         Pulse: the context's image is complete.
     """
 
@@ -48,7 +48,7 @@ class ImageDma(wiring.Component):
     rows: Signal
     transfers: stream.Interface
     i: stream.Interface
-    beats: list[stream.Interface]
+    beats: stream.Interface
     input_free: Signal
     image_ready: Signal
 
@@ -62,9 +62,9 @@ class ImageDma(wiring.Component):
                 "rows": In(range(config.act_depth * config.clusters * config.act_columns + 1)),
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "i": In(stream.Signature(unsigned(config.axi_data_width))),
-                "beats": Out(stream.Signature(image_beat_layout(config))).array(config.contexts),
+                "beats": Out(stream.Signature(image_beat_layout(config))),
                 "input_free": In(config.contexts),
-                "image_ready": Out(config.contexts),
+                "image_ready": In(config.contexts),
             }
         )
 
@@ -110,23 +110,19 @@ class ImageDma(wiring.Component):
         """Pass each image's beats to its context."""
         config = self._config
         context = Signal(context_shape(config))
-        beat = Signal.like(self.beats[0].payload.beat)
+        beat = Signal.like(self.beats.payload.beat)
         last_beat = Signal.like(self.transfers.payload.beats)
         taken = Signal()
-        m.d.sync += [
-            self.image_ready.eq(0),
-            last_beat.eq(self.transfers.payload.beats - 1),
+        m.d.sync += last_beat.eq(self.transfers.payload.beats - 1)
+        m.d.comb += [
+            self.beats.payload.context.eq(context),
+            self.beats.payload.beat.eq(beat),
+            self.beats.payload.last.eq(beat == last_beat),
+            self.beats.payload.data.eq(self.i.payload),
+            self.beats.valid.eq(self.i.valid),
+            self.i.ready.eq(self.beats.ready),
         ]
-        for number, beats in enumerate(self.beats):
-            m.d.comb += [
-                beats.payload.beat.eq(beat),
-                beats.payload.data.eq(self.i.payload),
-            ]
-            with m.If(context == number):
-                m.d.comb += [
-                    beats.valid.eq(self.i.valid),
-                    self.i.ready.eq(beats.ready),
-                ]
+        for number in range(config.contexts):
             # Only after the pulse, in which input_free is still up, may it be asked again.
             with m.If(self.image_ready[number]):
                 m.d.sync += fetching[number].eq(0)
@@ -138,6 +134,5 @@ class ImageDma(wiring.Component):
             with m.If(beat == last_beat):
                 m.d.sync += [
                     beat.eq(0),
-                    self.image_ready.bit_select(context, 1).eq(1),
                     context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
                 ]

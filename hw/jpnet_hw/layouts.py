@@ -31,7 +31,7 @@ def context_shape(config: AcceleratorConfig) -> Shape:
 
 
 def token_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Surviving activation on its way from a zero skipper to the dispatcher.
+    """Surviving activation on its way from the zero skipper to the dispatcher.
 
     ``last`` marks the end of a job and carries no activation. ``divided`` sends the token to the
     group ``owner`` only; otherwise any group may take it.
@@ -40,6 +40,7 @@ def token_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "act": signed(8),
             "pointer": unsigned(config.pointer_addr_width),
+            "context": context_shape(config),
             "owner": unsigned(max(1, (config.groups - 1).bit_length())),
             "divided": unsigned(1),
             "last": unsigned(1),

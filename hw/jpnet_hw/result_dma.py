@@ -34,9 +34,11 @@ class ResultDma(wiring.Component):
         Address of the first result, rows of one; held stable.
     result_valid : in, one bit per context
         Level: the context's result may be read.
-    result_row : out
-        Row of the result that is read.
-    result_data : in, unsigned(8 * lanes) per context
+    result_read : out
+        A row is read in this cycle.
+    result_context, result_row : out
+        Whose, and which row of the result.
+    result_data : in, unsigned(8 * lanes)
         That row.
     result_done : out, one bit per context
         Pulse: the last row was received.
@@ -58,8 +60,10 @@ class ResultDma(wiring.Component):
     base: Signal
     rows: Signal
     result_valid: Signal
+    result_read: Signal
+    result_context: Signal
     result_row: Signal
-    result_data: list[Signal]
+    result_data: Signal
     result_done: Signal
     transfers: stream.Interface
     o: stream.Interface
@@ -78,8 +82,10 @@ class ResultDma(wiring.Component):
                 "base": In(config.axi_addr_width),
                 "rows": In(range(rows + 1)),
                 "result_valid": In(config.contexts),
+                "result_read": Out(1),
+                "result_context": Out(context_shape(config)),
                 "result_row": Out(range(rows)),
-                "result_data": In(8 * config.lanes).array(config.contexts),
+                "result_data": In(8 * config.lanes),
                 "result_done": Out(config.contexts),
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "o": Out(stream.Signature(unsigned(config.axi_data_width))),
@@ -98,7 +104,7 @@ class ResultDma(wiring.Component):
         beat = Signal(config.axi_data_width, reset_less=True)
         transfer = self.transfers.payload
         row_shift = exact_log2(config.beat_rows)
-        m.d.comb += self.o.payload.eq(beat)
+        m.d.comb += [self.o.payload.eq(beat), self.result_context.eq(context)]
         m.d.sync += [self.result_done.eq(0), self.written.eq(0)]
         with m.FSM(name="result"):
             with m.State("WAIT"):
@@ -114,7 +120,7 @@ class ResultDma(wiring.Component):
                 with m.If(self.transfers.ready):
                     m.next = "READ"
             with m.State("READ"):
-                self._build_beat(m, context, left, beat)
+                self._build_beat(m, left, beat)
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
@@ -135,18 +141,15 @@ class ResultDma(wiring.Component):
             m.d.sync += [context.eq(0), transfer.address.eq(self.base)]
         return m
 
-    def _build_beat(self, m: Module, context: Signal, left: Signal, beat: Signal) -> None:
+    def _build_beat(self, m: Module, left: Signal, beat: Signal) -> None:
         """Read one row a cycle and put a beat together; rows after the last are 0."""
         config = self._config
         last_step = config.beat_rows + self._read_latency - 1
         step = Signal(range(last_step + 1))
-        row = Signal(8 * config.lanes)
-        with m.Switch(context):
-            for number, result in enumerate(self.result_data):
-                with m.Case(number):
-                    m.d.comb += row.eq(result)
+        row = self.result_data
         m.d.sync += step.eq(step + 1)
         with m.If(step < config.beat_rows):
+            m.d.comb += self.result_read.eq(1)
             m.d.sync += self.result_row.eq(self.result_row + 1)
         with m.If(step >= self._read_latency):
             m.d.sync += beat.eq(Cat(beat, Mux(left == 0, 0, row)) >> len(row))

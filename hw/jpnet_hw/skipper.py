@@ -1,30 +1,47 @@
 """The zero skipper: from words of activations to the ones that survive."""
 
 from functools import reduce
-from operator import add
+from operator import add, or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.activation_bank import ActivationBank
-from jpnet_hw.layouts import struct_signal, token_layout
+from jpnet_hw.activation_bank import ActivationBank, bank_addr_width
+from jpnet_hw.arbitration import first_from, place_of
+from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.skid_buffer import SkidBuffer
+from jpnet_hw.word_queues import WordQueues
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["ZeroSkipper"]
+__all__ = ["ZeroSkipper", "skip_job_layout"]
 
-_QUEUE_DEPTH = 8
+_QUEUE_DEPTH = 4
+"""Words of one context that may wait."""
 
 
-def _word_layout(config: AcceleratorConfig) -> data.StructLayout:
+def skip_job_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return the fields of one context's job: its share of one tensor.
+
+    ``base`` and ``words`` are the first word address and the number of words in this bank; 0 words
+    give the end alone. ``tail`` is the number of columns of the last word that belong to the
+    tensor, 0 for all. An activation survives iff its magnitude exceeds ``theta``; with ``dense``
+    everything survives, zeros too. With ``divided`` input i belongs to group ``i % groups``.
+    ``pointer_base`` is the list table entry of the bank's first activation. With ``limited`` only
+    the first ``limit`` words are in the bank yet; the others are waited for.
+    """
     return data.StructLayout(
         {
-            "acts": data.ArrayLayout(signed(8), config.act_word),
-            "keep": unsigned(config.act_word),
-            "index": unsigned(config.act_addr_width),
-            "end": unsigned(1),
+            "base": unsigned(config.act_addr_width),
+            "words": unsigned(config.act_addr_width + 1),
+            "tail": range(max(2, config.act_columns)),
+            "theta": unsigned(7),
+            "dense": unsigned(1),
+            "divided": unsigned(1),
+            "pointer_base": unsigned(config.pointer_addr_width),
+            "limited": unsigned(1),
+            "limit": unsigned(config.act_addr_width + 1),
         }
     )
 
@@ -32,6 +49,7 @@ def _word_layout(config: AcceleratorConfig) -> data.StructLayout:
 def _read_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout(
         {
+            "context": context_shape(config),
             "index": unsigned(config.act_addr_width),
             "columns": unsigned(config.act_columns),
             "end": unsigned(1),
@@ -39,13 +57,26 @@ def _read_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-class ZeroSkipper(wiring.Component):
-    """Read one bank's share of a tensor and emit the survivors, one per cycle without gaps.
+def _word_layout(config: AcceleratorConfig) -> data.StructLayout:
+    return data.StructLayout(
+        {
+            "acts": data.ArrayLayout(signed(8), config.act_word),
+            "keep": unsigned(config.act_word),
+            "context": context_shape(config),
+            "index": unsigned(config.act_addr_width),
+            "end": unsigned(1),
+        }
+    )
 
-    A word is read every cycle while the queue has room; words without a survivor take no further
-    cycle. An activation survives iff its magnitude exceeds `theta`. The first survivor of the
-    first word leaves `LATENCY` cycles after `start`. After the last survivor, or alone when there
-    is none, the end of the job follows.
+
+class ZeroSkipper(wiring.Component):
+    """Read one bank's shares of the contexts' tensors and emit the survivors, one per cycle.
+
+    A word is read every cycle while its context's queue has room, of the oldest image that has one
+    to be read; words without a survivor take no further cycle. Of the words that wait, the oldest
+    image's comes first. The first survivor of the first word
+    leaves `LATENCY` cycles after `start` when no older image has words. After a job's last
+    survivor, or alone when there is none, its end follows.
 
     Parameters
     ----------
@@ -54,48 +85,33 @@ class ZeroSkipper(wiring.Component):
 
     Members
     -------
-    start : in
-        Pulse; the fields below are held until `busy` falls.
-    base, words : in
-        First word address and number of words in this bank; 0 words give the end alone.
-    tail : in
-        Columns of the last word that belong to the tensor; 0 means all.
-    theta : in, 0 to 127
-        The tensor's threshold.
-    dense : in
-        Everything survives, zeros too.
-    divided : in
-        Every input belongs to one group: input i to group ``i % groups``.
-    pointer_base : in
-        List table entry of the bank's first activation.
-    limited, limit : in
-        Only the first `limit` words are in the bank yet; the others are waited for.
+    start : in, one bit per context
+        Pulse; the context's job is held until `busy` falls.
+    jobs : in, one `skip_job_layout` per context
+    oldest : in, one bit per context
+        The context of the oldest image; those after it, in turn, hold the younger ones.
+    hold : in
+        The bank cannot be read in the next cycle.
     r_address, r_word
         To the bank.
     o : out, stream of tokens
         The survivors.
-    busy : out
+    busy : out, one bit per context
         From the cycle after `start` until the end was taken.
-    reading : out
+    reading : out, one bit per context
         From the cycle after `start` until the last word was read from the bank.
-    waiting : out
+    waiting : out, one bit per context
         The next word is not in the bank yet.
     read_count, zero_count, below_count : out
         Activations examined, found zero and found below the threshold in a cycle.
     """
 
-    LATENCY = 7
+    LATENCY = 8
 
     start: Signal
-    base: Signal
-    words: Signal
-    tail: Signal
-    theta: Signal
-    dense: Signal
-    divided: Signal
-    pointer_base: Signal
-    limited: Signal
-    limit: Signal
+    jobs: list[data.View]
+    oldest: Signal
+    hold: Signal
     r_address: Signal
     r_word: Signal
     o: stream.Interface
@@ -111,22 +127,16 @@ class ZeroSkipper(wiring.Component):
         count = range(config.act_word + 1)
         super().__init__(
             {
-                "start": In(1),
-                "base": In(config.act_addr_width),
-                "words": In(config.act_addr_width + 1),
-                "tail": In(range(max(2, config.act_columns))),
-                "theta": In(7),
-                "dense": In(1),
-                "divided": In(1),
-                "pointer_base": In(config.pointer_addr_width),
-                "limited": In(1),
-                "limit": In(config.act_addr_width + 1),
-                "r_address": Out(config.act_addr_width),
+                "start": In(config.contexts),
+                "jobs": In(skip_job_layout(config)).array(config.contexts),
+                "oldest": In(config.contexts),
+                "hold": In(1),
+                "r_address": Out(bank_addr_width(config)),
                 "r_word": In(8 * config.act_word),
                 "o": Out(stream.Signature(token_layout(config))),
-                "busy": Out(1),
-                "reading": Out(1),
-                "waiting": Out(1),
+                "busy": Out(config.contexts),
+                "reading": Out(config.contexts),
+                "waiting": Out(config.contexts),
                 "read_count": Out(count),
                 "zero_count": Out(count),
                 "below_count": Out(count),
@@ -135,60 +145,67 @@ class ZeroSkipper(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(
-            width=_word_layout(self._config).size, depth=_QUEUE_DEPTH
+        m.submodules.queues = queues = WordQueues(
+            self._config, shape=_word_layout(self._config), depth=_QUEUE_DEPTH
         )
-        dropped, taken = Signal(), Signal()
-        item = self._build_reader(m, taken, dropped)
-        self._build_filter(m, queue, dropped, item)
-        m.d.comb += taken.eq(queue.r_en & queue.r_rdy)
         m.submodules.buffer = buffer = SkidBuffer(token_layout(self._config))
-        self._build_emitter(m, queue, buffer.i)
+        dropped, taken = Signal(self._config.contexts), Signal(self._config.contexts)
+        item = self._build_reader(m, taken, dropped)
+        self._build_filter(m, queues, dropped, item)
+        m.d.comb += [
+            queues.oldest.eq(self.oldest),
+            taken.eq(Mux(queues.r_en & queues.r_valid, 1 << queues.r_context, 0)),
+        ]
+        self._build_emitter(m, queues, buffer.i)
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
-        finished = self.o.valid & self.o.ready & self.o.payload.last
-        with m.If(self.start):
-            m.d.sync += self.busy.eq(1)
-        with m.Elif(finished):
-            m.d.sync += self.busy.eq(0)
+        ended = self.o.valid & self.o.ready & self.o.payload.last
+        for context in range(self._config.contexts):
+            with m.If(self.start[context]):
+                m.d.sync += self.busy[context].eq(1)
+            with m.Elif(ended & (self.o.payload.context == context)):
+                m.d.sync += self.busy[context].eq(0)
         return m
 
+    def _of(self, one_hot: Value, values: list[Value]) -> Value:
+        """Return the value of the context whose bit is set."""
+        chosen = (
+            Mux(one_hot[context], Value.cast(value).as_unsigned(), 0)
+            for context, value in enumerate(values)
+        )
+        return reduce(or_, chosen)
+
     def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Signal, data.View]:
-        """Issue words, then the end; return valid and what was asked for as the word arrives."""
+        """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
-        left = Signal(config.act_addr_width + 1, reset_less=True)
-        index = Signal(config.act_addr_width, reset_less=True)
-        address = Signal(config.act_addr_width, reset_less=True)
-        outstanding = Signal(range(_QUEUE_DEPTH + 1))
-        issue = Signal()
-        end = Signal()
-        asked = struct_signal(_read_layout(config))
-        whole = (left != 1) | (self.tail == 0)
+        requests, chosen = Signal(config.contexts), Signal(config.contexts)
+        states = [self._build_job(m, context, chosen) for context in range(config.contexts)]
+        for context in range(config.contexts):
+            outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
+            finished = taken[context] + dropped[context]
+            m.d.sync += outstanding.eq(outstanding + chosen[context] - finished)
+            m.d.comb += requests[context].eq(
+                self.reading[context]
+                & ~self.waiting[context]
+                & ~self.hold
+                & (outstanding != _QUEUE_DEPTH)
+            )
         m.d.comb += [
-            end.eq(left == 0),
-            asked.index.eq(index),
-            asked.end.eq(end),
-            *(
-                asked.columns[column].eq(~end & (whole | (self.tail > column)))
-                for column in range(config.act_columns - 1)
-            ),
-            asked.columns[-1].eq(~end & whole),
-            self.waiting.eq(self.reading & ~end & self.limited & (index >= self.limit)),
-            issue.eq(self.reading & ~self.waiting & (outstanding != _QUEUE_DEPTH)),
-            self.r_address.eq(address),
+            chosen.eq(first_from(m, requests, self.oldest, name="request")),
         ]
-        m.d.sync += outstanding.eq(outstanding + issue - taken - dropped)
-        with m.If(issue):
-            m.d.sync += [left.eq(left - 1), index.eq(index + 1), address.eq(address + 1)]
-            with m.If(end):
-                m.d.sync += self.reading.eq(0)
-        with m.If(self.start):
-            m.d.sync += [
-                self.reading.eq(1),
-                left.eq(self.words),
-                index.eq(0),
-                address.eq(self.base),
-            ]
-        valid = issue
+        address = Signal(config.act_addr_width, reset_less=True)
+        asked = struct_signal(_read_layout(config), reset_less=True)
+        asked_valid = Signal()
+        m.d.sync += [
+            asked_valid.eq(chosen.any()),
+            address.eq(self._of(chosen, [state[0] for state in states])),
+            asked.index.eq(self._of(chosen, [state[1] for state in states])),
+            asked.columns.eq(self._of(chosen, [state[2] for state in states])),
+            asked.end.eq(self._of(chosen, [state[3] for state in states])),
+            asked.context.eq(place_of(chosen)),
+        ]
+        context_bits = exact_log2(config.contexts)
+        m.d.comb += self.r_address.eq(Cat(address, asked.context[:context_bits]))
+        valid = asked_valid
         for stage in range(ActivationBank.LATENCY):
             valid_q = Signal(name=f"read_valid_{stage}")
             asked_q = struct_signal(_read_layout(config), name=f"read_{stage}", reset_less=True)
@@ -196,10 +213,46 @@ class ZeroSkipper(wiring.Component):
             valid, asked = valid_q, asked_q
         return valid, asked
 
+    def _build_job(
+        self, m: Module, context: int, chosen: Signal
+    ) -> tuple[Signal, Signal, Signal, Signal]:
+        """Follow one context's job; return address, index, columns and end of its next word."""
+        config = self._config
+        job = self.jobs[context]
+        left = Signal(config.act_addr_width + 1, name=f"left_{context}", reset_less=True)
+        index = Signal(config.act_addr_width, name=f"index_{context}", reset_less=True)
+        address = Signal(config.act_addr_width, name=f"address_{context}", reset_less=True)
+        columns = Signal(config.act_columns, name=f"columns_{context}")
+        end = Signal(name=f"end_{context}")
+        whole = (left != 1) | (job.tail == 0)
+        m.d.comb += [
+            end.eq(left == 0),
+            *(
+                columns[column].eq(~end & (whole | (job.tail > column)))
+                for column in range(config.act_columns - 1)
+            ),
+            columns[-1].eq(~end & whole),
+            self.waiting[context].eq(
+                self.reading[context] & ~end & job.limited & (index >= job.limit)
+            ),
+        ]
+        with m.If(chosen[context]):
+            m.d.sync += [left.eq(left - 1), index.eq(index + 1), address.eq(address + 1)]
+            with m.If(end):
+                m.d.sync += self.reading[context].eq(0)
+        with m.If(self.start[context]):
+            m.d.sync += [
+                self.reading[context].eq(1),
+                left.eq(job.words),
+                index.eq(0),
+                address.eq(job.base),
+            ]
+        return address, index, columns, end
+
     def _build_filter(
         self,
         m: Module,
-        queue: fifo.SyncFIFO,
+        queues: WordQueues,
         dropped: Signal,
         item: tuple[Signal, data.View],
     ) -> None:
@@ -211,30 +264,35 @@ class ZeroSkipper(wiring.Component):
         zeros = Signal(config.act_word, reset_less=True)
         below = Signal(config.act_word, reset_less=True)
         acts = data.View(data.ArrayLayout(signed(8), config.act_word), self.r_word)
-        limit = Signal(signed(8))
-        m.d.comb += limit.eq(self.theta)
+        limit, dense = Signal(signed(8)), Signal()
+        with m.Switch(asked.context):
+            for context, job in enumerate(self.jobs):
+                with m.Case(context):
+                    m.d.comb += [limit.eq(job.theta), dense.eq(job.dense)]
         columns = Signal(config.act_columns, reset_less=True)
         m.d.sync += [
             valid_q.eq(valid),
             columns.eq(asked.columns),
             word.acts.eq(acts),
+            word.context.eq(asked.context),
             word.index.eq(asked.index),
             word.end.eq(asked.end),
         ]
         for slot in range(config.act_word):
             act = acts[slot]
             present = asked.columns[slot // config.lanes]
-            survives = (act > limit) | (act < -limit) | self.dense
+            survives = (act > limit) | (act < -limit) | dense
             m.d.sync += [
                 word.keep[slot].eq(survives & present),
-                zeros[slot].eq((act == 0) & present & ~self.dense),
+                zeros[slot].eq((act == 0) & present & ~dense),
                 below[slot].eq((act != 0) & present & ~survives),
             ]
         wanted = word.keep.any() | word.end
         m.d.comb += [
-            queue.w_data.eq(word),
-            queue.w_en.eq(valid_q & wanted),
-            dropped.eq(valid_q & ~wanted),
+            queues.w_context.eq(word.context),
+            queues.w_data.eq(word),
+            queues.w_en.eq(valid_q & wanted),
+            dropped.eq(Mux(valid_q & ~wanted, 1 << word.context, 0)),
         ]
         m.d.sync += [
             self.read_count.eq(Mux(valid_q, reduce(add, list(columns)) * config.lanes, 0)),
@@ -242,11 +300,10 @@ class ZeroSkipper(wiring.Component):
             self.below_count.eq(Mux(valid_q, reduce(add, list(below)), 0)),
         ]
 
-    def _build_emitter(self, m: Module, queue: fifo.SyncFIFO, o: stream.Interface) -> None:
+    def _build_emitter(self, m: Module, queues: WordQueues, o: stream.Interface) -> None:
         """Emit a word's survivors from the lowest slot up, then the next word's."""
         config = self._config
         slot_width = exact_log2(config.act_word)
-        queued = data.View(_word_layout(config), queue.r_data)
         word = struct_signal(_word_layout(config), reset_less=True)
         full = Signal()
         lowest = Signal(config.act_word)
@@ -256,16 +313,19 @@ class ZeroSkipper(wiring.Component):
             step.eq(~o.valid | o.ready),
             rest.eq(word.keep & (word.keep - 1)),
             lowest.eq(word.keep & ~rest),
-            queue.r_en.eq(~full | (step & ~rest.any())),
+            queues.r_en.eq(~full | (step & ~rest.any())),
         ]
-        with m.If(queue.r_en):
-            m.d.sync += [full.eq(queue.r_rdy), word.eq(queued)]
+        with m.If(queues.r_en):
+            m.d.sync += [full.eq(queues.r_valid), word.eq(queues.r_data)]
         with m.Elif(step):
             m.d.sync += word.keep.eq(rest)
 
         # The token takes two steps: choose the activation, then add up its list's place.
         chosen_valid = Signal()
         chosen_end = Signal(reset_less=True)
+        context = Signal(context_shape(config), reset_less=True)
+        pointer_base = Signal(config.pointer_addr_width, reset_less=True)
+        divided = Signal(reset_less=True)
         act = Signal(signed(8), reset_less=True)
         local = Signal(config.act_addr_width + slot_width, reset_less=True)
         picked = reduce(
@@ -283,13 +343,17 @@ class ZeroSkipper(wiring.Component):
                 chosen_valid.eq(full),
                 chosen_end.eq(word.end),
                 act.eq(picked),
+                context.eq(word.context),
                 local.eq(Cat(*place, word.index)),
                 o.valid.eq(chosen_valid),
                 token.act.eq(act),
                 token.last.eq(chosen_end),
-                token.divided.eq(self.divided),
+                token.context.eq(context),
+                token.divided.eq(divided),
                 token.owner.eq(local[:owner_width]),
-                token.pointer.eq(
-                    self.pointer_base + Mux(self.divided, local >> owner_width, local)
-                ),
+                token.pointer.eq(pointer_base + Mux(divided, local >> owner_width, local)),
             ]
+            with m.Switch(word.context):
+                for number, job in enumerate(self.jobs):
+                    with m.Case(number):
+                        m.d.sync += [pointer_base.eq(job.pointer_base), divided.eq(job.divided)]

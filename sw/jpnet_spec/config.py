@@ -100,7 +100,7 @@ class AcceleratorConfig:
     run_width: int = 7
     acc_depth: int = 512
     acc_width: int = 24
-    act_depth: int = 512
+    act_depth: int = 256
     param_depth: int = 512
     program_depth: int = 64
     fifo_depth: int = 8

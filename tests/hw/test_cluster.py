@@ -29,32 +29,29 @@ CONFIG = AcceleratorConfig(
 
 
 class Path(wiring.Elaboratable):
-    """Banks, skippers and a cluster; a context's tokens pass while its bit of `open` is 1."""
+    """Bank, skipper and a cluster; a context's tokens pass while its bit of `open` is 1."""
 
     def __init__(self, config):
         self.config = config
         self.cluster = Cluster(config, cluster=0)
-        self.banks = [ActivationBank(config) for _ in range(config.contexts)]
-        self.skippers = [ZeroSkipper(config) for _ in range(config.contexts)]
+        self.bank = ActivationBank(config)
+        self.skipper = ZeroSkipper(config)
         self.open = Signal(config.contexts, init=-1)
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.cluster.oldest.eq(1)
         m.submodules.cluster = self.cluster
-        for k, (bank, skipper) in enumerate(zip(self.banks, self.skippers, strict=True)):
-            m.submodules[f"bank_{k}"] = bank
-            m.submodules[f"skipper_{k}"] = skipper
-            m.d.comb += [
-                bank.r_address.eq(skipper.r_address),
-                skipper.r_word.eq(bank.r_word),
-            ]
-            target = self.cluster.i[k]
-            m.d.comb += [
-                target.payload.eq(skipper.o.payload),
-                target.valid.eq(skipper.o.valid & self.open[k]),
-                skipper.o.ready.eq(target.ready & self.open[k]),
-            ]
+        m.submodules.bank = bank = self.bank
+        m.submodules.skipper = skipper = self.skipper
+        passing = self.open.bit_select(skipper.o.payload.context, 1)
+        m.d.comb += [
+            skipper.oldest.eq(1),
+            bank.r_address.eq(skipper.r_address),
+            skipper.r_word.eq(bank.r_word),
+            self.cluster.i.payload.eq(skipper.o.payload),
+            self.cluster.i.valid.eq(skipper.o.valid & passing),
+            skipper.o.ready.eq(self.cluster.i.ready & passing),
+        ]
         return m
 
 
@@ -104,13 +101,13 @@ def list_entries(layer, config, *, divided, dense=False):
                 )
 
 
-async def fill_bank(ctx, bank, config, vector):
+async def fill_bank(ctx, bank, config, context, vector):
     padded = np.zeros(-(-len(vector) // config.lanes) * config.lanes, dtype=np.int8)
     padded[: len(vector)] = vector
     rows = padded.reshape(-1, config.lanes)
     ctx.set(bank.row_valid, 1)
     for row, acts in enumerate(rows):
-        ctx.set(bank.row_address, row // config.act_columns)
+        ctx.set(bank.row_address, context * config.act_depth + row // config.act_columns)
         ctx.set(bank.row_column, row % config.act_columns)
         ctx.set(bank.row_data, int.from_bytes(acts.tobytes(), "little"))
         await ctx.tick()
@@ -143,16 +140,22 @@ async def clear(ctx, cluster, config):
     ctx.set(cluster.arm, 0)
 
 
-def start_job(ctx, skipper, config, *, inputs, theta, divided, dense=False):
+def set_job(ctx, skipper, config, context, *, inputs, theta, divided, dense=False):
     rows = -(-inputs // config.lanes)
-    ctx.set(skipper.start, 1)
-    ctx.set(skipper.base, 0)
-    ctx.set(skipper.words, -(-rows // config.act_columns))
-    ctx.set(skipper.tail, rows % config.act_columns)
-    ctx.set(skipper.theta, theta)
-    ctx.set(skipper.divided, int(divided))
-    ctx.set(skipper.dense, int(dense))
-    ctx.set(skipper.pointer_base, 0)
+    job = skipper.jobs[context]
+    ctx.set(job.base, 0)
+    ctx.set(job.words, -(-rows // config.act_columns))
+    ctx.set(job.tail, rows % config.act_columns)
+    ctx.set(job.theta, theta)
+    ctx.set(job.divided, int(divided))
+    ctx.set(job.dense, int(dense))
+    ctx.set(job.pointer_base, 0)
+
+
+async def start(ctx, skipper, contexts):
+    ctx.set(skipper.start, contexts)
+    await ctx.tick()
+    ctx.set(skipper.start, 0)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +186,11 @@ def test_all_contexts_at_once_give_the_exact_sums(
         await load(ctx, cluster.load_valid, cluster.load, entries)
         await clear(ctx, cluster, config)
         for round_ in range(3):
-            for k, bank in enumerate(dut.banks):
-                await fill_bank(ctx, bank, config, vectors[k][round_])
-            for skipper in dut.skippers:
-                start_job(ctx, skipper, config, inputs=ic, theta=theta, divided=divided)
-            await ctx.tick()
-            for skipper in dut.skippers:
-                ctx.set(skipper.start, 0)
             everyone = 2**config.contexts - 1
+            for k in range(config.contexts):
+                await fill_bank(ctx, dut.bank, config, k, vectors[k][round_])
+                set_job(ctx, dut.skipper, config, k, inputs=ic, theta=theta, divided=divided)
+            await start(ctx, dut.skipper, everyone)
             while ctx.get(cluster.done) != everyone:
                 await ctx.tick()
             ctx.set(cluster.arm, everyone)
@@ -226,10 +226,9 @@ def test_random_back_pressure_changes_no_sum(simulate, rng, closed, divided):
         left = [list(queue) for queue in vectors]
 
         async def begin(k):
-            await fill_bank(ctx, dut.banks[k], CONFIG, left[k][0])
-            start_job(ctx, dut.skippers[k], CONFIG, inputs=ic, theta=20, divided=divided)
-            await ctx.tick()
-            ctx.set(dut.skippers[k].start, 0)
+            await fill_bank(ctx, dut.bank, CONFIG, k, left[k][0])
+            set_job(ctx, dut.skipper, CONFIG, k, inputs=ic, theta=20, divided=divided)
+            await start(ctx, dut.skipper, 1 << k)
 
         for k in range(CONFIG.contexts):
             await begin(k)
@@ -240,7 +239,7 @@ def test_random_back_pressure_changes_no_sum(simulate, rng, closed, divided):
             for k in range(CONFIG.contexts):
                 if not (left[k] and done >> k & 1):
                     continue
-                overlapped += ctx.get(dut.skippers[1 - k].busy)
+                overlapped += ctx.get(dut.skipper.busy) >> (1 - k) & 1
                 ctx.set(cluster.arm, 1 << k)
                 await ctx.tick()
                 ctx.set(cluster.arm, 0)
@@ -271,10 +270,9 @@ def test_lanes_are_fed_without_gaps(simulate, rng):
         entries = list_entries(layer, config, divided=False)
         await load(ctx, cluster.load_valid, cluster.load, entries)
         await clear(ctx, cluster, config)
-        await fill_bank(ctx, dut.banks[0], config, vector)
-        start_job(ctx, dut.skippers[0], config, inputs=ic, theta=0, divided=False)
-        await ctx.tick()
-        ctx.set(dut.skippers[0].start, 0)
+        await fill_bank(ctx, dut.bank, config, 0, vector)
+        set_job(ctx, dut.skipper, config, 0, inputs=ic, theta=0, divided=False)
+        await start(ctx, dut.skipper, 1)
         while not ctx.get(cluster.done):
             cycles += 1
             await ctx.tick()
@@ -288,14 +286,13 @@ def test_an_empty_job_ends(simulate):
     dut = Path(CONFIG)
 
     async def bench(ctx):
-        start_job(ctx, dut.skippers[1], CONFIG, inputs=0, theta=0, divided=False)
-        await ctx.tick()
-        ctx.set(dut.skippers[1].start, 0)
+        set_job(ctx, dut.skipper, CONFIG, 1, inputs=0, theta=0, divided=False)
+        await start(ctx, dut.skipper, 2)
         cycles = 0
         while ctx.get(dut.cluster.done) != 2:
             cycles += 1
             await ctx.tick()
         assert cycles <= 30
-        assert not ctx.get(dut.skippers[1].busy)
+        assert not ctx.get(dut.skipper.busy)
 
     simulate(dut, bench, budget=200)

@@ -2,9 +2,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import wiring
 
+from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_hw.context import ImageContext
 from jpnet_hw.instruction_fetch import InstructionFetch
+from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import Memory
@@ -49,6 +53,51 @@ PROGRAM = [
 ]
 
 
+class Chain(wiring.Elaboratable):
+    """A context with the activation memory and the skippers, all but it idle."""
+
+    RESULT_LATENCY = ActivationMemory.RESULT_LATENCY
+
+    def __init__(self, config, number):
+        self.config, self.number = config, number
+        self.context = ImageContext(config)
+        self.memory = memory = ActivationMemory(config)
+        self.skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
+        self.tokens = [skipper.o for skipper in self.skippers]
+        self.beats, self.row, self.row_valid = memory.beats, memory.row, memory.row_valid
+        self.input_base, self.result_base = memory.input_base, memory.result_base
+        self.result_row, self.result_data = memory.result_row, memory.result_data
+
+    def __getattr__(self, name):
+        return getattr(self.context, name)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.context = context = self.context
+        m.submodules.memory = memory = self.memory
+        m.d.comb += [
+            memory.flush.eq(context.flush),
+            memory.result_read.eq(context.result_valid),
+            memory.result_context.eq(self.number),
+            context.arriving.eq(memory.arriving[self.number]),
+            context.image_ready.eq(memory.image_ready[self.number]),
+        ]
+        for cluster, skipper in enumerate(self.skippers):
+            m.submodules[f"skipper_{cluster}"] = ResetInserter(context.flush)(skipper)
+            m.d.comb += [
+                context.arrived[cluster].eq(memory.arrived[self.number][cluster]),
+                context.reading[cluster].eq(skipper.reading[self.number]),
+                context.waiting[cluster].eq(skipper.waiting[self.number]),
+                skipper.start[self.number].eq(context.begin),
+                skipper.jobs[self.number].eq(context.skip_jobs[cluster]),
+                skipper.oldest.eq(1),
+                skipper.hold.eq(memory.result_read),
+                skipper.r_word.eq(memory.r_word[cluster]),
+                memory.r_address[cluster].eq(skipper.r_address),
+            ]
+        return m
+
+
 @dataclass(kw_only=True)
 class Times:
     """Cycles in which things happened."""
@@ -65,7 +114,7 @@ class Bench:
     def __init__(self, config, program, rng, *, images=1, stalls=False, number=0):
         self.config, self.program, self.rng = config, program, rng
         self.images, self.stalls = images, stalls
-        self.dut = ImageContext(config, number=number)
+        self.dut = Chain(config, number)
         self.number = number
         rows = config.act_depth * config.clusters * config.act_columns
         self.memory = np.zeros((rows, config.lanes), np.int8)
@@ -85,7 +134,7 @@ class Bench:
 
     async def step(self, ctx):
         for index, name in enumerate(("read_count", "zero_count", "below_count")):
-            self.counts[index] += ctx.get(getattr(self.dut, name))
+            self.counts[index] += sum(ctx.get(getattr(part, name)) for part in self.dut.skippers)
         levels = [name for name in self.levels if ctx.get(getattr(self.dut, name))]
         assert len(levels) <= 1
         for name in levels:
@@ -127,16 +176,18 @@ class Bench:
         raw = image.tobytes()
         for beat in range(beats):
             part = raw[beat * config.beat_bytes : (beat + 1) * config.beat_bytes]
+            ctx.set(dut.beats.payload.context, self.number)
             ctx.set(dut.beats.payload.beat, beat)
+            ctx.set(dut.beats.payload.last, int(beat == beats - 1))
             ctx.set(dut.beats.payload.data, int.from_bytes(part, "little"))
             ctx.set(dut.beats.valid, 1)
             while not ctx.get(dut.beats.ready):
                 await self.step(ctx)
             await self.step(ctx)
             ctx.set(dut.beats.valid, 0)
-        ctx.set(dut.image_ready, 1)
+        while not ctx.get(dut.memory.image_ready):
+            await self.step(ctx)
         await self.step(ctx)
-        ctx.set(dut.image_ready, 0)
         assert not ctx.get(dut.input_free)
         self.rows(self.input_base, len(image))[:] = image
 
@@ -328,7 +379,7 @@ def test_transitions_cost_no_cycle(rng, simulate):
     bench = Bench(CONFIG, PROGRAM, rng)
     simulate(bench.dut, bench.run, budget=2000)
     assert bench.times.request == bench.times.cluster_done
-    latency = bench.dut.FIRST_TOKEN_CYCLES
+    latency = ZeroSkipper.LATENCY
     waits = [
         token - done for done, token in zip(bench.times.done, bench.times.tokens[1:], strict=False)
     ]
@@ -396,7 +447,7 @@ def test_flush_in_mid_run_then_a_fresh_run_is_right(rng, simulate):
         for _ in range(40):
             assert ctx.get(dut.input_free)
             assert not ctx.get(dut.computing)
-            assert not ctx.get(dut.skipping)
+            assert not any(ctx.get(skipper.busy) for skipper in dut.skippers)
             await ctx.tick()
         bench.counts[:] = 0
         await bench.run(ctx)

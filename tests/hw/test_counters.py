@@ -39,14 +39,14 @@ def model(config, cycles):
 def test_every_lane_accounts_for_every_cycle(simulate, rng, clusters):
     config = replace(AcceleratorConfig(), clusters=clusters)
     dut = PerformanceCounters(config)
-    lanes, most = config.lanes * config.groups, clusters * config.act_word
+    lanes, most = config.lanes * config.groups, config.act_word
 
     def random_cycle():
         issue = rng.integers(0, lanes + 1, clusters)
         empty = [int(rng.integers(0, lanes + 1 - value)) for value in issue]
         bits = rng.integers(0, 2, (2, clusters))
         levels = rng.integers(0, 2, 3)
-        acts = rng.integers(0, most + 1, (config.contexts, 3))
+        acts = rng.integers(0, most + 1, (clusters, 3))
         return [int(value) for value in issue], empty, *bits.tolist(), *levels.tolist(), acts
 
     async def bench(ctx):
@@ -64,14 +64,13 @@ def test_every_lane_accounts_for_every_cycle(simulate, rng, clusters):
                     ctx.set(dut.empty_count[cluster], then[1][cluster])
                     ctx.set(dut.blocked[cluster], now[2][cluster])
                     ctx.set(dut.skipping[cluster], now[3][cluster])
+                    ctx.set(dut.read_count[cluster], int(then[7][cluster][0]))
+                    ctx.set(dut.zero_count[cluster], int(then[7][cluster][1]))
+                    ctx.set(dut.below_count[cluster], int(then[7][cluster][2]))
                 for level, value in zip(
                     (dut.computing, dut.draining, dut.topn), now[4:7], strict=True
                 ):
                     ctx.set(level, value)
-                for context in range(config.contexts):
-                    ctx.set(dut.read_count[context], int(then[7][context][0]))
-                    ctx.set(dut.zero_count[context], int(then[7][context][1]))
-                    ctx.set(dut.below_count[context], int(then[7][context][2]))
                 await ctx.tick()
             counts = {counter: ctx.get(dut.counts[counter]) for counter in Counter}
             assert counts == model(config, cycles)

@@ -19,19 +19,19 @@ def test_every_image_reaches_its_context(simulate, rng, contexts, rows, idle, st
     beats = -(-rows // config.beat_rows)
 
     async def bench(ctx):
-        ctx.set(dut.base, base)
-        ctx.set(dut.count, count)
-        ctx.set(dut.rows, rows)
+        for port, value in ((dut.base, base), (dut.count, count), (dut.rows, rows)):
+            ctx.set(port, value)
         free, computing = [True] * contexts, [0] * contexts
         got = [[] for _ in range(contexts)]
         images, queue, offered = [[] for _ in range(contexts)], deque(), False
+        ready = 0
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
         while sum(map(len, images)) < count:
             for context in range(contexts):
                 ctx.set(dut.input_free[context], int(free[context]))
-                ctx.set(dut.beats[context].ready, int(rng.random() >= stall))
+            ctx.set(dut.beats.ready, int(rng.random() >= stall))
             ctx.set(dut.transfers.ready, int(rng.random() >= stall))
             offered = bool(queue) and (offered or rng.random() >= idle)
             ctx.set(dut.i.valid, int(offered))
@@ -43,19 +43,22 @@ def test_every_image_reaches_its_context(simulate, rng, contexts, rows, idle, st
             if ctx.get(dut.i.valid) and ctx.get(dut.i.ready):
                 queue.popleft()
                 offered = False
-            ready = ctx.get(dut.image_ready)
-            for context, stream in enumerate(dut.beats):
-                if ctx.get(stream.valid) and ctx.get(stream.ready):
-                    assert free[context]
-                    got[context].append(
-                        (ctx.get(stream.payload.beat), ctx.get(stream.payload.data))
-                    )
+            ctx.set(dut.image_ready, ready)
+            for context in range(contexts):
                 if ready >> context & 1:
                     images[context].append(got[context])
                     got[context], free[context], computing[context] = [], False, 7
                 elif not free[context]:
                     computing[context] -= 1
                     free[context] = computing[context] == 0
+            ready = 0
+            if ctx.get(dut.beats.valid) and ctx.get(dut.beats.ready):
+                payload = dut.beats.payload
+                context, beat = ctx.get(payload.context), ctx.get(payload.beat)
+                assert free[context]
+                assert ctx.get(payload.last) == (beat == beats - 1)
+                got[context].append((beat, ctx.get(payload.data)))
+                ready = (beat == beats - 1) << context
             await ctx.tick()
         for image in range(count):
             start = base + image * beats * config.beat_bytes

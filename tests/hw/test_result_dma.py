@@ -26,18 +26,21 @@ def test_every_result_is_written_in_order(simulate, rng, contexts, lanes, rows, 
         await ctx.tick()
         ctx.set(dut.start, 0)
         holds = list(range(contexts))
-        pipe = [0] * LATENCY
+        pipe = [(0, -1)] * LATENCY
         written, transfers, sent, waiting = 0, [], [], 0
         while written < count:
             for context in range(contexts):
                 ctx.set(dut.result_valid[context], int(holds[context] < count))
-                if holds[context] < count:
-                    row = results[holds[context]][pipe[0] % rows]
-                    ctx.set(dut.result_data[context], int.from_bytes(row, "little"))
+            context, row = pipe[0]
+            data = b"\xee" * lanes
+            if 0 <= row < rows and holds[context] < count:
+                data = results[holds[context]][row]
+            ctx.set(dut.result_data, int.from_bytes(data, "little"))
             ctx.set(dut.transfers.ready, int(rng.random() >= stall))
             ctx.set(dut.o.ready, int(bool(transfers) and rng.random() >= stall))
             ctx.set(dut.writer_idle, int(waiting == 0))
-            pipe = [*pipe[1:], ctx.get(dut.result_row)]
+            row = ctx.get(dut.result_row) if ctx.get(dut.result_read) else -1
+            pipe = [*pipe[1:], (ctx.get(dut.result_context), row)]
             written += ctx.get(dut.written)
             for context in range(contexts):
                 assert ctx.get(dut.image[context]) == holds[context]

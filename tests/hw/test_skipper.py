@@ -29,14 +29,21 @@ def survivors(tensor, theta, dense):
     return [(i, a) for i, a in enumerate(flat) if dense or abs(a) > theta]
 
 
-async def collect(ctx, dut, rng, *, stall, words, theta, dense, divided, pointer_base):
+def set_job(ctx, dut, context, *, words, theta, dense, divided, pointer_base):
+    job = dut.jobs[context]
+    ctx.set(job.base, 5)
+    ctx.set(job.words, words)
+    ctx.set(job.theta, theta)
+    ctx.set(job.dense, int(dense))
+    ctx.set(job.divided, int(divided))
+    ctx.set(job.pointer_base, pointer_base)
+
+
+async def collect(ctx, dut, rng, *, stall, **job):
+    divided = job["divided"]
+    ctx.set(dut.oldest, 1)
     ctx.set(dut.start, 1)
-    ctx.set(dut.base, 5)
-    ctx.set(dut.words, words)
-    ctx.set(dut.theta, theta)
-    ctx.set(dut.dense, int(dense))
-    ctx.set(dut.divided, int(divided))
-    ctx.set(dut.pointer_base, pointer_base)
+    set_job(ctx, dut, 0, **job)
     await ctx.tick()
     ctx.set(dut.start, 0)
     tokens, cycles, counts = [], [], [0, 0, 0]
@@ -124,7 +131,7 @@ def test_columns_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
     async def bench(ctx):
         options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
         for tail in (1, 3, 0, 2):
-            ctx.set(dut.tail, tail)
+            ctx.set(dut.jobs[0].tail, tail)
             tokens, _, counts = await collect(ctx, dut, rng, words=3, dense=dense, **options)
             inside = 16 + (2 * tail or 8)
             assert [act for _, _, act in tokens] == tensor.ravel()[:inside].tolist()
@@ -177,9 +184,9 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
 
     async def trickle(ctx):
         nonlocal arrived
-        ctx.set(dut.limited, 1)
+        ctx.set(dut.jobs[0].limited, 1)
         for arrived in range(5):
-            ctx.set(dut.limit, arrived)
+            ctx.set(dut.jobs[0].limit, arrived)
             await ctx.tick().repeat(30)
 
     async def bench(ctx):
@@ -198,3 +205,65 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
         assert [cycle // 30 for cycle in cycles] == [1] * 8 + [2] * 8 + [3] * 8 + [4] * 8
 
     simulate(dut, bench, bank_bench(dut, tensor, 5), trickle, budget=400)
+
+
+async def tokens_of_all(ctx, dut, rng, contexts, *, stall, hold):
+    """Run jobs that were started together; return (cycle, context, act or None at the end)."""
+    seen, ended = [], 0
+    for cycle in range(2000):
+        ctx.set(dut.o.ready, int(rng.random() >= stall))
+        ctx.set(dut.hold, int(rng.random() < hold))
+        if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
+            token = dut.o.payload
+            last = ctx.get(token.last)
+            seen.append((cycle, ctx.get(token.context), None if last else ctx.get(token.act)))
+            ended += last
+        await ctx.tick()
+        if ended == contexts:
+            assert ctx.get(dut.busy) == 0
+            return seen
+    raise AssertionError("a job did not end")
+
+
+@pytest.mark.parametrize(("stall", "hold"), [(0, 0), (0.5, 0), (0.3, 0.5)])
+@pytest.mark.parametrize("oldest", range(4))
+def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
+    simulate, rng, oldest, stall, hold
+):
+    config = replace(CONFIG, contexts=4)
+    shape = (4, 12, 8)
+    tensors = (rng.integers(1, 128, shape) * (rng.random(shape) < 0.4)).astype(np.int8)
+    dut = ZeroSkipper(config)
+
+    async def banks(ctx):
+        answers = [0] * ActivationBank.LATENCY
+        async for _ in ctx.tick():
+            context, address = divmod(ctx.get(dut.r_address), config.act_depth)
+            word = np.full(8, 77, np.int8)
+            if not held[0] and 5 <= address < 17:
+                word = tensors[context][address - 5]
+            held.append(ctx.get(dut.hold))
+            held.pop(0)
+            ctx.set(dut.r_word, answers.pop(0))
+            answers.append(int.from_bytes(word.tobytes(), "little"))
+
+    held = [0]
+
+    async def bench(ctx):
+        ctx.set(dut.oldest, 1 << oldest)
+        for context in range(4):
+            fields = {"dense": False, "divided": False, "pointer_base": 0}
+            set_job(ctx, dut, context, words=12, theta=context * 20, **fields)
+        ctx.set(dut.start, 15)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        seen = await tokens_of_all(ctx, dut, rng, 4, stall=stall, hold=hold)
+        for context in range(4):
+            mine = [act for _, owner, act in seen if owner == context]
+            flat = tensors[context].ravel().tolist()
+            assert mine == [*(act for act in flat if act > context * 20), None]
+        ends = [owner for _, owner, act in seen if act is None]
+        if not stall:
+            assert ends == [(oldest + age) % 4 for age in range(4)]
+
+    simulate(dut, bench, banks, budget=2000)

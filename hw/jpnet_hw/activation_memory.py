@@ -1,0 +1,257 @@
+"""The activation memory: where rows, images and results lie, and who may read."""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_hw.activation_bank import ActivationBank, bank_addr_width, beat_layout, beat_rows
+from jpnet_hw.layouts import context_shape, row_write_layout, struct_signal
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["ActivationMemory", "image_beat_layout"]
+
+_QUEUE_DEPTH = 4
+"""Beats that may wait in front of a bank."""
+
+
+def image_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return one bus beat of an image, its number in it, whether it is the last, the context."""
+    beats = config.act_depth * config.clusters * config.act_word // config.beat_bytes
+    return data.StructLayout(
+        {
+            "context": context_shape(config),
+            "beat": unsigned((beats - 1).bit_length()),
+            "last": unsigned(1),
+            "data": unsigned(config.axi_data_width),
+        }
+    )
+
+
+class ActivationMemory(wiring.Component):
+    """One bank a cluster; takes drained rows and images, gives words to skippers, rows of results.
+
+    Rows lie as told by `jpnet_spec.config.AcceleratorConfig.row_places`. A drained row never
+    waits; beats of images wait in a short queue in front of each bank while rows are written.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    flush : in
+        While high: everything but the memories is reset.
+    input_base, result_base : in
+        First word address of the image and of the result; held stable.
+    row_valid, row : in, `row_write_layout`
+        Drained rows.
+    beats : in stream of `image_beat_layout`
+        Image data, in order; beat b holds rows ``b * beat_rows`` onwards.
+    arriving : out, one bit a context
+        Pulse: the first beat of an image was taken.
+    arrived : out, per context and cluster
+        Words of the context's image that are completely there.
+    image_ready : out, one bit a context
+        Pulse: all of the image is there.
+    r_address : in, per cluster
+        Word to read, the context's number above the address.
+    r_word : out, per cluster
+        The word, `LATENCY` cycles later.
+    result_read : in
+        Read a result: takes all clusters' reads of this cycle.
+    result_context, result_row : in
+        Whose, and which row of it.
+    result_data : out, unsigned(8 * lanes)
+        The row, `RESULT_LATENCY` cycles later.
+    held : out
+        The reads of this cycle are taken.
+    """
+
+    LATENCY = ActivationBank.LATENCY
+    RESULT_LATENCY = ActivationBank.LATENCY + 2
+
+    flush: Signal
+    input_base: Signal
+    result_base: Signal
+    row_valid: Signal
+    row: data.View
+    beats: stream.Interface
+    arriving: Signal
+    arrived: list[list[Signal]]
+    image_ready: Signal
+    r_address: list[Signal]
+    r_word: list[Signal]
+    result_read: Signal
+    result_context: Signal
+    result_row: Signal
+    result_data: Signal
+    held: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        rows = range(config.act_depth * config.clusters * config.act_columns)
+        arrived = Out(config.act_addr_width + 1)
+        super().__init__(
+            {
+                "flush": In(1),
+                "input_base": In(config.act_addr_width),
+                "result_base": In(config.act_addr_width),
+                "row_valid": In(1),
+                "row": In(row_write_layout(config)),
+                "beats": In(stream.Signature(image_beat_layout(config))),
+                "arriving": Out(config.contexts),
+                "arrived": arrived.array(config.contexts, config.clusters),
+                "image_ready": Out(config.contexts),
+                "r_address": In(bank_addr_width(config)).array(config.clusters),
+                "r_word": Out(8 * config.act_word).array(config.clusters),
+                "result_read": In(1),
+                "result_context": In(context_shape(config)),
+                "result_row": In(rows),
+                "result_data": Out(8 * config.lanes),
+                "held": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config = self._config
+        banks = [ActivationBank(config) for _ in range(config.clusters)]
+        for number, bank in enumerate(banks):
+            m.submodules[f"bank_{number}"] = bank
+        self._build_rows(m, banks)
+        self._build_beats(m, banks)
+        self._build_reads(m, banks)
+        flushed: Elaboratable = ResetInserter(self.flush)(m)
+        return flushed
+
+    def _bank_address(self, context: Value, address: Value) -> Value:
+        width = self._config.act_addr_width
+        return Cat(address[:width], context[: exact_log2(self._config.contexts)])
+
+    def _build_rows(self, m: Module, banks: list[ActivationBank]) -> None:
+        """Give drained rows to their banks."""
+        row_q = struct_signal(row_write_layout(self._config), reset_less=True)
+        row_valid_q = Signal()
+        m.d.sync += [row_q.eq(self.row), row_valid_q.eq(self.row_valid)]
+        for cluster, bank in enumerate(banks):
+            m.d.comb += [
+                bank.row_valid.eq(row_valid_q & (row_q.cluster == cluster)),
+                bank.row_address.eq(self._bank_address(row_q.context, row_q.address)),
+                bank.row_column.eq(row_q.column),
+                bank.row_data.eq(row_q.acts),
+            ]
+
+    def _build_beats(self, m: Module, banks: list[ActivationBank]) -> None:
+        """Give the beats of images to their banks and count the words that are complete."""
+        config = self._config
+        beat_q = struct_signal(image_beat_layout(config), reset_less=True)
+        beat_valid, closing = Signal(), Signal()
+        address = Signal(config.act_addr_width, reset_less=True)
+        # A beat fills a part of the clusters' banks, or all of them, with `per_bank` rows each.
+        per_bank, row_bits = beat_rows(config), 8 * config.lanes
+        parts = config.clusters * per_bank // config.beat_rows
+        part_bits, share_bits = exact_log2(parts), exact_log2(config.act_columns // per_bank)
+        place = self.beats.payload.beat >> part_bits
+        queues = [fifo.SyncFIFO(width=beat_layout(config).size, depth=_QUEUE_DEPTH) for _ in banks]
+        addressed = [
+            beat_valid & (beat_q.beat[:part_bits] == cluster * parts // config.clusters)
+            for cluster in range(config.clusters)
+        ]
+        taken = ~Cat(
+            wanted & ~queue.w_rdy for wanted, queue in zip(addressed, queues, strict=True)
+        ).any()
+        m.d.comb += self.beats.ready.eq((~beat_valid | taken) & ~closing)
+        with m.If(taken):
+            m.d.sync += beat_valid.eq(0)
+        with m.If(self.beats.ready):
+            m.d.sync += [
+                beat_valid.eq(self.beats.valid),
+                closing.eq(self.beats.valid & self.beats.payload.last),
+                beat_q.eq(self.beats.payload),
+                address.eq(self.input_base + (place >> share_bits)),
+            ]
+        first = self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)
+        for context in range(config.contexts):
+            m.d.comb += self.arriving[context].eq(first & (self.beats.payload.context == context))
+        self._build_end(m, beat_q.context, closing, beat_valid, queues)
+        for cluster, (bank, queue) in enumerate(zip(banks, queues, strict=True)):
+            m.submodules[f"queue_{cluster}"] = queue
+            share = struct_signal(beat_layout(config), name=f"share_{cluster}")
+            m.d.comb += [
+                queue.w_en.eq(addressed[cluster] & taken),
+                queue.w_data.eq(share),
+                bank.beats.valid.eq(queue.r_rdy),
+                bank.beats.payload.eq(queue.r_data),
+                queue.r_en.eq(bank.beats.ready),
+                share.address.eq(self._bank_address(beat_q.context, address)),
+                share.share.eq((beat_q.beat >> part_bits)[:share_bits]),
+                *(
+                    share.rows.word_select(index, row_bits).eq(
+                        beat_q.data.word_select(
+                            cluster % (config.clusters // parts) + index * config.clusters, row_bits
+                        )
+                    )
+                    for index in range(per_bank)
+                ),
+            ]
+            self._build_arrived(m, cluster, bank)
+
+    def _build_end(
+        self,
+        m: Module,
+        context: Value,
+        closing: Signal,
+        beat_valid: Signal,
+        queues: list[fifo.SyncFIFO],
+    ) -> None:
+        """Report an image when its last beat is written; no other image comes before that."""
+        written = closing & ~beat_valid & ~Cat(queue.r_rdy for queue in queues).any()
+        with m.If(written):
+            m.d.sync += closing.eq(0)
+        for number in range(self._config.contexts):
+            m.d.comb += self.image_ready[number].eq(written & (context == number))
+
+    def _build_arrived(self, m: Module, cluster: int, bank: ActivationBank) -> None:
+        """Count the words of each context's image that are complete in a bank."""
+        config = self._config
+        share = bank.beats.payload
+        last_share = share.share == config.act_columns // beat_rows(config) - 1
+        filled = bank.beats.valid & bank.beats.ready & last_share
+        for context in range(config.contexts):
+            arrived = self.arrived[context][cluster]
+            mine = share.address[config.act_addr_width :] == context
+            with m.If(self.arriving[context]):
+                m.d.sync += arrived.eq(0)
+            with m.Elif(filled & mine):
+                m.d.sync += arrived.eq(arrived + 1)
+
+    def _build_reads(self, m: Module, banks: list[ActivationBank]) -> None:
+        """Let the result's reader take the skippers' port."""
+        config = self._config
+        cluster_bits, column_bits = exact_log2(config.clusters), exact_log2(config.act_columns)
+        local = self.result_row >> cluster_bits
+        address = Signal(bank_addr_width(config), reset_less=True)
+        place: Value = Cat(local[:column_bits], self.result_row[:cluster_bits])
+        m.d.sync += [
+            self.held.eq(self.result_read),
+            address.eq(
+                self._bank_address(self.result_context, (self.result_base + (local >> column_bits)))
+            ),
+        ]
+        for stage in range(1 + ActivationBank.LATENCY):
+            place_q = Signal(
+                range(max(2, config.clusters * config.act_columns)),
+                name=f"result_place_{stage}",
+                reset_less=True,
+            )
+            m.d.sync += place_q.eq(place)
+            place = place_q
+        words = Cat(bank.r_word for bank in banks)
+        m.d.sync += self.result_data.eq(words.word_select(place, 8 * config.lanes))
+        for cluster, bank in enumerate(banks):
+            m.d.comb += [
+                bank.r_address.eq(Mux(self.held, address, self.r_address[cluster])),
+                self.r_word[cluster].eq(bank.r_word),
+            ]
