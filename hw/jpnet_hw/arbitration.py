@@ -1,23 +1,19 @@
 """Choosing one of several requests."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Value
 
 __all__ = ["first_from", "place_of"]
 
 
-def first_from(m: Module, requests: Signal, turn: Signal, *, name: str) -> Value:
+def first_from(requests: Value, turn: Value) -> Value:
     """Choose the first request from the one whose turn it is on, in a ring.
 
     Parameters
     ----------
-    m
-        Takes the logic, which is combinational.
     requests
         One bit per requester.
     turn
         One-hot, as wide as `requests`.
-    name
-        Prefix of the signals' names.
 
     Returns
     -------
@@ -25,10 +21,16 @@ def first_from(m: Module, requests: Signal, turn: Signal, *, name: str) -> Value
         One-hot, as wide as `requests`; 0 without a request.
     """
     count = len(requests)
-    doubled = Signal(2 * count, name=f"{name}_doubled")
-    first = Signal(2 * count, name=f"{name}_first")
-    m.d.comb += [doubled.eq(Cat(requests, requests)), first.eq(doubled & ~(doubled - turn))]
-    return first[:count] | first[count:]
+
+    def wins(place: int) -> Value:
+        """Return whether a request is the first one, whoever's turn it is."""
+        return Cat(
+            turn[(place - before) % count]
+            & ~Cat(requests[(place - step) % count] for step in range(1, before + 1)).any()
+            for before in range(count)
+        ).any()
+
+    return Cat(requests[place] & wins(place) for place in range(count))
 
 
 def place_of(one_hot: Value) -> Value:

@@ -167,18 +167,27 @@ class ImageContext(wiring.Component):
             self.error.eq(fetch.error),
         ]
         with m.If(self.begin):
-            m.d.sync += [running.eq(fetch.o), self.layer.eq(fetch.index), prepared.eq(0)]
+            m.d.sync += [
+                running.eq(fetch.o),
+                self.job.last_row.eq(fetch.o.rows - 1),
+                self.layer.eq(fetch.index),
+                prepared.eq(0),
+            ]
         with m.Elif(accept):
             m.d.sync += prepared.eq(1)
         with m.If(self.start):
             m.d.sync += prepared.eq(0)
         m.d.comb += [
             accept.eq(fetch.valid & ~prepared & ~summing),
-            *(self.job[name].eq(running[name]) for name in self.job.shape().members),
+            *(
+                self.job[name].eq(running[name])
+                for name in self.job.shape().members
+                if name != "last_row"
+            ),
         ]
         self._build_sequence(m, running, (prepared, summing))
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
-        slot = self._build_skip_jobs(m, fetch.o, accept)
+        slot = self._build_skip_jobs(m, fetch, accept)
         self._build_thresholds(m, slot, running)
         flushed: Elaboratable = ResetInserter(self.flush)(m)
         return flushed
@@ -235,9 +244,10 @@ class ImageContext(wiring.Component):
         with m.If(self.arriving):
             m.d.sync += present.eq(1)
 
-    def _build_skip_jobs(self, m: Module, fetched: data.View, accept: Signal) -> Signal:
+    def _build_skip_jobs(self, m: Module, fetch: InstructionFetch, accept: Signal) -> Signal:
         """Keep what the skippers need of the next instruction; return its threshold's slot."""
         clusters, columns = self._config.clusters, self._config.act_columns
+        fetched, first = fetch.o, Signal(reset_less=True)
         base, pointer_base = Signal(16, reset_less=True), Signal(16, reset_less=True)
         flags, slot = Signal(8, reset_less=True), Signal(4, reset_less=True)
         with m.If(accept):
@@ -246,6 +256,7 @@ class ImageContext(wiring.Component):
                 pointer_base.eq(fetched.pointer_base),
                 flags.eq(fetched.flags),
                 slot.eq(fetched.source_slot),
+                first.eq(fetch.index == 0),
             ]
         complete = Signal()
         with m.If(self.arriving):
@@ -269,7 +280,7 @@ class ImageContext(wiring.Component):
                 job.dense.eq((flags & LayerFlag.DENSE).any()),
                 job.divided.eq((flags & LayerFlag.DIVIDED).any()),
                 job.limit.eq(self.arrived[cluster]),
-                job.limited.eq((self.layer == 0) & ~complete),
+                job.limited.eq(first & ~complete),
             ]
         return slot
 

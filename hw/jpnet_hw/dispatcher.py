@@ -55,7 +55,7 @@ class Dispatcher(wiring.Component):
         owner, targets = Signal(groups), Signal(groups)
         m.d.comb += [
             ready.eq(Cat(group.ready for group in self.o)),
-            free.eq(first_from(m, ready, turn, name="free")),
+            free.eq(first_from(ready, turn)),
             owner.eq(1 << token.owner[: exact_log2(groups)] if groups > 1 else 1),
             targets.eq(free),
         ]

@@ -37,7 +37,7 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Fields of an instruction that the drain needs."""
     return data.StructLayout(
         {
-            "rows": unsigned(config.acc_addr_width + 1),
+            "last_row": unsigned(config.acc_addr_width),
             "target_base": unsigned(config.act_addr_width),
             "param_base": unsigned((config.param_depth - 1).bit_length()),
             "shift": unsigned(6),
@@ -211,7 +211,7 @@ class Drain(wiring.Component):
             issue.last.eq(left == 0),
             waiting.eq(self.request & ~taken),
             other.eq(current.context + 1 if config.contexts > 1 else 0),
-            first.eq(first_from(m, waiting, self.oldest, name="waiting")),
+            first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
             self.acc_read_valid.eq(active | self.clear_busy),
             self.acc_read.context.eq(current.context),
@@ -235,7 +235,7 @@ class Drain(wiring.Component):
                 m.d.sync += [current.context.eq(chosen), current.row.eq(0), current.first.eq(1)]
             for number, job in enumerate(self.jobs):
                 with m.If(waiting[number] & (chosen == number)):
-                    m.d.sync += [left.eq(job.rows - 1), taken[number].eq(1)]
+                    m.d.sync += [left.eq(job.last_row), taken[number].eq(1)]
         return active, issue
 
     def _build_lanes(self, m: Module, stages: list[data.View]) -> None:

@@ -29,7 +29,8 @@ def skip_job_layout(config: AcceleratorConfig) -> data.StructLayout:
     tensor, 0 for all. An activation survives iff its magnitude exceeds ``theta``; with ``dense``
     everything survives, zeros too. With ``divided`` input i belongs to group ``i % groups``.
     ``pointer_base`` is the list table entry of the bank's first activation. With ``limited`` only
-    the first ``limit`` words are in the bank yet; the others are waited for.
+    the first ``limit`` words are in the bank yet; the others are waited for, and the last of them
+    too, because it is asked for a cycle late.
     """
     return data.StructLayout(
         {
@@ -62,11 +63,17 @@ def _word_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "acts": data.ArrayLayout(signed(8), config.act_word),
             "keep": unsigned(config.act_word),
+            "more": unsigned(1),
             "context": context_shape(config),
             "index": unsigned(config.act_addr_width),
             "end": unsigned(1),
         }
     )
+
+
+def _without_lowest(bits: Value) -> Value:
+    """Return the bits but for the lowest that is set."""
+    return Cat(bits[place] & bits[:place].any() for place in range(len(bits)))
 
 
 class ZeroSkipper(wiring.Component):
@@ -124,6 +131,9 @@ class ZeroSkipper(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
+        self._limit = Signal(signed(8), reset_less=True)
+        self._lower = Signal(signed(8), reset_less=True)
+        self._dense = Signal(reset_less=True)
         count = range(config.act_word + 1)
         super().__init__(
             {
@@ -190,7 +200,7 @@ class ZeroSkipper(wiring.Component):
                 & (outstanding != _QUEUE_DEPTH)
             )
         m.d.comb += [
-            chosen.eq(first_from(m, requests, self.oldest, name="request")),
+            chosen.eq(first_from(requests, self.oldest)),
         ]
         address = Signal(config.act_addr_width, reset_less=True)
         asked = struct_signal(_read_layout(config), reset_less=True)
@@ -205,6 +215,7 @@ class ZeroSkipper(wiring.Component):
         ]
         context_bits = exact_log2(config.contexts)
         m.d.comb += self.r_address.eq(Cat(address, asked.context[:context_bits]))
+        self._build_limits(m, asked.context)
         valid = asked_valid
         for stage in range(ActivationBank.LATENCY):
             valid_q = Signal(name=f"read_valid_{stage}")
@@ -212,6 +223,17 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += [valid_q.eq(valid), asked_q.eq(asked)]
             valid, asked = valid_q, asked_q
         return valid, asked
+
+    def _build_limits(self, m: Module, context: Value) -> None:
+        """Have the threshold of a word's context ready when the word arrives."""
+        with m.Switch(context):
+            for number, job in enumerate(self.jobs):
+                with m.Case(number):
+                    m.d.sync += [
+                        self._limit.eq(job.theta),
+                        self._lower.eq(-job.theta),
+                        self._dense.eq(job.dense),
+                    ]
 
     def _build_job(
         self, m: Module, context: int, chosen: Signal
@@ -224,6 +246,7 @@ class ZeroSkipper(wiring.Component):
         address = Signal(config.act_addr_width, name=f"address_{context}", reset_less=True)
         columns = Signal(config.act_columns, name=f"columns_{context}")
         end = Signal(name=f"end_{context}")
+        there = Signal(name=f"there_{context}")
         whole = (left != 1) | (job.tail == 0)
         m.d.comb += [
             end.eq(left == 0),
@@ -232,10 +255,10 @@ class ZeroSkipper(wiring.Component):
                 for column in range(config.act_columns - 1)
             ),
             columns[-1].eq(~end & whole),
-            self.waiting[context].eq(
-                self.reading[context] & ~end & job.limited & (index >= job.limit)
-            ),
+            self.waiting[context].eq(self.reading[context] & ~end & ~there),
         ]
+        # A cycle old, and as if a word had been read since: off the path of the choice.
+        m.d.sync += there.eq(~job.limited | (index + 1 < job.limit))
         with m.If(chosen[context]):
             m.d.sync += [left.eq(left - 1), index.eq(index + 1), address.eq(address + 1)]
             with m.If(end):
@@ -243,6 +266,7 @@ class ZeroSkipper(wiring.Component):
         with m.If(self.start[context]):
             m.d.sync += [
                 self.reading[context].eq(1),
+                there.eq(~job.limited),
                 left.eq(job.words),
                 index.eq(0),
                 address.eq(job.base),
@@ -264,11 +288,6 @@ class ZeroSkipper(wiring.Component):
         zeros = Signal(config.act_word, reset_less=True)
         below = Signal(config.act_word, reset_less=True)
         acts = data.View(data.ArrayLayout(signed(8), config.act_word), self.r_word)
-        limit, dense = Signal(signed(8)), Signal()
-        with m.Switch(asked.context):
-            for context, job in enumerate(self.jobs):
-                with m.Case(context):
-                    m.d.comb += [limit.eq(job.theta), dense.eq(job.dense)]
         columns = Signal(config.act_columns, reset_less=True)
         m.d.sync += [
             valid_q.eq(valid),
@@ -281,16 +300,19 @@ class ZeroSkipper(wiring.Component):
         for slot in range(config.act_word):
             act = acts[slot]
             present = asked.columns[slot // config.lanes]
-            survives = (act > limit) | (act < -limit) | dense
+            survives = (act > self._limit) | (act < self._lower) | self._dense
             m.d.sync += [
                 word.keep[slot].eq(survives & present),
-                zeros[slot].eq((act == 0) & present & ~dense),
+                zeros[slot].eq((act == 0) & present & ~self._dense),
                 below[slot].eq((act != 0) & present & ~survives),
             ]
+        entry = struct_signal(_word_layout(config))
         wanted = word.keep.any() | word.end
         m.d.comb += [
             queues.w_context.eq(word.context),
-            queues.w_data.eq(word),
+            entry.eq(word),
+            entry.more.eq(_without_lowest(word.keep).any()),
+            queues.w_data.eq(entry),
             queues.w_en.eq(valid_q & wanted),
             dropped.eq(Mux(valid_q & ~wanted, 1 << word.context, 0)),
         ]
@@ -311,14 +333,14 @@ class ZeroSkipper(wiring.Component):
         step = Signal()
         m.d.comb += [
             step.eq(~o.valid | o.ready),
-            rest.eq(word.keep & (word.keep - 1)),
+            rest.eq(_without_lowest(word.keep)),
             lowest.eq(word.keep & ~rest),
-            queues.r_en.eq(~full | (step & ~rest.any())),
+            queues.r_en.eq(~full | (step & ~word.more)),
         ]
         with m.If(queues.r_en):
             m.d.sync += [full.eq(queues.r_valid), word.eq(queues.r_data)]
         with m.Elif(step):
-            m.d.sync += word.keep.eq(rest)
+            m.d.sync += [word.keep.eq(rest), word.more.eq(_without_lowest(rest).any())]
 
         # The token takes two steps: choose the activation, then add up its list's place.
         chosen_valid = Signal()

@@ -95,7 +95,7 @@ class WordQueues(wiring.Component):
             return Cat(place, context[: exact_log2(contexts)])
 
         m.d.comb += [
-            chosen.eq(first_from(m, filled, self.oldest, name="chosen")),
+            chosen.eq(first_from(filled, self.oldest)),
             self.r_valid.eq(filled.any()),
             self.r_context.eq(place_of(chosen)),
             write.en.eq(self.w_en),

@@ -88,7 +88,7 @@ _CONTROL = (
         bits=_bits(
             ("LOAD", "Load the program image at PROGRAM_BASE"),
             ("RUN", "Run IMAGE_COUNT images from IMAGE_BASE, results to RESULT_BASE"),
-            ("ABORT", "Stop, finish the bus transfers under way and forget the program"),
+            ("ABORT", "Stop, finish the bus transfers under way, forget the program; no interrupt"),
         ),
     ),
     Register(

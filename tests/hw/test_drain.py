@@ -67,7 +67,7 @@ class Bench:
         static = int(rng.integers(0, 128))
         threshold = {ThresholdMode.NONE: 0, ThresholdMode.STATIC: static}.get(mode, exact)
         fields = {
-            "rows": rows,
+            "last_row": rows - 1,
             "target_base": int(rng.integers(0, config.act_depth - rows)),
             "param_base": param_base,
             "shift": shift,
@@ -171,11 +171,11 @@ class Bench:
         assert cycle == self.row_cycles[context] + waited
         self.done_cycles.append(cycle - job.requested)
         rows = [index for owner, index in self.rows_seen if owner == context]
-        assert rows[-job.fields["rows"] :] == list(range(job.fields["rows"]))
+        assert rows[-len(job.acts) :] == list(range(len(job.acts)))
 
 
 def budget_for(bench):
-    rows = sum(job.fields["rows"] for job in bench.jobs)
+    rows = sum(len(job.acts) for job in bench.jobs)
     config = bench.config
     return config.lanes * config.param_depth + rows + 40 * len(bench.jobs) + 100
 
@@ -262,7 +262,7 @@ def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
 
     async def flushed(ctx):
         ctx.set(dut.oldest, 1)
-        ctx.set(dut.jobs[0].rows, 40)
+        ctx.set(dut.jobs[0].last_row, 39)
         ctx.set(dut.request, 1)
         await ctx.tick().repeat(25)
         ctx.set(dut.request, 0)

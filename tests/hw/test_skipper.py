@@ -202,7 +202,7 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
             pointer_base=0,
         )
         assert [act for _, _, act in tokens] == tensor.ravel().tolist()
-        assert [cycle // 30 for cycle in cycles] == [1] * 8 + [2] * 8 + [3] * 8 + [4] * 8
+        assert [cycle // 30 for cycle in cycles] == [2] * 16 + [4] * 16
 
     simulate(dut, bench, bank_bench(dut, tensor, 5), trickle, budget=400)
 
