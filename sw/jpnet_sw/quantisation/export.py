@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jpnet_spec.network import INPUT, IntegerNetwork, Layer
+from jpnet_spec.network import INPUT, IntegerNetwork, Layer, LayerOp
 from jpnet_sw.quantisation.network import QuantisedNetwork
 
 __all__ = ["to_integer_network"]
@@ -39,23 +39,26 @@ def to_integer_network(
         If a layer's sums could leave what training computes exactly.
     """
     layers = []
-    source = INPUT
+    source, shape = INPUT, input_shape
     for layer in network.chain():
         layer.check_exact()
-        multiplier = np.asarray(layer.multiplier)
+        convolution = layer.layer.convolution(shape)
         layers.append(
             Layer(
                 name=layer.name,
+                op=LayerOp.FULLY_CONNECTED if convolution is None else LayerOp.CONVOLUTION,
                 inputs=(source,),
                 weight=layer.integer_weight().cpu().numpy().astype(np.int8),
                 bias=layer.integer_bias().cpu().numpy().astype(np.int32),
-                multiplier=multiplier,
-                negative_multiplier=np.zeros_like(multiplier) if layer.relu else multiplier,
+                multiplier=layer.multiplier,
+                negative_multiplier=layer.negative_multiplier,
                 shift=layer.shift,
                 top_n=layer.top_n.top_n,
+                convolution=convolution,
+                pool=layer.layer.window(shape),
             )
         )
-        source = layer.name
+        source, shape = layer.name, layer.layer.output_shape(shape)
     return IntegerNetwork(
         name=name, input_shape=input_shape, layers=tuple(layers), metadata=metadata
     )

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from jpnet_spec.numbers import INT8_MAX, choose_multipliers
+from jpnet_sw.layout import channels_last
 from jpnet_sw.quantisation.capture import CapturedLayer
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
@@ -93,31 +95,31 @@ class QuantisedLayer(nn.Module):
             if not scale > 0:
                 raise ValueError(f"QuantisedLayer.{name} must be positive, not {scale!r}")
         self.name = layer.name
-        self.relu = layer.relu
+        self.layer = layer
         self.input_scale = input_scale
         self.output_scale = output_scale
-        weight = layer.linear.weight.detach()
+        weight, bias = layer.folded()
         self.weight = nn.Parameter(weight.clone())
-        self.bias = nn.Parameter(layer.linear.bias.detach().clone())
+        self.bias = nn.Parameter(bias.clone())
         self.top_n = TopNFilter(layer.top_n.top_n if layer.top_n is not None else None)
         self.dropout = nn.Dropout(layer.dropout.p if layer.dropout is not None else 0.0)
-        largest = weight.abs().amax(dim=1).double()
+        largest = weight.abs().flatten(start_dim=1).amax(dim=1).double()
         # A channel without weights has only its bias; any scale serves it.
         floor = float(largest.max().clamp_min(1e-6)) / 64
         wanted = largest.clamp_min(floor) / INT8_MAX * (input_scale / output_scale)
-        multiplier, self.shift = choose_multipliers(wanted.tolist())
-        self.multiplier = multiplier
-        exact = torch.from_numpy(multiplier.astype(np.float64)) * 2.0**-self.shift
+        self.multiplier, self.shift = choose_multipliers(wanted.tolist())
+        self.negative_multiplier = np.rint(self.multiplier * layer.negative_slope).astype(np.uint16)
+        exact = _exact_scale(self.multiplier, self.shift)
         self.register_buffer("scale", exact, persistent=False)
-        self.register_buffer(
-            "negative_scale", torch.zeros_like(exact) if self.relu else exact, persistent=False
-        )
+        negative = _exact_scale(self.negative_multiplier, self.shift)
+        self.register_buffer("negative_scale", negative, persistent=False)
         weight_scale = (exact * (output_scale / input_scale)).float()
         self.register_buffer("weight_scale", weight_scale, persistent=False)
 
     def integer_weight(self) -> Tensor:
-        """Return the weights as the integers -127 to 127, float32, shape (oc, ic)."""
-        rounded: Tensor = _Round.apply(self.weight / self.weight_scale[:, None], float(INT8_MAX))  # type: ignore[no-untyped-call]
+        """Return the weights as the integers -127 to 127, float32, in the weight's shape."""
+        scale = self.weight_scale.reshape(-1, *(1,) * (self.weight.ndim - 1))
+        rounded: Tensor = _Round.apply(self.weight / scale, float(INT8_MAX))  # type: ignore[no-untyped-call]
         return rounded
 
     def integer_bias(self) -> Tensor:
@@ -127,32 +129,42 @@ class QuantisedLayer(nn.Module):
         return rounded
 
     def forward(self, activations: Tensor) -> Tensor:
-        """Return the surviving activations.
+        """Return the surviving activations, pooled.
 
         Parameters
         ----------
-        activations : float32 integers -127 to 127, shape (images, ic)
+        activations : float32 integers -127 to 127, shape (images, ...)
 
         Returns
         -------
-        float32 integers, shape (images, oc)
+        float32 integers, shape (images, oc) or (images, oc, rows, columns)
             In training, dropout scales them.
         """
-        kept: Tensor = self.dropout(self.top_n(self.tensor(activations)))
-        return kept
+        return self.output(self.top_n(self.tensor(activations)))
+
+    def output(self, survivors: Tensor) -> Tensor:
+        """Return what the next layer takes: the survivors, pooled, in training with dropout."""
+        pooled = survivors if self.layer.pool is None else self.layer.pool(survivors)
+        dropped: Tensor = self.dropout(pooled)
+        return dropped
 
     def tensor(self, activations: Tensor) -> Tensor:
-        """Return the output before the filter, float32 integers, shape (images, oc).
+        """Return the requantised sums, before filter and pooling, float32 integers.
 
         Parameters
         ----------
-        activations : float32 integers -127 to 127, shape (images, ic)
+        activations : float32 integers -127 to 127, shape (images, ...)
         """
-        acc = functional.linear(activations, self.integer_weight(), self.integer_bias())
+        acc = self.layer.sums(activations, self.integer_weight(), self.integer_bias())
+        positions = (1,) * (acc.ndim - 2)
         scaled: Tensor = _Requantise.apply(  # type: ignore[no-untyped-call]
-            acc, self.scale, self.negative_scale
+            acc, self.scale.reshape(-1, *positions), self.negative_scale.reshape(-1, *positions)
         )
         return scaled
+
+    def products(self, activations: Tensor, weight: Tensor) -> Tensor:
+        """Return the sums of other weights, for counting."""
+        return self.layer.sums(activations, weight, None)
 
     @torch.no_grad()
     def check_exact(self) -> None:
@@ -163,7 +175,7 @@ class QuantisedLayer(nn.Module):
         ValueError
             If a partial sum could reach ``2**24``.
         """
-        sums = self.integer_weight().abs().double().sum(dim=1) * INT8_MAX
+        sums = self.integer_weight().abs().double().flatten(start_dim=1).sum(dim=1) * INT8_MAX
         largest = int((sums + self.integer_bias().abs().double()).max())
         if largest >= _EXACT_SUM:
             raise ValueError(
@@ -190,9 +202,14 @@ class QuantisedNetwork(nn.Module):
         """Return the layers in execution order."""
         return [layer for layer in self.layers if isinstance(layer, QuantisedLayer)]
 
+    def input(self, images: Tensor) -> Tensor:
+        """Return float images, 0 to 1, as the activations that the first layer takes."""
+        activations = input_activations(images)
+        return activations if self.chain()[0].weight.ndim == 2 else channels_last(activations)
+
     def integer_logits(self, images: Tensor) -> Tensor:
         """Return the logits as integers, float32, shape (images, classes)."""
-        activations = input_activations(images).flatten(start_dim=1)
+        activations = self.input(images)
         for layer in self.layers:
             activations = layer(activations)
         return activations
@@ -206,11 +223,11 @@ class QuantisedNetwork(nn.Module):
         images : float32, shape (images, channels, height, width), 0 to 1
         """
         found = {}
-        activations = input_activations(images).flatten(start_dim=1)
+        activations = self.input(images)
         for layer in self.chain():
             tensor = layer.tensor(activations)
             found[layer.name] = layer.top_n.threshold(tensor).flatten()
-            activations = layer.top_n(tensor)
+            activations = layer.output(layer.top_n(tensor))
         return found
 
     def forward(self, images: Tensor) -> Tensor:
@@ -240,15 +257,16 @@ def calibrate(
         whole.
     """
     scales = []
-    activations = input_activations(images).flatten(start_dim=1) * INPUT_SCALE
+    activations = input_activations(images) * INPUT_SCALE
     for index, layer in enumerate(layers):
-        activations = functional.linear(activations, layer.linear.weight, layer.linear.bias)
-        if layer.relu:
-            activations = functional.relu(activations)
+        activations = layer.sums(activations, *layer.folded())
+        activations = functional.leaky_relu(activations, layer.negative_slope)
         if layer.top_n is not None:
             activations = layer.top_n(activations)
         covered = 1.0 if index == len(layers) - 1 else quantile
         scales.append(_reach(activations, covered) / INT8_MAX)
+        if layer.pool is not None:
+            activations = layer.pool(activations)
     return scales
 
 
@@ -273,7 +291,12 @@ def quantise(layers: Sequence[CapturedLayer], output_scales: Sequence[float]) ->
 
 def _reach(output: Tensor, quantile: float) -> float:
     magnitude = output.abs().flatten()
-    magnitude = magnitude[magnitude > 0].sort().values
+    magnitude = magnitude[magnitude > 0]
     if not len(magnitude):
         return 1.0
-    return float(magnitude[min(len(magnitude) - 1, int(quantile * len(magnitude)))])
+    place = min(len(magnitude) - 1, int(quantile * len(magnitude)))
+    return float(np.partition(magnitude.cpu().numpy(), place)[place])
+
+
+def _exact_scale(multiplier: NDArray[np.uint16], shift: int) -> Tensor:
+    return torch.from_numpy(multiplier.astype(np.float64)) * 2.0**-shift

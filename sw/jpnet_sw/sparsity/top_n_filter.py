@@ -1,5 +1,7 @@
 """The top-N filter as a torch module."""
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -45,12 +47,13 @@ class TopNFilter(nn.Module):
         top_n = self.top_n
         if top_n.mode is ThresholdMode.STATIC:
             return magnitude.new_full((images, 1), float(top_n.static_threshold))
-        magnitude = magnitude.reshape(images, channels, -1)
-        positions = magnitude.shape[2]
+        positions = prod(magnitude.shape[2:])
         if top_n.mode is ThresholdMode.SAMPLED:
-            counted = magnitude[:, self._mask(channels, positions, magnitude.device)]
+            sampled = self._mask(channels, positions, magnitude.device)
+            counted = magnitude.reshape(images, channels, positions)[:, sampled]
         else:
-            counted = magnitude.reshape(images, -1)
+            # In any order: channels last needs no copy where convolutions made the tensor.
+            counted = magnitude.movedim(1, -1).reshape(images, -1)
         winners = top_n.counted_winners(channels, positions)
         if top_n.mode is ThresholdMode.NONE or winners >= counted.shape[1]:
             return magnitude.new_zeros((images, 1))
@@ -59,7 +62,9 @@ class TopNFilter(nn.Module):
         if counted.is_cuda:
             return counted.kthvalue(place + 1, dim=1, keepdim=True).values
         # A third of the time of torch's selection on the CPU.
-        return torch.from_numpy(np.partition(counted.numpy(), place, axis=1)[:, place, None])
+        return torch.from_numpy(
+            np.partition(counted.float().numpy(), place, axis=1)[:, place, None]
+        )
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Return the tensor with every loser set to 0.
