@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from time import process_time
 
 import numpy as np
 from torch import nn
@@ -60,10 +61,13 @@ def run_stages(run: Run) -> Iterator[None]:
     state = run.state
     while state.stage is not Stage.DONE:
         epochs = _stage_config(state.recipe, state.stage).epochs
+        start = process_time()
         if state.epoch < epochs:
             _train_one(run, epochs)
         if state.epoch >= epochs:
             _finish_stage(run)
+        if state.history:
+            state.history[-1]["cpu_seconds"] = round(process_time() - start, 3)
         yield
 
 

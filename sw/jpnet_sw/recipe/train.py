@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jpnet_spec.model_file import load_network, save_network
@@ -12,7 +13,7 @@ from jpnet_sw.data import Dataset, centre_crop, load_dataset
 from jpnet_sw.metrics import accuracy, measure
 from jpnet_sw.quantisation import to_integer_network
 from jpnet_sw.recipe.config import RecipeConfig
-from jpnet_sw.recipe.history import write_history
+from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
@@ -23,9 +24,6 @@ __all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
 
 MODEL_FILE = "model.safetensors"
 """The trained integer network in the output folder."""
-
-HISTORY_FILE = "history.json"
-"""One entry per epoch, and the winner-rate scan."""
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Where `train` continues after a kill; gone when it has finished."""
@@ -121,7 +119,7 @@ def _train(
     images = split_held_out(dataset, recipe, place)
     with TrainingProgress(recipe, quiet=quiet) as progress:
         test_images = float_images(centre_crop(dataset.test_images, shape), place)
-        test_labels = torch.from_numpy(dataset.test_labels).to(place)
+        test_labels = torch.from_numpy(dataset.test_labels.astype(np.int64)).to(place)
 
         def test_accuracy() -> float:
             return accuracy(state.trained, test_images, test_labels)
