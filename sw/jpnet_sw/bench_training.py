@@ -14,7 +14,7 @@ from torch import nn
 
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import capture
+from jpnet_sw.quantisation import CapturedLayer, capture
 from jpnet_sw.recipe import preset
 from jpnet_sw.recipe.augment import augment
 from jpnet_sw.recipe.config import AugmentConfig, RecipeConfig
@@ -63,7 +63,7 @@ class _Stepper:
     def __init__(self, recipe: RecipeConfig, *, sparse: bool, teacher: nn.Module | None) -> None:
         torch.manual_seed(0)
         self.model = build_model(recipe.model, _SHAPE)
-        layers = capture(self.model)
+        layers = [layer for layer in capture(self.model) if isinstance(layer, CapturedLayer)]
         masks = WeightMasks({layer.name: layer.linear.weight for layer in layers if sparse})
         if sparse:
             names = [layer.name for layer in layers]

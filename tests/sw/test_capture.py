@@ -11,7 +11,7 @@ from jpnet_sw.sparsity import TopNFilter
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([("gelu", nn.GELU())], r"layer 'gelu' must be one of Linear or Conv2d, .*, not 'GELU'"),
+        ([("gelu", nn.GELU())], r"layer 'gelu' must be one of Linear, Conv2d or .*, not 'GELU'"),
         ([("relu", nn.ReLU())], r"layer 'relu' must follow a Linear or Conv2d layer"),
         ([("a", nn.Flatten())], r"at least one Linear or Conv2d layer, not 0"),
         (
@@ -32,7 +32,7 @@ from jpnet_sw.sparsity import TopNFilter
         ),
         (
             [("c", nn.Conv2d(1, 1, 3)), ("fc", nn.Linear(4, 4))],
-            r"layer 'fc' must follow a Flatten, not a convolution",
+            r"layer 'fc' must follow a Flatten, not maps",
         ),
         (
             [("f", nn.Flatten()), ("c", nn.Conv2d(1, 1, 3))],
@@ -62,6 +62,29 @@ from jpnet_sw.sparsity import TopNFilter
         (
             [("c", nn.Conv2d(1, 1, 3)), ("p", nn.MaxPool2d(2, return_indices=True))],
             r"layer 'p': return_indices must be False, not True",
+        ),
+        (
+            [("c", nn.Conv2d(1, 1, 3)), ("a", nn.AvgPool2d(2, ceil_mode=True))],
+            r"layer 'a': every window must have the same divisor, not ceil_mode=True",
+        ),
+        (
+            [
+                ("c", nn.Conv2d(1, 1, 3)),
+                ("a", nn.AvgPool2d(2, padding=1, count_include_pad=False)),
+            ],
+            r"layer 'a': every window must have the same divisor, .*count_include_pad=False",
+        ),
+        (
+            [("c", nn.Conv2d(1, 1, 3)), ("a", nn.AvgPool2d(2, divisor_override=3))],
+            r"layer 'a': divisor_override must be None, not 3",
+        ),
+        (
+            [("c", nn.Conv2d(1, 1, 3)), ("a", nn.AdaptiveAvgPool2d(2))],
+            r"layer 'a': output_size must be 1, not 2",
+        ),
+        (
+            [("c", nn.Conv2d(1, 1, 3)), ("a", nn.AvgPool2d(2)), ("r", nn.ReLU())],
+            r"layer 'r' must come in the order .*, not as 'ReLU' there",
         ),
     ],
 )

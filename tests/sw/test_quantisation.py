@@ -242,3 +242,39 @@ def test_images_of_another_shape_are_refused_by_layer(rng):
     ):
         with pytest.raises(ValueError, match=message):
             to_integer_network(quantised, name="x", input_shape=shape, metadata={})
+
+
+@pytest.mark.parametrize(
+    "average",
+    [
+        nn.AvgPool2d(2),
+        nn.AvgPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d((3, 1), stride=1),
+        nn.AdaptiveAvgPool2d(1),
+    ],
+)
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_averages_in_torch_equal_the_integer_network(rng, average, slope):
+    torch.manual_seed(13)
+    model = nn.Sequential(
+        nn.Conv2d(2, 5, 3),
+        nn.LeakyReLU(slope),
+        TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=150)),
+        average,
+        TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=4)),
+        nn.Flatten(),
+        nn.Linear(5 * average(torch.zeros(5, 8, 8))[0].numel(), 6),
+    ).eval()
+    pixels = random_images(rng, 60, (2, 10, 10))
+    quantised, network, logits = both(model, pixels)
+    assert np.array_equal(logits, network.logits(quantise_unit_image(pixels)))
+    assert len(np.unique(logits)) > 5
+    assert [layer.op.value for layer in network.layers] == [
+        "convolution",
+        "average_pool",
+        "fully_connected",
+    ]
+    assert [layer.name for layer in quantised.weighted()] == ["0", "6"]
+    with torch.no_grad():
+        close = quantised(as_float(pixels)) - model(as_float(pixels))
+    assert close.abs().max() < 0.2

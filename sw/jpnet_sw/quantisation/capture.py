@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.window import Window
+from jpnet_sw.quantisation.average import CapturedAverage
 from jpnet_sw.quantisation.geometry import (
+    check_average,
     check_convolution,
     check_pool,
     convolution_of,
@@ -16,9 +18,11 @@ from jpnet_sw.quantisation.geometry import (
 )
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
-__all__ = ["CapturedLayer", "capture"]
+__all__ = ["Captured", "CapturedLayer", "capture"]
 
-_ORDER = "Linear or Conv2d, BatchNorm2d, ReLU or LeakyReLU, TopNFilter, MaxPool2d, Dropout"
+_ORDER = (
+    "Linear, Conv2d or AvgPool2d, BatchNorm2d, ReLU or LeakyReLU, TopNFilter, MaxPool2d, Dropout"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,6 +55,11 @@ class CapturedLayer:
     pool: nn.MaxPool2d | None = None
     dropout: nn.Dropout | None = None
 
+    @property
+    def spatial(self) -> bool:
+        """Whether it takes maps."""
+        return isinstance(self.linear, nn.Conv2d)
+
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias with the batch normalisation, as evaluated, folded into them."""
@@ -81,6 +90,19 @@ class CapturedLayer:
             activations, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
         )
 
+    def survivors(self, activations: Tensor) -> Tensor:
+        """Return the filtered activations, in float and evaluated, before pooling."""
+        sums = self.sums(activations, *self.folded())
+        active = functional.leaky_relu(sums, self.negative_slope)
+        return active if self.top_n is None else self.top_n(active)
+
+    def pooled(self, survivors: Tensor) -> Tensor:
+        """Return what the next layer takes."""
+        if self.pool is None:
+            return survivors
+        pooled: Tensor = self.pool(survivors)
+        return pooled
+
     def convolution(self, input_shape: tuple[int, ...]) -> Convolution | None:
         """Return what the integer network convolves, None where fully connected."""
         if isinstance(self.linear, nn.Linear):
@@ -110,14 +132,20 @@ class CapturedLayer:
         return (sums_shape[0], *window.output_size(*sums_shape[1:]))
 
 
-def capture(model: nn.Sequential) -> list[CapturedLayer]:
+Captured = CapturedLayer | CapturedAverage
+"""Every kind of layer."""
+
+_FUSED = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, TopNFilter, nn.MaxPool2d, nn.Dropout)
+
+
+def capture(model: nn.Sequential) -> list[Captured]:
     """Return the layers of a model in execution order.
 
     Parameters
     ----------
     model
-        A chain of Linear, Conv2d, BatchNorm2d, ReLU, LeakyReLU, TopNFilter, MaxPool2d, Flatten and
-        Dropout modules.
+        A chain of Linear, Conv2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm2d, ReLU, LeakyReLU,
+        TopNFilter, MaxPool2d, Flatten and Dropout modules.
 
     Raises
     ------
@@ -125,68 +153,89 @@ def capture(model: nn.Sequential) -> list[CapturedLayer]:
         If a module is of another type or has settings that the integer network cannot express, or
         follows one that it cannot be fused with.
     """
-    layers: list[CapturedLayer] = []
+    layers: list[Captured] = []
     flat = False
     for name, module in model.named_children():
         if isinstance(module, nn.Flatten):
             flat = True
-        elif isinstance(module, nn.Linear | nn.Conv2d):
-            _check_input(name, module, layers, flat=flat)
-            layers.append(CapturedLayer(name=name, linear=module))
-            flat = flat or isinstance(module, nn.Linear)
-        elif not isinstance(module, _FUSED):
-            raise ValueError(
-                f"layer {name!r} must be one of {_ORDER}, Flatten, not {type(module).__name__!r}"
-            )
-        elif not layers:
-            raise ValueError(
-                f"layer {name!r} must follow a Linear or Conv2d layer, not begin the model"
-            )
-        else:
+        elif isinstance(module, _FUSED):
+            if not layers:
+                raise ValueError(
+                    f"layer {name!r} must follow a Linear or Conv2d layer, not begin the model"
+                )
             layers[-1] = _fuse(layers[-1], name, module)
-    if not layers:
+        else:
+            layers.append(_begin(name, module, flat=flat, first=not layers))
+            flat = not layers[-1].spatial
+    if not any(isinstance(layer, CapturedLayer) for layer in layers):
         raise ValueError("model must have at least one Linear or Conv2d layer, not 0")
     return layers
 
 
-_FUSED = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, TopNFilter, nn.MaxPool2d, nn.Dropout)
-
-
-def _check_input(
-    name: str, module: nn.Linear | nn.Conv2d, layers: list[CapturedLayer], *, flat: bool
-) -> None:
+def _begin(name: str, module: nn.Module, *, flat: bool, first: bool) -> Captured:
+    """Return the layer that a module begins."""
+    if isinstance(module, nn.Linear):
+        if not flat and not first:
+            raise ValueError(f"layer {name!r} must follow a Flatten, not maps")
+        return CapturedLayer(name=name, linear=module)
+    if not isinstance(module, nn.Conv2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+        raise ValueError(
+            f"layer {name!r} must be one of {_ORDER}, Flatten, not {type(module).__name__!r}"
+        )
+    if flat:
+        raise ValueError(f"layer {name!r} must come before Flatten and Linear, not after")
     if isinstance(module, nn.Conv2d):
-        if flat:
-            raise ValueError(f"layer {name!r} must come before Flatten and Linear, not after")
         check_convolution(name, module)
-    elif not flat and layers:
-        raise ValueError(f"layer {name!r} must follow a Flatten, not a convolution")
+        return CapturedLayer(name=name, linear=module)
+    check_average(name, module)
+    return CapturedAverage(name=name, average=module)
 
 
-def _fuse(layer: CapturedLayer, name: str, module: nn.Module) -> CapturedLayer:
-    spatial = isinstance(layer.linear, nn.Conv2d)
-    dropped = layer.dropout is not None
-    stored = layer.pool is not None or dropped
-    filtered = layer.top_n is not None or stored
-    active = layer.negative_slope != 1 or filtered
-    if isinstance(module, nn.BatchNorm2d) and spatial and layer.norm is None and not active:
-        return replace(layer, norm=module)
-    if isinstance(module, nn.ReLU) and not active:
+def _fuse(layer: Captured, name: str, module: nn.Module) -> Captured:
+    fused = _fuse_output(layer, name, module)
+    if fused is None and isinstance(layer, CapturedLayer):
+        fused = _fuse_sums(layer, name, module)
+    if fused is None:
+        raise ValueError(
+            f"layer {name!r} must come in the order {_ORDER}, "
+            f"not as {type(module).__name__!r} there"
+        )
+    return fused
+
+
+def _fuse_output(layer: Captured, name: str, module: nn.Module) -> Captured | None:
+    pool = layer.pool if isinstance(layer, CapturedLayer) else None
+    if isinstance(module, nn.Dropout) and layer.dropout is None:
+        return replace(layer, dropout=module)
+    if isinstance(module, TopNFilter) and not _any(layer.top_n, pool, layer.dropout):
+        return replace(layer, top_n=module)
+    if (
+        isinstance(module, nn.MaxPool2d)
+        and isinstance(layer, CapturedLayer)
+        and layer.spatial
+        and not _any(pool, layer.dropout)
+    ):
+        check_pool(name, module)
+        return replace(layer, pool=module)
+    return None
+
+
+def _fuse_sums(layer: CapturedLayer, name: str, module: nn.Module) -> CapturedLayer | None:
+    if layer.negative_slope != 1 or _any(layer.top_n, layer.pool, layer.dropout):
+        return None
+    if isinstance(module, nn.ReLU):
         return replace(layer, negative_slope=0.0)
-    if isinstance(module, nn.LeakyReLU) and not active:
+    if isinstance(module, nn.LeakyReLU):
         if not 0 <= module.negative_slope <= 1:
             raise ValueError(
                 f"layer {name!r}: negative_slope must be between 0 and 1, "
                 f"not {module.negative_slope!r}"
             )
         return replace(layer, negative_slope=float(module.negative_slope))
-    if isinstance(module, TopNFilter) and not filtered:
-        return replace(layer, top_n=module)
-    if isinstance(module, nn.MaxPool2d) and spatial and not stored:
-        check_pool(name, module)
-        return replace(layer, pool=module)
-    if isinstance(module, nn.Dropout) and not dropped:
-        return replace(layer, dropout=module)
-    raise ValueError(
-        f"layer {name!r} must come in the order {_ORDER}, not as {type(module).__name__!r} there"
-    )
+    if isinstance(module, nn.BatchNorm2d) and layer.spatial and layer.norm is None:
+        return replace(layer, norm=module)
+    return None
+
+
+def _any(*modules: nn.Module | None) -> bool:
+    return any(module is not None for module in modules)

@@ -5,7 +5,14 @@ from torch import nn
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.window import Window
 
-__all__ = ["check_convolution", "check_pool", "convolution_of", "pool_window"]
+__all__ = [
+    "average_window",
+    "check_average",
+    "check_convolution",
+    "check_pool",
+    "convolution_of",
+    "pool_window",
+]
 
 
 def _pair(value: object) -> tuple[int, int]:
@@ -52,6 +59,44 @@ def check_pool(name: str, module: nn.MaxPool2d) -> None:
         raise ValueError(f"layer {name!r}: dilation must be 1, not {module.dilation!r}")
     if module.return_indices:
         raise ValueError(f"layer {name!r}: return_indices must be False, not True")
+
+
+def check_average(name: str, module: nn.AvgPool2d | nn.AdaptiveAvgPool2d) -> None:
+    """Refuse an average pooling that the integer network cannot express.
+
+    Raises
+    ------
+    ValueError
+        If windows would be divided by different areas, or an adaptive one has several outputs.
+    """
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        size = module.output_size
+        if size not in (1, (1, 1)):
+            raise ValueError(f"layer {name!r}: output_size must be 1, not {size!r}")
+        return
+    _stride(name, module.stride)
+    padded = _pair(module.padding) != (0, 0)
+    if module.ceil_mode or (padded and not module.count_include_pad):
+        raise ValueError(
+            f"layer {name!r}: every window must have the same divisor, not ceil_mode="
+            f"{module.ceil_mode} with count_include_pad={module.count_include_pad}"
+        )
+    if module.divisor_override is not None:
+        raise ValueError(
+            f"layer {name!r}: divisor_override must be None, not {module.divisor_override!r}"
+        )
+
+
+def average_window(module: nn.AvgPool2d | nn.AdaptiveAvgPool2d, maps: tuple[int, int]) -> Window:
+    """Return the window of a checked average pooling over maps of a height and width."""
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return Window(size=maps)
+    rows, columns = _pair(module.padding)
+    return Window(
+        size=_pair(module.kernel_size),
+        stride=_stride("", module.stride),
+        padding=(rows, rows, columns, columns),
+    )
 
 
 def convolution_of(module: nn.Conv2d, input_shape: tuple[int, ...]) -> Convolution:

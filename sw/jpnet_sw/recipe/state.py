@@ -1,7 +1,7 @@
 """Everything that a run needs to go on: networks, masks, optimiser, place, history."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from math import prod, sqrt
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import CapturedLayer, QuantisedNetwork, capture, quantise
+from jpnet_sw.quantisation import Captured, CapturedLayer, QuantisedNetwork, capture, quantise
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
@@ -103,11 +103,11 @@ class TrainingState:
             image_shape=image_shape,
             device=device,
             model=model,
-            masks=WeightMasks({layer.name: layer.linear.weight for layer in capture(model)}),
+            masks=WeightMasks(_weights(capture(model))),
         )
 
     @property
-    def layers(self) -> list[CapturedLayer]:
+    def layers(self) -> list[Captured]:
         """The float network's layers."""
         return capture(self.model)
 
@@ -154,7 +154,7 @@ class TrainingState:
         self.output_scales = output_scales
         self.quantised = quantise(self.layers, output_scales).to(self.device)
         masks = self.masks.masks
-        self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.chain()})
+        self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.weighted()})
         self.masks.load(masks)
         return self.quantised
 
@@ -271,6 +271,10 @@ class TrainingState:
                     value.reshape(()).cpu() if key == "step" else value
                 )
             optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _weights(layers: Sequence[Captured]) -> dict[str, Tensor]:
+    return {layer.name: layer.linear.weight for layer in layers if isinstance(layer, CapturedLayer)}
 
 
 def _load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

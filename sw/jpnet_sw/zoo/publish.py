@@ -80,7 +80,7 @@ def _cpu_minutes(path: Path) -> float | None:
     epochs = json.loads(path.read_text(encoding="utf-8"))["epochs"]
     if not all("cpu_seconds" in epoch for epoch in epochs):
         return None
-    return round(sum(epoch["cpu_seconds"] for epoch in epochs) / 60, 1)
+    return round(sum(float(epoch["cpu_seconds"]) for epoch in epochs) / 60, 1)
 
 
 def _results(
