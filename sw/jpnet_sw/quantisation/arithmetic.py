@@ -13,6 +13,9 @@ __all__ = ["EXACT_SUM", "exact_scale", "requantise_sums", "round_clamp"]
 EXACT_SUM = 2**24
 """Sums below this are exact in float32, in any order."""
 
+_CHUNK_VALUES = 2**16
+"""Sums that are requantised at once: what a core's caches hold."""
+
 
 def exact_scale(multiplier: NDArray[np.uint16], shift: int) -> Tensor:
     """Return ``multiplier * 2**-shift`` as float64, exact."""
@@ -56,12 +59,17 @@ class _Round(torch.autograd.Function):
 class _Requantise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, acc: Tensor, scale: Tensor, negative_scale: Tensor) -> Tensor:
-        chosen = torch.where(acc < 0, negative_scale, scale)  # float64
-        # A 24-bit sum times a 16-bit multiplier and a power of two is exact in float64.
-        product = acc.double() * chosen
-        inside = product.abs() <= INT8_MAX
-        ctx.save_for_backward((chosen * inside).float())
-        return product.round().clamp(-INT8_MAX, INT8_MAX).float()
+        slope, made = torch.empty_like(acc), torch.empty_like(acc)
+        step = len(acc) if acc.is_cuda else max(1, _CHUNK_VALUES // max(1, acc[:1].numel()))
+        for first in range(0, len(acc), step):
+            part = slice(first, first + step)
+            chosen = torch.where(acc[part] < 0, negative_scale, scale)  # float64
+            # A 24-bit sum times a 16-bit multiplier and a power of two is exact in float64.
+            product = acc[part].double().mul_(chosen)
+            slope[part] = chosen.mul_(product.abs() <= INT8_MAX)
+            made[part] = product.round_().clamp_(-INT8_MAX, INT8_MAX)
+        ctx.save_for_backward(slope)
+        return made
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None, None]:

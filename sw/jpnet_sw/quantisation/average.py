@@ -83,7 +83,9 @@ class QuantisedAverage(nn.Module):
         self.layer = layer
         self.input_scale = input_scale
         self.output_scale = output_scale
-        self.top_n = TopNFilter(layer.top_n.top_n if layer.top_n is not None else None)
+        self.top_n = TopNFilter(
+            layer.top_n.top_n if layer.top_n is not None else None, integers=True
+        )
         self.dropout = nn.Dropout(layer.dropout.p if layer.dropout is not None else 0.0)
 
     def _multiplier(self, window: Window) -> tuple[np.uint16, int]:

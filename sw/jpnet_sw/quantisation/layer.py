@@ -53,7 +53,9 @@ class QuantisedLayer(nn.Module):
         weight, bias = layer.folded()
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone())
-        self.top_n = TopNFilter(layer.top_n.top_n if layer.top_n is not None else None)
+        self.top_n = TopNFilter(
+            layer.top_n.top_n if layer.top_n is not None else None, integers=True
+        )
         self.dropout = nn.Dropout(layer.dropout.p if layer.dropout is not None else 0.0)
         largest = weight.abs().flatten(start_dim=1).amax(dim=1).double()
         # A channel without weights has only its bias; any scale serves it.

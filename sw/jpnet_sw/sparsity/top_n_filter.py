@@ -2,11 +2,11 @@
 
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode, TopN
+from jpnet_sw.sparsity.selection import kth_smallest
 
 __all__ = ["TopNFilter"]
 
@@ -22,10 +22,13 @@ class TopNFilter(nn.Module):
     ----------
     top_n
         Mode and N; the mode NONE passes everything.
+    integers
+        Whether it is only given integers up to 127, which takes less time.
     """
 
-    def __init__(self, top_n: TopN | None = None) -> None:
+    def __init__(self, top_n: TopN | None = None, *, integers: bool = False) -> None:
         super().__init__()
+        self.integers = integers
         self.top_n = TopN() if top_n is None else top_n
         self._sampled: dict[tuple[TopN, int, int], Tensor] = {}
 
@@ -59,12 +62,7 @@ class TopNFilter(nn.Module):
             return magnitude.new_zeros((images, 1))
         # The smallest t with count(|a| > t) <= N is the (N + 1)-th largest magnitude.
         place = counted.shape[1] - 1 - winners
-        if counted.is_cuda:
-            return counted.kthvalue(place + 1, dim=1, keepdim=True).values
-        # A third of the time of torch's selection on the CPU.
-        return torch.from_numpy(
-            np.partition(counted.float().numpy(), place, axis=1)[:, place, None]
-        )
+        return kth_smallest(counted, place, integers=self.integers)
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Return the tensor with every loser set to 0.
