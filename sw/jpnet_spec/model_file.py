@@ -1,12 +1,18 @@
 """``model.safetensors``: the integer network on disk."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
+from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import IntegerNetwork, Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode, TopN
+from jpnet_spec.window import Window
 
 __all__ = ["load_network", "save_network"]
 
@@ -27,6 +33,7 @@ def save_network(network: IntegerNetwork, path: Path) -> str:
                 "static_threshold": layer.top_n.static_threshold,
                 "sample_stride": layer.top_n.sample_stride,
             },
+            **_spatial_entry(layer),
         }
         for layer in network.layers
     ]
@@ -61,7 +68,8 @@ def load_network(path: Path) -> IntegerNetwork:
                 inputs=tuple(entry["inputs"]),
                 shift=entry["shift"],
                 top_n=TopN(**{**entry["top_n"], "mode": ThresholdMode[entry["top_n"]["mode"]]}),
-                **{name: tensors[f"{entry['name']}.{name}"] for name in _TENSORS},
+                **_spatial_fields(entry),
+                **_tensor_fields(entry, tensors),
             )
             for entry in header["layers"]
         )
@@ -73,3 +81,34 @@ def load_network(path: Path) -> IntegerNetwork:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{path}: malformed model, {error}") from error
+
+
+def _tensor_fields(entry: dict[str, Any], tensors: Mapping[str, NDArray]) -> dict[str, Any]:
+    return {name: tensors[f"{entry['name']}.{name}"] for name in _TENSORS}
+
+
+def _spatial_entry(layer: Layer) -> dict[str, Any]:
+    """Return what a fully connected layer's entry does not have."""
+    if layer.convolution is None:
+        return {}
+    pool = None if layer.pool is None else asdict(layer.pool)
+    return {"convolution": asdict(layer.convolution), "pool": pool}
+
+
+def _spatial_fields(entry: dict[str, Any]) -> dict[str, Any]:
+    if "convolution" not in entry:
+        return {}
+    made = entry["convolution"]
+    convolution = Convolution(
+        input_shape=tuple(made["input_shape"]),
+        window=_window(made["window"]),
+        channel_groups=made["channel_groups"],
+    )
+    return {
+        "convolution": convolution,
+        "pool": None if entry["pool"] is None else _window(entry["pool"]),
+    }
+
+
+def _window(made: dict[str, Any]) -> Window:
+    return Window(size=tuple(made["size"]), stride=made["stride"], padding=tuple(made["padding"]))

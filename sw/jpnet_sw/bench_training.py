@@ -14,10 +14,10 @@ from torch import nn
 
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import capture
+from jpnet_sw.quantisation import CapturedLayer, capture
 from jpnet_sw.recipe import preset
 from jpnet_sw.recipe.augment import augment
-from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.recipe.config import AugmentConfig, RecipeConfig
 from jpnet_sw.recipe.epoch import EpochPlan, train_step
 from jpnet_sw.sparsity import WeightMasks
 
@@ -63,7 +63,7 @@ class _Stepper:
     def __init__(self, recipe: RecipeConfig, *, sparse: bool, teacher: nn.Module | None) -> None:
         torch.manual_seed(0)
         self.model = build_model(recipe.model, _SHAPE)
-        layers = capture(self.model)
+        layers = [layer for layer in capture(self.model) if isinstance(layer, CapturedLayer)]
         masks = WeightMasks({layer.name: layer.linear.weight for layer in layers if sparse})
         if sparse:
             names = [layer.name for layer in layers]
@@ -71,7 +71,7 @@ class _Stepper:
         for layer, rate in zip(layers, _RATES, strict=False):
             assert layer.top_n is not None
             assert layer.dropout is not None
-            winners = winners_for_rate(rate, layer.linear.out_features)
+            winners = winners_for_rate(rate, len(layer.linear.weight))
             layer.top_n.top_n = TopN(
                 mode=ThresholdMode.EXACT if sparse else ThresholdMode.NONE, winners=winners
             )
@@ -113,7 +113,7 @@ def bench_training(*, steps: int = 300, augmented: bool = True) -> StepTimes:
         raise ValueError(f"steps must be at least 1, not {steps!r}")
     recipe = preset("mlp3", "mnist")
     if not augmented:
-        recipe = replace(recipe, augment=replace(recipe.augment, **_still()))
+        recipe = replace(recipe, augment=AugmentConfig())
     teacher = build_model(recipe.model, _SHAPE).eval().requires_grad_(False)
     kinds = [
         _Stepper(recipe, sparse=False, teacher=None),
@@ -138,10 +138,6 @@ def bench_training(*, steps: int = 300, augmented: bool = True) -> StepTimes:
         ratio=median(jp / base for jp, base in zip(times[1], times[0], strict=True)),
         distilled_ratio=median(jp / base for jp, base in zip(times[2], times[0], strict=True)),
     )
-
-
-def _still() -> dict[str, float]:
-    return {"rotation_radians": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
 
 
 def main() -> int:

@@ -1,6 +1,5 @@
 """Accuracy, densities and multiply-accumulates of trained networks, counted exactly."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jpnet_spec.network import IntegerNetwork
+from jpnet_spec.network import IntegerNetwork, Layer
 
 __all__ = ["LayerCounts", "NetworkCounts", "accuracy", "measure"]
 
@@ -29,11 +28,12 @@ class LayerCounts:
     activation_density
         Share of surviving non-zero values among the layer's input activations.
     macs_dense
-        Products with nothing skipped.
+        Products with nothing skipped, those with padding included.
     macs_weight_only
         Products with only the zero weights skipped.
     macs_effective
-        Pairs of non-zero weight and surviving input activation, counted one by one.
+        Pairs of non-zero weight and surviving input activation, counted one by one; taps outside
+        the output are left out.
     macs_product
         ``macs_dense * weight_density * activation_density``, the estimate of the JPnet paper.
     """
@@ -93,7 +93,7 @@ def measure(
     Parameters
     ----------
     network
-        Fully connected.
+        Whose last layer gives the logits.
     images : int8, shape (images, *input_shape)
     labels : uint8, shape (images,)
 
@@ -107,7 +107,7 @@ def measure(
             f"images must be as many as the {len(labels)} labels and at least 1, not {len(images)}"
         )
     pairs = {layer.name: 0 for layer in network.layers}
-    survivors = dict(pairs)
+    survivors, read = dict(pairs), dict(pairs)
     right = 0
     for first in range(0, len(images), _BATCH):
         traces = network.run(images[first : first + _BATCH])
@@ -115,32 +115,28 @@ def measure(
             pairs[name] += int(trace.macs_effective.sum())
             dropped = trace.inputs_zero + trace.inputs_below
             survivors[name] += int((trace.inputs_read - dropped).sum())
+            read[name] += int(trace.inputs_read.sum())
         logits = traces[network.layers[-1].name].tensor
         right += int((logits.argmax(axis=1) == labels[first : first + _BATCH]).sum())
     layers = tuple(
-        _layer_counts(network, name, pairs[name] / len(images), survivors, len(images))
-        for name in pairs
+        _layer_counts(
+            layer,
+            macs_effective=pairs[layer.name] / len(images),
+            activation_density=survivors[layer.name] / read[layer.name],
+        )
+        for layer in network.layers
     )
     return NetworkCounts(images=len(images), accuracy_int8=right / len(images), layers=layers)
 
 
-def _layer_counts(
-    network: IntegerNetwork,
-    name: str,
-    macs_effective: float,
-    survivors: Mapping[str, int],
-    images: int,
-) -> LayerCounts:
-    layer = next(layer for layer in network.layers if layer.name == name)
-    living = int(np.count_nonzero(layer.weight))
-    weight_density = living / layer.weight.size
-    activation_density = survivors[name] / (images * layer.weight.shape[1])
+def _layer_counts(layer: Layer, *, macs_effective: float, activation_density: float) -> LayerCounts:
+    weight_density = int(np.count_nonzero(layer.weight)) / layer.weight.size
     return LayerCounts(
-        name=name,
+        name=layer.name,
         weight_density=weight_density,
         activation_density=activation_density,
         macs_dense=layer.macs_dense,
-        macs_weight_only=living,
+        macs_weight_only=layer.macs_weight_only,
         macs_effective=macs_effective,
         macs_product=layer.macs_dense * weight_density * activation_density,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jpnet_spec.numbers import quantise_unit_image
-from jpnet_sw.data import DataError, dataset_names, load_dataset
+from jpnet_sw.data import DataError, centre_crop, dataset_names, load_dataset
 from jpnet_sw.data.registry import SOURCES
 from jpnet_sw.data.source import DataFile, FileSource
 
@@ -143,3 +143,18 @@ def test_images_and_labels_must_match_in_number():
             test_images=digits.test_images,
             test_labels=digits.test_labels[:-1],
         )
+
+
+def test_centre_crop_leaves_the_middle(rng):
+    images = rng.integers(0, 256, (3, 2, 7, 9)).astype(np.uint8)
+    assert np.array_equal(centre_crop(images, (2, 4, 5)), images[:, :, 1:5, 2:7])
+    assert np.array_equal(centre_crop(images, (2, 7, 9)), images)
+    digits = load_dataset("digits")
+    middle = quantise_unit_image(digits.test_images[:, :, 1:7, 1:7])
+    assert np.array_equal(digits.test_activations((1, 6, 6)), middle)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 8, 4), (2, 4, 10), (4, 4)])
+def test_images_that_do_not_contain_the_crop_are_refused(shape):
+    with pytest.raises(ValueError, match=r"images of shape \(2, 7, 9\) must contain those of"):
+        centre_crop(np.zeros((1, 2, 7, 9), dtype=np.uint8), shape)

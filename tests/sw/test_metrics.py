@@ -4,10 +4,17 @@ import torch
 from torch import nn
 
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
+from jpnet_spec.numbers import quantise_unit_image
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.metrics import accuracy, measure
-from jpnet_sw.models import mlp3
-from jpnet_sw.quantisation import capture
+from jpnet_sw.models import convnet5, mlp3
+from jpnet_sw.quantisation import (
+    QuantisedLayer,
+    calibrate,
+    capture,
+    quantise,
+    to_integer_network,
+)
 from jpnet_sw.sparsity import WeightMasks
 from jpnet_sw.sparsity.density import measure_density
 
@@ -104,6 +111,51 @@ def test_float_densities_equal_a_forward_pass_of_zeros_and_ones(rng):
     assert found[1].macs_effective == pytest.approx(float(pairs.sum(1).mean()), rel=1e-5)
     assert found[1].activation <= 9 / 300 + 1e-6
     assert found[0].weight == pytest.approx(0.1, rel=1e-3)
+
+
+def test_float_densities_of_convolutions_leave_out_what_padding_would_give(rng):
+    torch.manual_seed(5)
+    model = convnet5((3, 12, 12)).eval()
+    layers = capture(model)
+    masks = WeightMasks({layer.name: layer.linear.weight for layer in layers})
+    masks.tighten({layer.name: 0.2 for layer in layers})
+    layers[0].top_n.top_n = TopN(mode=ThresholdMode.EXACT, winners=900)
+    pixels = (rng.integers(0, 256, (30, 3, 12, 12)) * (rng.random((30, 3, 12, 12)) < 0.5)) / 255
+    images = torch.from_numpy(pixels.astype(np.float32))
+    found = measure_density(model, images)
+    hidden = model.pool1(model.top_n1(model.relu1(model.norm1(model.conv1(images)))))
+    for density, layer, given in zip(found, layers, (images, hidden), strict=False):
+        ones = (layer.linear.weight != 0).double()
+        pairs = nn.functional.conv2d((given != 0).double(), ones, padding=2)
+        assert density.macs_effective == pytest.approx(float(pairs.sum()) / 30, rel=1e-5)
+        assert density.activation == pytest.approx(float((given != 0).double().mean()))
+    assert [density.macs_dense for density in found[:3]] == [
+        64 * 3 * 25 * 144,
+        64 * 64 * 25 * 36,
+        64 * 9 * 384,
+    ]
+
+
+def test_quantised_densities_equal_the_integer_network(rng):
+    torch.manual_seed(6)
+    model = convnet5((3, 8, 8)).eval()
+    layers = capture(model)
+    masks = WeightMasks({layer.name: layer.linear.weight for layer in layers})
+    masks.tighten({layer.name: 0.3 for layer in layers})
+    pixels = rng.integers(0, 256, (20, 3, 8, 8)).astype(np.uint8)
+    images = torch.from_numpy(pixels.astype(np.float32) / 255)
+    quantised = quantise(layers, calibrate(layers, images)).eval()
+    # A weight that rounds to 0 counts as one here; none does.
+    with torch.no_grad():
+        for layer in quantised.chain():
+            layer.weight.mul_((layer.integer_weight() != 0).float())
+    found = measure_density(quantised, images, kinds=(QuantisedLayer,))
+    network = to_integer_network(quantised, name="x", input_shape=(3, 8, 8), metadata={})
+    counts = measure(network, quantise_unit_image(pixels), np.zeros(20, np.uint8))
+    for density, layer in zip(found, counts.layers, strict=True):
+        assert density.macs_effective == pytest.approx(layer.macs_effective, rel=1e-5)
+        assert density.macs_dense == layer.macs_dense
+        assert density.weight == pytest.approx(layer.weight_density)
 
 
 def test_torch_accuracy_leaves_the_training_mode():

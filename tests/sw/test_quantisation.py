@@ -7,7 +7,7 @@ from torch import nn
 
 from jpnet_spec.numbers import quantise_unit_image
 from jpnet_spec.topn import ThresholdMode, TopN
-from jpnet_sw.models import mlp3
+from jpnet_sw.models import convnet5, lenet4, mlp3
 from jpnet_sw.quantisation import (
     calibrate,
     capture,
@@ -140,30 +140,141 @@ def test_sums_beyond_exact_float32_are_refused(rng):
         to_integer_network(quantised, name="mlp3", input_shape=(1, 8, 8), metadata={})
 
 
+def convolutional(seed, *, slope=0.0, top_n=None, norm=True, groups=1):
+    """Everything that may follow a convolution, twice, with statistics that are not trivial."""
+    torch.manual_seed(seed)
+    modules = OrderedDict(
+        conv1=nn.Conv2d(2, 6, 5, padding=2, bias=not norm),
+        norm1=nn.BatchNorm2d(6) if norm else nn.Identity(),
+        act1=nn.ReLU() if slope == 0 else nn.LeakyReLU(slope),
+        top_n1=TopNFilter(top_n),
+        pool1=nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        conv2=nn.Conv2d(6, 8, (3, 2), stride=2, padding="valid", groups=groups),
+        act2=nn.ReLU() if slope == 0 else nn.LeakyReLU(slope),
+        top_n2=TopNFilter(top_n),
+        flatten=nn.Flatten(),
+        fc=nn.Linear(8 * 3 * 3, 5),
+    )
+    if not norm:
+        del modules["norm1"]
+    model = nn.Sequential(modules)
+    if norm:
+        with torch.no_grad():
+            model.norm1.running_mean.uniform_(-0.2, 0.2)
+            model.norm1.running_var.uniform_(0.2, 2)
+            model.norm1.weight.uniform_(-1, 2)
+            model.norm1.bias.uniform_(-0.5, 0.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize("top_n", FILTERS)
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("norm", [True, False])
+def test_convolutions_in_torch_equal_the_integer_network(rng, top_n, slope, norm):
+    pixels = random_images(rng, 40, (2, 14, 14))
+    model = convolutional(3, slope=slope, top_n=top_n, norm=norm, groups=2)
+    _, network, logits = both(model, pixels)
+    images = quantise_unit_image(pixels)
+    assert np.array_equal(logits, network.logits(images))
+    assert len(np.unique(logits)) > 5
+    traces = network.run(images)
+    if slope:
+        assert traces["conv1"].tensor.min() < 0
+    assert traces["conv1"].tensor.shape[1:] == (6, 7, 7)
+    assert [layer.convolution is None for layer in network.layers] == [False, False, True]
+
+
+@pytest.mark.parametrize(("build", "shape"), [(lenet4, (1, 28, 28)), (convnet5, (3, 24, 24))])
+def test_the_convolutional_models_equal_their_integer_networks(rng, build, shape):
+    torch.manual_seed(4)
+    model = build(shape).eval()
+    layers = capture(model)
+    masks = WeightMasks({layer.name: layer.linear.weight for layer in layers})
+    masks.tighten({layer.name: 0.3 for layer in layers})
+    for layer in layers[:-1]:
+        layer.top_n.top_n = TopN(mode=ThresholdMode.EXACT, winners=150)
+    pixels = random_images(rng, 12, shape)
+    _, network, logits = both(model, pixels)
+    assert np.array_equal(logits, network.logits(quantise_unit_image(pixels)))
+    assert network.macs_dense == {28: 2_293_000, 24: 18_470_784}[shape[1]]
+
+
+def test_batch_norm_folds_into_weights_and_biases(rng):
+    model = convolutional(5)
+    images = as_float(random_images(rng, 6, (2, 14, 14)))
+    layer = capture(model)[0]
+    weight, bias = layer.folded()
+    with torch.no_grad():
+        wanted = model.norm1(model.conv1(images))
+        assert torch.allclose(layer.sums(images, weight, bias), wanted, atol=1e-5)
+
+
+def test_pruned_kernels_stay_exactly_zero_through_batch_norm(rng):
+    model = convolutional(6)
+    with torch.no_grad():
+        model.conv1.weight[:, :, ::2] = 0
+    network = both(model, random_images(rng, 20, (2, 14, 14)))[1]
+    assert not network.layers[0].weight[:, :, ::2].any()
+    assert network.layers[0].weight[:, :, 1::2].any()
+
+
+def test_leaky_multipliers_are_the_slope_of_the_positive_ones(rng):
+    network = both(convolutional(7, slope=0.25), random_images(rng, 20, (2, 14, 14)))[1]
+    first = network.layers[0]
+    found = first.negative_multiplier / first.multiplier
+    assert found == pytest.approx(np.full(6, 0.25), rel=0.01)
+
+
+def test_gradient_reaches_kernels_through_filter_and_pooling(rng):
+    model = convolutional(8, top_n=TopN(mode=ThresholdMode.EXACT, winners=60))
+    quantised = both(model, random_images(rng, 20, (2, 14, 14)))[0].train()
+    quantised(as_float(random_images(rng, 20, (2, 14, 14)))).square().sum().backward()
+    for layer in quantised.chain():
+        assert layer.weight.grad.abs().sum() > 0
+
+
+def test_images_of_another_shape_are_refused_by_layer(rng):
+    quantised = both(convolutional(9), random_images(rng, 20, (2, 14, 14)))[0]
+    for shape, message in (
+        ((2, 20, 20), r"layer 'fc': weight must take \d+ inputs"),
+        ((14, 14), r"layer 'conv1': input must be channels, height and width"),
+        ((2, 2, 2), r"layer 'conv2': window of 3x2 must not be larger than the padded map"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            to_integer_network(quantised, name="x", input_shape=shape, metadata={})
+
+
 @pytest.mark.parametrize(
-    ("modules", "message"),
+    "average",
     [
-        ([("conv", nn.Conv2d(1, 1, 3))], r"layer 'conv' must be Linear, .*, not 'Conv2d'"),
-        ([("relu", nn.ReLU())], r"layer 'relu' must follow a Linear layer"),
-        ([("a", nn.Flatten())], r"at least one Linear layer, not 0"),
-        (
-            [("a", nn.Linear(2, 2)), ("f", TopNFilter()), ("r", nn.ReLU())],
-            r"layer 'r' must come in the order Linear, ReLU, TopNFilter, Dropout",
-        ),
+        nn.AvgPool2d(2),
+        nn.AvgPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d((3, 1), stride=1),
+        nn.AdaptiveAvgPool2d(1),
     ],
 )
-def test_models_that_cannot_be_expressed_are_refused_by_layer(modules, message):
-    with pytest.raises(ValueError, match=message):
-        capture(nn.Sequential(OrderedDict(modules)))
-
-
-def test_fused_layers_carry_activation_filter_and_dropout():
-    layers = capture(mlp3((1, 28, 28)))
-    assert [layer.name for layer in layers] == ["fc1", "fc2", "fc3"]
-    assert [tuple(layer.linear.weight.shape) for layer in layers] == [
-        (300, 784),
-        (100, 300),
-        (10, 100),
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_averages_in_torch_equal_the_integer_network(rng, average, slope):
+    torch.manual_seed(13)
+    model = nn.Sequential(
+        nn.Conv2d(2, 5, 3),
+        nn.LeakyReLU(slope),
+        TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=150)),
+        average,
+        TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=4)),
+        nn.Flatten(),
+        nn.Linear(5 * average(torch.zeros(5, 8, 8))[0].numel(), 6),
+    ).eval()
+    pixels = random_images(rng, 60, (2, 10, 10))
+    quantised, network, logits = both(model, pixels)
+    assert np.array_equal(logits, network.logits(quantise_unit_image(pixels)))
+    assert len(np.unique(logits)) > 5
+    assert [layer.op.value for layer in network.layers] == [
+        "convolution",
+        "average_pool",
+        "fully_connected",
     ]
-    assert [layer.relu for layer in layers] == [True, True, False]
-    assert layers[-1].top_n is None
+    assert [layer.name for layer in quantised.weighted()] == ["0", "6"]
+    with torch.no_grad():
+        close = quantised(as_float(pixels)) - model(as_float(pixels))
+    assert close.abs().max() < 0.2

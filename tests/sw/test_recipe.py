@@ -16,14 +16,18 @@ from jpnet_sw.data import DataError, load_dataset
 from jpnet_sw.metrics import measure
 from jpnet_sw.recipe import (
     AugmentConfig,
+    DenseConfig,
     DistillConfig,
     FilterConfig,
+    OptimiserConfig,
+    OptimiserKind,
     PruneConfig,
+    QuantiseConfig,
     preset,
     preset_names,
     train,
 )
-from jpnet_sw.recipe.augment import augment
+from jpnet_sw.recipe.augment import augment, random_crop
 from jpnet_sw.recipe.epoch import cosine_rate
 from jpnet_sw.recipe.images import split_held_out
 from jpnet_sw.recipe.train import CHECKPOINT_FILE, HISTORY_FILE
@@ -44,7 +48,13 @@ train(model="mlp3", data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe
 
 def run_short(out, recipe, *, seed=3, resume=False):
     return train(
-        model="mlp3", data="digits", seed=seed, out=out, recipe=recipe, resume=resume, quiet=True
+        model=recipe.model,
+        data="digits",
+        seed=seed,
+        out=out,
+        recipe=recipe,
+        resume=resume,
+        quiet=True,
     )
 
 
@@ -164,6 +174,69 @@ def test_checkpoint_of_another_recipe_or_seed_is_refused(tmp_path, short_recipe,
         run_short(tmp_path, short_recipe, resume=True)
 
 
+@pytest.fixture(scope="module")
+def convolutional_recipe(short_recipe):
+    return replace(
+        short_recipe,
+        name="short-convolutional",
+        model="convnet5",
+        crop=7,
+        bfloat16=True,
+        optimiser=OptimiserConfig(kind=OptimiserKind.SGD, weight_decay=5e-4),
+        augment=AugmentConfig(flip=True),
+        dense=DenseConfig(epochs=4, learning_rate=0.02, label_smoothing=0.1),
+        prune=PruneConfig(
+            densities=(0.6, 0.3, 0.3, 0.3, 0.5), epochs=2, rounds=5, learning_rate=0.01
+        ),
+        top_n=FilterConfig(epochs=1, learning_rate=1e-3, rates=(0.3, 0.2), tolerance_percent=5),
+        quantise=QuantiseConfig(epochs=2, learning_rate=1e-4, calibration_images=100),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained_convolutional(tmp_path_factory, convolutional_recipe):
+    return run_short(tmp_path_factory.mktemp("convolutional"), convolutional_recipe)
+
+
+def test_convolutional_run_gives_a_sparse_network_on_crops(
+    trained_convolutional, convolutional_recipe
+):
+    network = load_network(trained_convolutional)
+    assert network.input_shape == (1, 7, 7)
+    digits = load_dataset("digits")
+    counts = measure(network, digits.test_activations((1, 7, 7)), digits.test_labels)
+    assert counts.accuracy_int8 > 0.5
+    assert counts.accuracy_int8 == network.metadata["accuracy_int8"]
+    for layer, wanted in zip(network.layers, convolutional_recipe.prune.densities, strict=True):
+        assert 0 < np.count_nonzero(layer.weight) <= wanted * layer.weight.size
+    rate = network.metadata["winner_rates"]["conv1"]
+    assert network.layers[0].top_n.winners == -(-round(rate * 100) * 64 * 7 * 7 // 100)
+
+
+@pytest.mark.parametrize("epochs_done", [1, 4, 5, 6, 7, 8])
+def test_convolutional_run_resumes_to_the_same_bytes(
+    tmp_path, trained_convolutional, convolutional_recipe, epochs_done, monkeypatch
+):
+    saves = []
+
+    def stop_after(*args, **kwargs):
+        saves.append(1)
+        if len(saves) == epochs_done:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TRAIN_MODULE, "write_history", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            run_short(tmp_path, convolutional_recipe)
+    resumed = run_short(tmp_path, convolutional_recipe, resume=True)
+    assert same_bytes(trained_convolutional, resumed)
+
+
+def test_crop_beyond_the_images_is_refused(tmp_path, convolutional_recipe):
+    with pytest.raises(ValueError, match=r"RecipeConfig.crop must be at most the images' \(8, 8\)"):
+        run_short(tmp_path, replace(convolutional_recipe, crop=9))
+
+
 @pytest.mark.parametrize("mode", [ThresholdMode.SAMPLED, ThresholdMode.STATIC])
 def test_other_threshold_modes_are_trained_and_exported(tmp_path, short_recipe, mode):
     recipe = replace(short_recipe, top_n=FilterConfig(epochs=1, mode=mode, sample_stride=4))
@@ -192,7 +265,13 @@ def test_unknown_names_are_refused(tmp_path):
 
 
 def test_presets_name_their_model_and_data_set():
-    assert preset_names() == ("mlp3-mnist", "mlp3-fashion-mnist", "mlp3-digits")
+    assert preset_names() == (
+        "mlp3-mnist",
+        "mlp3-fashion-mnist",
+        "mlp3-digits",
+        "lenet4-mnist",
+        "convnet5-cifar-10",
+    )
     for name in preset_names():
         model, _, dataset = name.partition("-")
         recipe = preset(model, dataset)
@@ -207,6 +286,8 @@ def test_presets_name_their_model_and_data_set():
         (lambda: FilterConfig(epochs=1, rates=(2.0,)), r"FilterConfig.rates must be above 0"),
         (lambda: FilterConfig(epochs=1, learning_rate=0), r"FilterConfig.learning_rate must be"),
         (lambda: AugmentConfig(shift=2), r"AugmentConfig.shift must be between 0 and 1, not 2"),
+        (lambda: OptimiserConfig(momentum=2), r"OptimiserConfig.momentum must be between 0 and 1"),
+        (lambda: replace(preset("mlp3", "digits"), crop=0), r"RecipeConfig.crop must be between"),
         (lambda: DistillConfig(weight=-1), r"DistillConfig.weight must be between 0 and 1"),
     ],
 )
@@ -215,9 +296,9 @@ def test_impossible_parameters_are_refused(make, message):
         make()
 
 
-def test_held_out_images_are_training_images_that_are_not_trained_on():
+def test_held_out_images_are_training_images_that_are_not_trained_on(short_recipe):
     digits = load_dataset("digits")
-    split = split_held_out(digits, 238, torch.device("cpu"))
+    split = split_held_out(digits, short_recipe, torch.device("cpu"))
     assert len(split.held_out_images) == 238
     assert len(split.images) == 1200
     pixels = torch.cat([split.images, split.held_out_images]).mul(255).round().numpy()
@@ -226,7 +307,7 @@ def test_held_out_images_are_training_images_that_are_not_trained_on():
         map(tuple, wanted)
     )
     with pytest.raises(ValueError, match=r"held_out must be below the 1438 training images"):
-        split_held_out(digits, 1438, torch.device("cpu"))
+        split_held_out(digits, replace(short_recipe, held_out=1438), torch.device("cpu"))
 
 
 def test_augmentation_keeps_shape_range_and_black_background():
@@ -240,6 +321,28 @@ def test_augmentation_keeps_shape_range_and_black_background():
     assert not torch.any((moved > 0) & (moved < 0.1))
     assert not torch.equal(moved[0], moved[1])
     assert augment(images, AugmentConfig()) is images
+
+
+def test_half_of_the_images_are_mirrored():
+    torch.manual_seed(1)
+    images = torch.rand(200, 3, 4, 4)
+    moved = augment(images, AugmentConfig(flip=True))
+    mirrored = (moved == images.flip(dims=(3,))).flatten(1).all(dim=1)
+    assert torch.all(mirrored | (moved == images).flatten(1).all(dim=1))
+    assert 60 < int(mirrored.sum()) < 140
+
+
+def test_crops_come_from_every_place_of_their_own_image():
+    torch.manual_seed(2)
+    image = torch.arange(3 * 6 * 5).reshape(3, 6, 5).float()
+    images = image + 1000 * torch.arange(300)[:, None, None, None]
+    cropped = random_crop(images, 4)
+    assert cropped.shape == (300, 3, 4, 4)
+    corners = cropped[:, 0, 0, 0] - 1000 * torch.arange(300)
+    assert set(corners.tolist()) == {0, 1, 5, 6, 10, 11}
+    for found, corner, index in zip(cropped, corners.int().tolist(), range(300), strict=True):
+        top, left = divmod(corner, 5)
+        assert torch.equal(found, images[index, :, top : top + 4, left : left + 4])
 
 
 def test_learning_rate_rises_then_falls():

@@ -4,6 +4,7 @@ import torch
 
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.sparsity import TopNFilter
+from jpnet_sw.sparsity.selection import kth_smallest
 
 MODES = [
     TopN(),
@@ -18,9 +19,11 @@ MODES = [
 @pytest.mark.parametrize("top_n", MODES)
 @pytest.mark.parametrize("spread", [0, 2, 127])
 @pytest.mark.parametrize("shape", [(30,), (6, 5, 1)])
-def test_survivors_equal_the_specification_on_integers(rng, top_n, spread, shape):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("integers", [False, True])
+def test_survivors_equal_the_specification_on_integers(rng, top_n, spread, shape, dtype, integers):
     tensor = rng.integers(-spread, spread + 1, (50, *shape)).astype(np.int8)
-    kept = TopNFilter(top_n)(torch.from_numpy(tensor.astype(np.float32))).numpy()
+    kept = TopNFilter(top_n, integers=integers)(torch.from_numpy(tensor).to(dtype)).float().numpy()
     assert np.array_equal(kept, top_n.keep(tensor, top_n.threshold(tensor)))
 
 
@@ -39,3 +42,16 @@ def test_all_tied_elements_lose():
 
 def test_printed_filter_shows_mode_and_winners():
     assert "mode=EXACT, winners=3" in repr(TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=3)))
+
+
+@pytest.mark.parametrize("place", [0, 1, 57, 98, 99])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_selection_equals_sorting(place, dtype):
+    torch.manual_seed(3)
+    rows = torch.rand(20, 100).mul(torch.rand(20, 1) * 50).relu().to(dtype)
+    rows[:, ::3] = 0
+    wanted = rows.float().sort(dim=1).values[:, place, None]
+    assert torch.equal(kth_smallest(rows, place, integers=False).float(), wanted)
+    whole = rows.floor()
+    wanted = whole.float().sort(dim=1).values[:, place, None]
+    assert torch.equal(kth_smallest(whole, place, integers=True).float(), wanted)

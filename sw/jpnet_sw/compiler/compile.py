@@ -277,6 +277,9 @@ def compile_network(
         If the network does not fit; the message says which memory, how much is needed and which
         preset would do.
     """
+    for layer in network.layers:
+        if layer.convolution is not None:
+            raise CompileError(f"layer {layer.name!r}: {layer.op.value} cannot be compiled yet")
     try:
         return _compile(network, config, calibration_images, dense=dense)
     except CompileError as error:

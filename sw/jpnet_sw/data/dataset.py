@@ -8,7 +8,28 @@ from numpy.typing import NDArray
 
 from jpnet_spec.numbers import quantise_unit_image
 
-__all__ = ["DataError", "Dataset", "DatasetName"]
+__all__ = ["DataError", "Dataset", "DatasetName", "centre_crop"]
+
+
+def centre_crop(images: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Cut the middle out of images; the larger half of an odd margin goes below and right.
+
+    Parameters
+    ----------
+    images : uint8, shape (images, channels, height, width)
+    shape
+        Channels, height and width of the result.
+
+    Raises
+    ------
+    ValueError
+        If the images have other channels or are smaller.
+    """
+    channels, height, width = images.shape[1:]
+    if len(shape) != 3 or shape[0] != channels or shape[1] > height or shape[2] > width:
+        raise ValueError(f"images of shape {images.shape[1:]} must contain those of shape {shape}")
+    top, left = (height - shape[1]) // 2, (width - shape[2]) // 2
+    return images[:, :, top : top + shape[1], left : left + shape[2]]
 
 
 class DataError(ValueError):
@@ -76,20 +97,40 @@ class Dataset:
         """Shape of one image: channels, height, width."""
         return tuple(self.train_images.shape[1:])
 
-    def test_activations(self) -> NDArray[np.int8]:
+    def test_activations(self, image_shape: tuple[int, ...] | None = None) -> NDArray[np.int8]:
         """Return the test images as the integer network takes them.
 
+        Parameters
+        ----------
+        image_shape
+            The network's; smaller than the data set's cuts out the middle, None takes all.
+
         Returns
         -------
         int8, shape (images, channels, height, width), 0 to 127
-        """
-        return quantise_unit_image(self.test_images)
 
-    def train_activations(self) -> NDArray[np.int8]:
+        Raises
+        ------
+        ValueError
+            If the data set's images do not contain such a middle.
+        """
+        return quantise_unit_image(centre_crop(self.test_images, image_shape or self.image_shape))
+
+    def train_activations(self, image_shape: tuple[int, ...] | None = None) -> NDArray[np.int8]:
         """Return the training images as the integer network takes them.
 
+        Parameters
+        ----------
+        image_shape
+            See `test_activations`.
+
         Returns
         -------
         int8, shape (images, channels, height, width), 0 to 127
+
+        Raises
+        ------
+        ValueError
+            If the data set's images do not contain such a middle.
         """
-        return quantise_unit_image(self.train_images)
+        return quantise_unit_image(centre_crop(self.train_images, image_shape or self.image_shape))

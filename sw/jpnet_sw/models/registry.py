@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 from torch import nn
 
+from jpnet_sw.models.convolutional import convnet5, lenet4
 from jpnet_sw.models.mlp import mlp3
 
 __all__ = ["build_model", "model_names"]
 
-_BUILDERS: dict[str, Callable[[tuple[int, ...]], nn.Sequential]] = {"mlp3": mlp3}
+_BUILDERS: dict[str, Callable[[tuple[int, ...]], nn.Sequential]] = {
+    "mlp3": mlp3,
+    "lenet4": lenet4,
+    "convnet5": convnet5,
+}
 
 
 def model_names() -> tuple[str, ...]:

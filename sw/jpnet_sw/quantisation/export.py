@@ -3,16 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
-from jpnet_spec.network import INPUT, IntegerNetwork, Layer
+from jpnet_spec.network import INPUT, IntegerNetwork
 from jpnet_sw.quantisation.network import QuantisedNetwork
 
 __all__ = ["to_integer_network"]
 
 
-@torch.no_grad()
 def to_integer_network(
     network: QuantisedNetwork,
     *,
@@ -36,26 +32,13 @@ def to_integer_network(
     Raises
     ------
     ValueError
-        If a layer's sums could leave what training computes exactly.
+        If shapes do not chain, or a layer's sums could leave what training computes exactly.
     """
     layers = []
-    source = INPUT
+    source, shape = INPUT, input_shape
     for layer in network.chain():
-        layer.check_exact()
-        multiplier = np.asarray(layer.multiplier)
-        layers.append(
-            Layer(
-                name=layer.name,
-                inputs=(source,),
-                weight=layer.integer_weight().cpu().numpy().astype(np.int8),
-                bias=layer.integer_bias().cpu().numpy().astype(np.int32),
-                multiplier=multiplier,
-                negative_multiplier=np.zeros_like(multiplier) if layer.relu else multiplier,
-                shift=layer.shift,
-                top_n=layer.top_n.top_n,
-            )
-        )
-        source = layer.name
+        layers.append(layer.integer_layer(source, shape))
+        source, shape = layer.name, layers[-1].output_shape
     return IntegerNetwork(
         name=name, input_shape=input_shape, layers=tuple(layers), metadata=metadata
     )

@@ -1,4 +1,4 @@
-"""Random affine deformations of training images."""
+"""Random deformations of training images."""
 
 import torch
 from torch import Tensor
@@ -6,14 +6,14 @@ from torch.nn import functional
 
 from jpnet_sw.recipe.config import AugmentConfig
 
-__all__ = ["augment"]
+__all__ = ["augment", "random_crop"]
 
 _FAINT = 0.1
 """Pixels below this become 0: interpolation must not fill the dark background."""
 
 
 def augment(images: Tensor, config: AugmentConfig) -> Tensor:
-    """Deform each image by its own random affine map, from torch's global generator.
+    """Deform each image by its own random map, from torch's global generator.
 
     Parameters
     ----------
@@ -21,8 +21,30 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
     config
         Largest deformations.
     """
-    if not config.active:
-        return images
+    moved = _random_affine(images, config) if config.affine else images
+    if not config.flip:
+        return moved
+    chosen = (torch.rand(len(moved)) < 0.5).to(moved.device)
+    return torch.where(chosen[:, None, None, None], moved.flip(dims=(3,)), moved)
+
+
+def random_crop(images: Tensor, side: int) -> Tensor:
+    """Cut a square from a random place of each image, from torch's global generator.
+
+    Parameters
+    ----------
+    images : shape (images, channels, height, width)
+    side
+        At most height and width.
+    """
+    count, _, height, width = images.shape
+    top = torch.randint(height - side + 1, (count,)).to(images.device)
+    left = torch.randint(width - side + 1, (count,)).to(images.device)
+    squares = images.unfold(2, side, 1).unfold(3, side, 1)
+    return squares[torch.arange(count, device=images.device), :, top, left]
+
+
+def _random_affine(images: Tensor, config: AugmentConfig) -> Tensor:
     # Drawn on the CPU, so that a seed means the same images on every device.
     draws = torch.rand(6, len(images)) * 2 - 1
     angle = draws[0] * config.rotation_radians

@@ -1,6 +1,7 @@
 """Parameters of the recipe's stages."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import isfinite
 from typing import Any
 
@@ -11,6 +12,8 @@ __all__ = [
     "DenseConfig",
     "DistillConfig",
     "FilterConfig",
+    "OptimiserConfig",
+    "OptimiserKind",
     "PruneConfig",
     "QuantiseConfig",
     "RecipeConfig",
@@ -43,21 +46,55 @@ class AugmentConfig:
         Of the affine map.
     shift
         As a share of half the image's side.
+    flip
+        Whether half of the images are mirrored, left to right.
     """
 
     rotation_radians: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    flip: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rotation_radians", "scale", "shear", "shift"):
             _check_range(self, name, 0, 1)
 
     @property
-    def active(self) -> bool:
-        """Whether anything is deformed."""
+    def affine(self) -> bool:
+        """Whether anything is deformed by an affine map."""
         return any((self.rotation_radians, self.scale, self.shear, self.shift))
+
+
+class OptimiserKind(StrEnum):
+    """The optimisers."""
+
+    ADAM = "adam"
+    SGD = "sgd"
+    """With Nesterov's momentum."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimiserConfig:
+    """What turns gradients into steps, in every stage.
+
+    Parameters
+    ----------
+    kind
+        The optimiser.
+    momentum
+        Of SGD.
+    weight_decay
+        Added to the gradient, times the weight.
+    """
+
+    kind: OptimiserKind = OptimiserKind.ADAM
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_range(self, "momentum", 0, 1)
+        _check_range(self, "weight_decay", 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,18 +106,22 @@ class DenseConfig:
     epochs
         Passes over the training images.
     learning_rate
-        Adam's, at the top of its cosine.
+        At the top of its cosine.
     dropout
-        Drop probability after each hidden layer.
+        Drop probability after each hidden layer that is fully connected.
+    label_smoothing
+        Share of a label that is spread over all classes.
     """
 
     epochs: int
     learning_rate: float = 2e-3
     dropout: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         _check_stage(self)
         _check_range(self, "dropout", 0, 0.9)
+        _check_range(self, "label_smoothing", 0, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +139,7 @@ class PruneConfig:
     ramp
         Share of the stage in which the rounds happen; the rest trains on the final masks.
     learning_rate
-        Adam's, at the top of its cosine.
+        At the top of its cosine.
     l1, l2
         Regularisation of the living weights: per step each moves by ``learning_rate * l1`` towards
         0 and shrinks by the factor ``1 - learning_rate * l2``.
@@ -219,7 +260,13 @@ class RecipeConfig:
         Images per step.
     held_out
         Training images that are set aside for all choices; the test images decide nothing.
-    augment, dense, prune, top_n, quantise, distill
+    crop
+        Side of the square that is cut from each image, anywhere in training and from the centre
+        otherwise; None takes whole images.
+    bfloat16
+        Whether the float stages multiply in bfloat16, where a processor can. Measuring and the
+        integer stage are exact all the same.
+    optimiser, augment, dense, prune, top_n, quantise, distill
         The stages and what they share.
     """
 
@@ -228,6 +275,9 @@ class RecipeConfig:
     dataset: str
     batch_size: int = 128
     held_out: int = 5000
+    crop: int | None = None
+    bfloat16: bool = False
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     dense: DenseConfig
     prune: PruneConfig
@@ -238,3 +288,27 @@ class RecipeConfig:
     def __post_init__(self) -> None:
         _check_range(self, "batch_size", 1, 1_000_000)
         _check_range(self, "held_out", 1, 10_000_000)
+        if self.crop is not None:
+            _check_range(self, "crop", 1, 10_000)
+
+    def image_shape(self, dataset_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the images that the network takes.
+
+        Parameters
+        ----------
+        dataset_shape
+            Channels, height and width of the data set's images.
+
+        Raises
+        ------
+        ValueError
+            If the images are smaller than the crop.
+        """
+        if self.crop is None:
+            return dataset_shape
+        if min(dataset_shape[1:]) < self.crop:
+            raise ValueError(
+                f"RecipeConfig.crop must be at most the images' {dataset_shape[1:]}, "
+                f"not {self.crop!r}"
+            )
+        return (dataset_shape[0], self.crop, self.crop)

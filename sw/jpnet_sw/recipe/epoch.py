@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jpnet_sw.recipe.augment import augment
-from jpnet_sw.recipe.config import DistillConfig, RecipeConfig
+from jpnet_sw.recipe.augment import augment, random_crop
+from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
 __all__ = ["EpochPlan", "TrainingImages", "cosine_rate", "seed_epoch", "train_epoch", "train_step"]
@@ -24,13 +24,17 @@ class TrainingImages:
 
     Parameters
     ----------
-    images, held_out_images : float32, shape (images, channels, height, width), 0 to 1
+    images : float32, shape (images, channels, height, width), 0 to 1
+        Whole, see `jpnet_sw.recipe.RecipeConfig.crop`.
+    held_out_images, calibration_images : float32, shape (images, channels, height, width), 0 to 1
+        Cropped; the calibration images are the first ones of `images`.
     labels, held_out_labels : int64, shape (images,)
     """
 
     images: Tensor
     labels: Tensor
     held_out_images: Tensor
+    calibration_images: Tensor
     held_out_labels: Tensor
 
 
@@ -50,6 +54,10 @@ class EpochPlan:
         Applied after every step.
     teacher
         None trains on labels only.
+    bfloat16
+        Whether to multiply in bfloat16.
+    label_smoothing
+        Share of a label that is spread over all classes.
     l1, l2
         Regularisation, see `jpnet_sw.recipe.PruneConfig`.
     before_step
@@ -64,6 +72,8 @@ class EpochPlan:
     stage_steps: int
     masks: WeightMasks
     teacher: nn.Module | None = None
+    bfloat16: bool = False
+    label_smoothing: float = 0.0
     l1: float = 0.0
     l2: float = 0.0
     before_step: Callable[[int], None] = lambda step: None
@@ -82,8 +92,9 @@ def cosine_rate(peak: float, step: int, steps: int) -> float:
     return peak * rise * 0.5 * (1 + cos(pi * step / steps)) + 1e-6
 
 
-def _loss(logits: Tensor, labels: Tensor, taught: Tensor | None, distill: DistillConfig) -> Tensor:
-    loss = functional.cross_entropy(logits, labels)
+def _loss(logits: Tensor, labels: Tensor, taught: Tensor | None, plan: EpochPlan) -> Tensor:
+    distill = plan.recipe.distill
+    loss = functional.cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
     if taught is None:
         return loss
     heat = distill.temperature
@@ -111,11 +122,13 @@ def train_step(
     labels : int64, shape (images,)
     """
     taught = None
-    if plan.teacher is not None:
-        with torch.no_grad():
-            taught = plan.teacher(images)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=plan.bfloat16):
+        if plan.teacher is not None:
+            with torch.no_grad():
+                taught = plan.teacher(images).float()
+        logits = model(images).float()
     optimiser.zero_grad()
-    loss = _loss(model(images), labels, taught, plan.recipe.distill)
+    loss = _loss(logits, labels, taught, plan)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     if plan.l1 or plan.l2:
@@ -141,7 +154,10 @@ def train_epoch(
     for index in range(len(data.images) // batch):
         step = plan.first_step + index
         chosen = order[index * batch : (index + 1) * batch].to(data.images.device)
-        images = augment(data.images[chosen], plan.recipe.augment)
+        images = data.images[chosen]
+        if plan.recipe.crop is not None:
+            images = random_crop(images, plan.recipe.crop)
+        images = augment(images, plan.recipe.augment)
         plan.before_step(step)
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(plan.learning_rate, step, plan.stage_steps)

@@ -8,7 +8,10 @@ from typing import Any
 from jpnet_spec.artefact import atomic_path
 from jpnet_sw.recipe.state import TrainingState
 
-__all__ = ["write_history"]
+__all__ = ["HISTORY_FILE", "write_history"]
+
+HISTORY_FILE = "history.json"
+"""One entry per epoch, and the winner-rate scan."""
 
 _FORMAT_VERSION = 1
 

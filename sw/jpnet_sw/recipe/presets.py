@@ -4,6 +4,8 @@ from jpnet_sw.recipe.config import (
     AugmentConfig,
     DenseConfig,
     FilterConfig,
+    OptimiserConfig,
+    OptimiserKind,
     PruneConfig,
     QuantiseConfig,
     RecipeConfig,
@@ -47,6 +49,33 @@ _PRESETS = {
             prune=PruneConfig(densities=(0.1, 0.06, 0.3), epochs=50, rounds=100),
             top_n=FilterConfig(epochs=20, tolerance_percent=0.5),
             quantise=QuantiseConfig(epochs=10, calibration_images=1200),
+        ),
+        RecipeConfig(
+            name="lenet4-mnist",
+            model="lenet4",
+            dataset="mnist",
+            bfloat16=True,
+            augment=_LIGHT,
+            dense=DenseConfig(epochs=8, dropout=0.3),
+            prune=PruneConfig(densities=(0.12, 0.02, 0.005, 0.1), epochs=30, rounds=1000),
+            top_n=FilterConfig(epochs=6, tolerance_percent=0.1),
+            quantise=QuantiseConfig(epochs=4, calibration_images=500),
+        ),
+        RecipeConfig(
+            name="convnet5-cifar-10",
+            model="convnet5",
+            dataset="cifar-10",
+            held_out=2500,
+            crop=24,
+            bfloat16=True,
+            optimiser=OptimiserConfig(kind=OptimiserKind.SGD, weight_decay=5e-4),
+            augment=AugmentConfig(flip=True),
+            dense=DenseConfig(epochs=60, learning_rate=0.05, dropout=0.3, label_smoothing=0.05),
+            prune=PruneConfig(
+                densities=(0.5, 0.35, 0.1, 0.2, 0.5), epochs=20, rounds=1000, learning_rate=0.02
+            ),
+            top_n=FilterConfig(epochs=8, tolerance_percent=0.5, learning_rate=0.005),
+            quantise=QuantiseConfig(epochs=5, learning_rate=0.001, calibration_images=500),
         ),
     )
 }

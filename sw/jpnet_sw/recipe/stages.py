@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from time import process_time
 
 import numpy as np
 from torch import nn
@@ -60,10 +61,13 @@ def run_stages(run: Run) -> Iterator[None]:
     state = run.state
     while state.stage is not Stage.DONE:
         epochs = _stage_config(state.recipe, state.stage).epochs
+        start = process_time()
         if state.epoch < epochs:
             _train_one(run, epochs)
         if state.epoch >= epochs:
             _finish_stage(run)
+        if state.history:
+            state.history[-1]["cpu_seconds"] = round(process_time() - start, 3)
         yield
 
 
@@ -127,6 +131,8 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         stage_steps=steps,
         masks=state.masks,
         teacher=state.teacher if recipe.distill.weight else None,
+        bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
+        label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
         l1=recipe.prune.l1 if pruning else 0.0,
         l2=recipe.prune.l2 if pruning else 0.0,
         before_step=before_step,
@@ -144,9 +150,12 @@ def _train_one(run: Run, epochs: int) -> None:
     state.epoch += 1
     held_out = run.held_out_accuracy()
     layers = measure_density(
-        state.trained, run.images.held_out_images, kinds=(nn.Linear, QuantisedLayer)
+        state.trained,
+        run.images.held_out_images,
+        kinds=(nn.Linear, nn.Conv2d, QuantisedLayer),
     )
     pairs = sum(layer.macs_effective for layer in layers)
+    dense = sum(layer.macs_dense for layer in layers)
     sizes = [mask.numel() for mask in state.masks.masks.values()]
     density = float(np.average(list(state.masks.densities().values()), weights=sizes))
     state.history.append(
@@ -162,7 +171,7 @@ def _train_one(run: Run, epochs: int) -> None:
     )
     note = (
         f"accuracy {100 * held_out:.2f} %, weights {100 * density:.2f} %, "
-        f"MACs {100 * pairs / sum(sizes):.3f} %"
+        f"MACs {100 * pairs / dense:.3f} %"
     )
     run.progress.update(state.stage.value, state.epoch, epochs, note)
 
@@ -195,7 +204,7 @@ def _choose_rates(run: Run) -> None:
     filtered = {layer.name: layer for layer in state.layers if layer.top_n is not None}
     state.rates, scan = choose_winner_rates(
         {name: layer.top_n for name, layer in filtered.items() if layer.top_n is not None},
-        {name: layer.linear.out_features for name, layer in filtered.items()},
+        state.elements,
         config.rates,
         config.tolerance_percent,
         lambda: 100 * run.held_out_accuracy(),
@@ -204,8 +213,8 @@ def _choose_rates(run: Run) -> None:
 
 
 def _quantise(run: Run) -> None:
-    state, config = run.state, run.state.recipe.quantise
-    images = run.images.images[: config.calibration_images]
+    state = run.state
+    images = run.images.calibration_images
     quantised = state.start_quantised(calibrate(state.layers, images))
     # The median image's exact threshold: about N winners on average.
     thresholds = {name: int(found.median()) for name, found in quantised.thresholds(images).items()}

@@ -1,10 +1,10 @@
 """Everything that a run needs to go on: networks, masks, optimiser, place, history."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from math import sqrt
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import CapturedLayer, QuantisedNetwork, capture, quantise
-from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.quantisation import Captured, CapturedLayer, QuantisedNetwork, capture, quantise
+from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
 __all__ = ["Stage", "TrainingState"]
@@ -83,7 +83,7 @@ class TrainingState:
     quantised: QuantisedNetwork | None = None
     output_scales: list[float] = field(default_factory=list)
     static_thresholds: dict[str, int] = field(default_factory=dict)
-    optimiser: torch.optim.Adam | None = None
+    optimiser: torch.optim.Optimizer | None = None
     stage: Stage = Stage.DENSE
     epoch: int = 0
     rates: dict[str, float] = field(default_factory=dict)
@@ -103,13 +103,22 @@ class TrainingState:
             image_shape=image_shape,
             device=device,
             model=model,
-            masks=WeightMasks({layer.name: layer.linear.weight for layer in capture(model)}),
+            masks=WeightMasks(_weights(capture(model))),
         )
 
     @property
-    def layers(self) -> list[CapturedLayer]:
+    def layers(self) -> list[Captured]:
         """The float network's layers."""
         return capture(self.model)
+
+    @property
+    def elements(self) -> dict[str, int]:
+        """Elements of each layer's tensor as its filter sees it, before pooling."""
+        found, shape = {}, self.image_shape
+        for layer in self.layers:
+            found[layer.name] = prod(layer.sums_shape(shape))
+            shape = layer.output_shape(shape)
+        return found
 
     @property
     def trained(self) -> nn.Module:
@@ -130,12 +139,12 @@ class TrainingState:
 
     def set_filters(self) -> None:
         """Switch the filters on at the chosen winner rates, and the dropout after them."""
-        config = self.recipe.top_n
+        config, elements = self.recipe.top_n, self.elements
         for layer in self.layers:
             rate = self.rates.get(layer.name, 1.0)
             if layer.top_n is None or rate >= 1:
                 continue
-            winners = winners_for_rate(rate, layer.linear.out_features)
+            winners = winners_for_rate(rate, elements[layer.name])
             layer.top_n.top_n = TopN(mode=ThresholdMode.EXACT, winners=winners)
             if layer.dropout is not None:
                 layer.dropout.p = config.dropout_factor * sqrt(rate)
@@ -145,7 +154,7 @@ class TrainingState:
         self.output_scales = output_scales
         self.quantised = quantise(self.layers, output_scales).to(self.device)
         masks = self.masks.masks
-        self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.chain()})
+        self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.weighted()})
         self.masks.load(masks)
         return self.quantised
 
@@ -169,9 +178,22 @@ class TrainingState:
                     static_threshold=static_thresholds.get(layer.name, 0),
                 )
 
-    def start_optimiser(self, learning_rate: float) -> torch.optim.Adam:
+    def start_optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         """Make the current stage's optimiser."""
-        self.optimiser = torch.optim.Adam(self.trained.parameters(), lr=learning_rate, fused=True)
+        config, parameters = self.recipe.optimiser, self.trained.parameters()
+        if config.kind is OptimiserKind.SGD:
+            self.optimiser = torch.optim.SGD(
+                parameters,
+                lr=learning_rate,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=config.momentum > 0,
+                fused=True,
+            )
+        else:
+            self.optimiser = torch.optim.Adam(
+                parameters, lr=learning_rate, weight_decay=config.weight_decay, fused=True
+            )
         return self.optimiser
 
     def save(self, path: Path) -> None:
@@ -226,16 +248,16 @@ class TrainingState:
         self.rates, self.facts = dict(header["rates"]), dict(header["facts"])
         self.history = list(header["history"])
         # Scales are taken from the weights at the beginning of quantisation, which `model` keeps.
-        self.model.load_state_dict(_part(tensors, "model"))
+        _load(self.model, _part(tensors, "model"))
         if _part(tensors, "teacher"):
             self.start_teacher()
             assert self.teacher is not None
-            self.teacher.load_state_dict(_part(tensors, "teacher"))
+            _load(self.teacher, _part(tensors, "teacher"))
         self.masks.load(_part(tensors, "mask"))
         self.set_filters()
         if header["output_scales"]:
             quantised = self.start_quantised([float(scale) for scale in header["output_scales"]])
-            quantised.load_state_dict(_part(tensors, "quantised"))
+            _load(quantised, _part(tensors, "quantised"))
             self.set_integer_filters(dict(header["static_thresholds"]))
         slots = _part(tensors, "optimiser")
         if slots:
@@ -249,6 +271,21 @@ class TrainingState:
                     value.reshape(()).cpu() if key == "step" else value
                 )
             optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _weights(layers: Sequence[Captured]) -> dict[str, Tensor]:
+    return {layer.name: layer.linear.weight for layer in layers if isinstance(layer, CapturedLayer)}
+
+
+def _load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module its parameters and buffers; the file holds a count as one element."""
+    wanted = module.state_dict()
+    module.load_state_dict(
+        {
+            name: v.reshape(wanted[name].shape) if name in wanted else v
+            for name, v in tensors.items()
+        }
+    )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

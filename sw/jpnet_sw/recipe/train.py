@@ -5,14 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jpnet_spec.model_file import load_network, save_network
-from jpnet_sw.data import Dataset, load_dataset
+from jpnet_sw.data import Dataset, centre_crop, load_dataset
 from jpnet_sw.metrics import accuracy, measure
 from jpnet_sw.quantisation import to_integer_network
 from jpnet_sw.recipe.config import RecipeConfig
-from jpnet_sw.recipe.history import write_history
+from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
@@ -23,9 +24,6 @@ __all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
 
 MODEL_FILE = "model.safetensors"
 """The trained integer network in the output folder."""
-
-HISTORY_FILE = "history.json"
-"""One entry per epoch, and the winner-rate scan."""
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Where `train` continues after a kill; gone when it has finished."""
@@ -111,18 +109,20 @@ def _train(
     quiet: bool,
 ) -> Path:
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    state = TrainingState.begin(recipe, seed=seed, image_shape=dataset.image_shape, device=place)
+    shape = recipe.image_shape(dataset.image_shape)
+    state = TrainingState.begin(recipe, seed=seed, image_shape=shape, device=place)
     checkpoint = out / CHECKPOINT_FILE
     if resume and checkpoint.is_file():
         state.restore(checkpoint)
     elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
         return out / MODEL_FILE
-    images = split_held_out(dataset, recipe.held_out, place)
+    images = split_held_out(dataset, recipe, place)
     with TrainingProgress(recipe, quiet=quiet) as progress:
-        test_images, test_labels = float_images(dataset.test_images, place), dataset.test_labels
+        test_images = float_images(centre_crop(dataset.test_images, shape), place)
+        test_labels = torch.from_numpy(dataset.test_labels.astype(np.int64)).to(place)
 
         def test_accuracy() -> float:
-            return accuracy(state.trained, test_images, torch.from_numpy(test_labels).to(place))
+            return accuracy(state.trained, test_images, test_labels)
 
         run = Run(state=state, images=images, progress=progress, test_accuracy=test_accuracy)
         for _ in run_stages(run):
@@ -151,7 +151,7 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
         **{key: value for key, value in state.facts.items() if key != "scan"},
     }
     network = _network(state, facts)
-    images, labels = dataset.test_activations(), dataset.test_labels
+    images, labels = dataset.test_activations(state.image_shape), dataset.test_labels
     counts = measure(network, images, labels)
     network = _network(state, {**facts, **counts.summary()})
     path = out / MODEL_FILE

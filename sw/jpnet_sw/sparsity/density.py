@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["LayerDensity", "measure_density"]
+
+_BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +23,8 @@ class LayerDensity:
         Share of non-zero weights.
     activation
         Share of non-zero input activations.
+    macs_dense
+        Products with nothing skipped.
     macs_effective
         Pairs of non-zero weight and non-zero input activation, mean per image.
     """
@@ -27,47 +32,76 @@ class LayerDensity:
     name: str
     weight: float
     activation: float
+    macs_dense: int
     macs_effective: float
 
 
 @torch.no_grad()
 def measure_density(
-    model: nn.Module, images: Tensor, *, kinds: tuple[type[nn.Module], ...] = (nn.Linear,)
+    model: nn.Module,
+    images: Tensor,
+    *,
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d),
 ) -> list[LayerDensity]:
-    """Count every layer's non-zero weights, inputs and pairs in one forward pass.
+    """Count every layer's non-zero weights, inputs and pairs in forward passes.
 
     Parameters
     ----------
     model
         Evaluated, not trained.
     images : float32, shape (images, channels, height, width)
+        At least one.
     kinds
-        Module types that count as layers; each has a ``weight`` of shape (oc, ic).
+        Module types that count as layers; each is Linear or Conv2d, or has a ``weight`` and a
+        method ``products(inputs, weight)`` that returns its sums with another weight.
     """
-    found: list[LayerDensity] = []
-    names = {module: name for name, module in model.named_modules()}
+    layers = [module for module in model.modules() if isinstance(module, kinds)]
+    active: dict[nn.Module, Tensor] = {}
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        weight = module.get_parameter("weight")
-        living = (weight != 0).float()
-        active = (inputs[0] != 0).float()
-        found.append(
-            LayerDensity(
-                name=str(getattr(module, "name", names[module])),
-                weight=float(living.mean()),
-                activation=float(active.mean()),
-                macs_effective=float((active.mean(dim=0) * living.sum(dim=0)).sum()),
-            )
-        )
+        found = (inputs[0] != 0).float().sum(dim=0)
+        active[module] = active[module] + found if module in active else found
 
-    layers = [module for module in model.modules() if isinstance(module, kinds)]
     handles = [layer.register_forward_pre_hook(count) for layer in layers]
     training = model.training
     model.eval()
     try:
-        model(images)
+        for first in range(0, len(images), _BATCH):
+            model(images[first : first + _BATCH])
     finally:
         model.train(training)
         for handle in handles:
             handle.remove()
-    return found
+    names = {module: name for name, module in model.named_modules()}
+    return [
+        _density(str(getattr(layer, "name", names[layer])), layer, active[layer] / len(images))
+        for layer in layers
+    ]
+
+
+def _density(name: str, layer: nn.Module, active: Tensor) -> LayerDensity:
+    weight = layer.get_parameter("weight")
+    living = (weight != 0).float()
+    # How many products each input takes part in is the gradient of the sum of all outputs.
+    with torch.enable_grad():
+        ones = torch.ones_like(active)[None].requires_grad_()
+        sums = _products(layer, ones, living)
+        (reach,) = torch.autograd.grad(sums.sum(), ones)
+    return LayerDensity(
+        name=name,
+        weight=float(living.mean()),
+        activation=float(active.mean()),
+        macs_dense=weight.numel() * sums[0].numel() // len(weight),
+        macs_effective=float((active * reach[0]).sum()),
+    )
+
+
+def _products(layer: nn.Module, inputs: Tensor, weight: Tensor) -> Tensor:
+    if isinstance(layer, nn.Linear):
+        return functional.linear(inputs, weight)
+    if isinstance(layer, nn.Conv2d):
+        return functional.conv2d(
+            inputs, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+    products: Tensor = layer.products(inputs, weight)  # type: ignore[operator]
+    return products

@@ -29,7 +29,7 @@ class WeightMasks:
 
     Parameters
     ----------
-    weights : layer name to float parameter, shape (oc, ic)
+    weights : layer name to float parameter, any shape
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:

@@ -1,10 +1,12 @@
 """The top-N filter as a torch module."""
 
-import numpy as np
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode, TopN
+from jpnet_sw.sparsity.selection import kth_smallest
 
 __all__ = ["TopNFilter"]
 
@@ -20,10 +22,13 @@ class TopNFilter(nn.Module):
     ----------
     top_n
         Mode and N; the mode NONE passes everything.
+    integers
+        Whether it is only given integers up to 127, which takes less time.
     """
 
-    def __init__(self, top_n: TopN | None = None) -> None:
+    def __init__(self, top_n: TopN | None = None, *, integers: bool = False) -> None:
         super().__init__()
+        self.integers = integers
         self.top_n = TopN() if top_n is None else top_n
         self._sampled: dict[tuple[TopN, int, int], Tensor] = {}
 
@@ -45,21 +50,19 @@ class TopNFilter(nn.Module):
         top_n = self.top_n
         if top_n.mode is ThresholdMode.STATIC:
             return magnitude.new_full((images, 1), float(top_n.static_threshold))
-        magnitude = magnitude.reshape(images, channels, -1)
-        positions = magnitude.shape[2]
+        positions = prod(magnitude.shape[2:])
         if top_n.mode is ThresholdMode.SAMPLED:
-            counted = magnitude[:, self._mask(channels, positions, magnitude.device)]
+            sampled = self._mask(channels, positions, magnitude.device)
+            counted = magnitude.reshape(images, channels, positions)[:, sampled]
         else:
-            counted = magnitude.reshape(images, -1)
+            # In any order: channels last needs no copy where convolutions made the tensor.
+            counted = magnitude.movedim(1, -1).reshape(images, -1)
         winners = top_n.counted_winners(channels, positions)
         if top_n.mode is ThresholdMode.NONE or winners >= counted.shape[1]:
             return magnitude.new_zeros((images, 1))
         # The smallest t with count(|a| > t) <= N is the (N + 1)-th largest magnitude.
         place = counted.shape[1] - 1 - winners
-        if counted.is_cuda:
-            return counted.kthvalue(place + 1, dim=1, keepdim=True).values
-        # A third of the time of torch's selection on the CPU.
-        return torch.from_numpy(np.partition(counted.numpy(), place, axis=1)[:, place, None])
+        return kth_smallest(counted, place, integers=self.integers)
 
     def forward(self, tensor: Tensor) -> Tensor:
         """Return the tensor with every loser set to 0.

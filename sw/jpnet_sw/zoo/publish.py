@@ -8,7 +8,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from jpnet_spec.artefact import atomic_path
 from jpnet_spec.model_file import load_network
 from jpnet_spec.network import IntegerNetwork
+from jpnet_sw.recipe.history import HISTORY_FILE
 
 __all__ = ["main", "publish"]
 
@@ -60,7 +61,7 @@ def publish(name: str, runs: Sequence[Path], *, zoo: Path) -> Path:
         raise ValueError(
             f"runs must be several seeds of one recipe, not seeds {seeds} of {sorted(recipes)}"
         )
-    results = _results(networks)
+    results = _results(networks, [_cpu_minutes(run / HISTORY_FILE) for run in runs])
     folder = zoo / name
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "model.safetensors") as temporary:
@@ -72,7 +73,19 @@ def publish(name: str, runs: Sequence[Path], *, zoo: Path) -> Path:
     return folder
 
 
-def _results(networks: Sequence[IntegerNetwork]) -> dict[str, Any]:
+def _cpu_minutes(path: Path) -> float | None:
+    """Return the processor time of a training, None where no history tells it."""
+    if not path.is_file():
+        return None
+    epochs = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+    if not all("cpu_seconds" in epoch for epoch in epochs):
+        return None
+    return round(sum(float(epoch["cpu_seconds"]) for epoch in epochs) / 60, 1)
+
+
+def _results(
+    networks: Sequence[IntegerNetwork], cpu_minutes: Sequence[float | None]
+) -> dict[str, Any]:
     facts = networks[0].metadata
     rows = [
         {
@@ -80,8 +93,9 @@ def _results(networks: Sequence[IntegerNetwork]) -> dict[str, Any]:
             "content_hash": network.content_hash,
             "winner_rates": network.metadata["winner_rates"],
             **{key: network.metadata[key] for key in _FIGURES},
+            **({} if minutes is None else {"cpu_minutes": minutes}),
         }
-        for network in networks
+        for network, minutes in zip(networks, cpu_minutes, strict=True)
     ]
     return {
         "format_version": _FORMAT_VERSION,
@@ -96,9 +110,6 @@ def _results(networks: Sequence[IntegerNetwork]) -> dict[str, Any]:
 
 def _card(name: str, network: IntegerNetwork, results: dict[str, Any]) -> str:
     facts, average, spread = network.metadata, results["mean"], results["std"]
-    shape = "-".join(
-        str(size) for size in (network.layers[0].weight.shape[1], *map(_outputs, network.layers))
-    )
     layers = "\n".join(
         f"| {layer['name']} | {layer['macs_dense']:,} | {100 * layer['weight_density']:.2f} | "
         f"{100 * layer['activation_density']:.2f} | {layer['macs_effective']:,.1f} |"
@@ -112,7 +123,7 @@ def _card(name: str, network: IntegerNetwork, results: dict[str, Any]) -> str:
     )
     return f"""# {name}
 
-{shape}, fully connected, ReLU, trained on {facts["dataset"]} as a JPnet: static weight masks,
+{_architecture(network)}, ReLU, trained on {facts["dataset"]} as a JPnet: static weight masks,
 dynamic top-N activation masks, int8. `model.safetensors` is the network of seed {facts["seed"]}.
 
 - Made by: `{results["command"]}` (recipe `{facts["recipe"]}`), one run per seed.
@@ -123,8 +134,8 @@ dynamic top-N activation masks, int8. `model.safetensors` is the network of seed
 - Every choice (masks, winner rates, epochs) was made on training images; the test images only
   give the figures here.
 - Effective MACs are pairs of a non-zero weight and a surviving non-zero activation, counted one
-  by one; zero pixels count as zeros.
-
+  by one; zero pixels count as zeros.{_padding(network)}
+{_training_time(results["seeds"])}
 | seed | dense % | sparse float % | int8 % | MACs per image | MAC % |
 | --- | --- | --- | --- | --- | --- |
 {rows}
@@ -137,8 +148,36 @@ Layers of `model.safetensors`:
 """
 
 
-def _outputs(layer: Any) -> int:
-    return int(layer.weight.shape[0])
+def _architecture(network: IntegerNetwork) -> str:
+    if all(layer.convolution is None for layer in network.layers):
+        sizes = (network.layers[0].input_elements, *(layer.elements for layer in network.layers))
+        return f"{'-'.join(map(str, sizes))}, fully connected"
+    parts = ["x".join(map(str, network.input_shape))]
+    for layer in network.layers:
+        outputs = len(layer.weight)
+        if layer.convolution is None:
+            parts.append(str(outputs))
+            continue
+        size = "x".join(map(str, layer.convolution.window.size))
+        maps = "x".join(map(str, layer.sums_shape[1:]))
+        parts.append(f"{outputs} kernels of {size} ({maps})")
+        if layer.pool is not None:
+            pool = "x".join(map(str, layer.pool.size))
+            parts[-1] += f", max pooling {pool} stride {layer.pool.stride}"
+    return " - ".join(parts)
+
+
+def _padding(network: IntegerNetwork) -> str:
+    if all(layer.convolution is None for layer in network.layers):
+        return ""
+    return " Products with\n  padding are counted for the dense network only."
+
+
+def _training_time(rows: Sequence[Mapping[str, Any]]) -> str:
+    minutes = [row["cpu_minutes"] for row in rows if "cpu_minutes" in row]
+    if len(minutes) != len(rows):
+        return ""
+    return f"- Training took {mean(minutes):.0f} minutes of one processor core a seed.\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
