@@ -42,6 +42,8 @@ def test_unknown_module_is_refused_and_nothing_is_written(
     model: nn.Sequential, tmp_path: Path
 ) -> None:
     model.add_module("soft", nn.Softmax(dim=1))
-    with pytest.raises(ValueError, match=r"layer 'soft' must be Linear, ReLU.*not 'Softmax'"):
+    with pytest.raises(
+        ValueError, match=r"layer 'soft' must be one of Linear, Conv2d.*not 'Softmax'"
+    ):
         jpnet.adopt(model, tmp_path / "mine.safetensors", name="mine", dataset="digits")
     assert not list(tmp_path.iterdir())
