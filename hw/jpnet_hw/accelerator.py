@@ -134,17 +134,21 @@ class Accelerator(wiring.Component):
         m.submodules.writer = parts.writer
         m.submodules.counters = parts.counters
         m.submodules.monitor = parts.monitor
-        m.submodules.drain = parts.drain
-        m.submodules.memory = parts.memory
-        for number, context in enumerate(parts.contexts):
-            m.submodules[f"context_{number}"] = context
-        stopped = ResetInserter(parts.control.stop)
-        m.submodules.loader = stopped(parts.loader)
-        m.submodules.images = stopped(parts.images)
-        m.submodules.results = stopped(parts.results)
+        # Registered twice, so that no reset reaches all of the chip; nothing starts meanwhile.
+        flush, flush_compute = Signal(), Signal()
+        m.d.sync += [flush.eq(parts.control.stop), flush_compute.eq(flush)]
+        for name, part in (
+            ("loader", parts.loader),
+            ("images", parts.images),
+            ("results", parts.results),
+            ("memory", parts.memory),
+            ("drain", parts.drain),
+            *((f"context_{number}", context) for number, context in enumerate(parts.contexts)),
+        ):
+            m.submodules[name] = ResetInserter(flush)(part)
         for number, cluster in enumerate(parts.clusters):
-            m.submodules[f"skipper_{number}"] = stopped(parts.skippers[number])
-            m.submodules[f"cluster_{number}"] = stopped(cluster)
+            m.submodules[f"skipper_{number}"] = ResetInserter(flush_compute)(parts.skippers[number])
+            m.submodules[f"cluster_{number}"] = ResetInserter(flush_compute)(cluster)
         connect_ports(m, LITE, self, parts.registers)
         connect_ports(m, READ, self, parts.reader)
         connect_ports(m, WRITE, self, parts.writer)
@@ -283,7 +287,6 @@ class Accelerator(wiring.Component):
         memory = parts.memory
         wiring.connect(m, images.beats, memory.beats)
         m.d.comb += [
-            memory.flush.eq(control.stop),
             memory.input_base.eq(loader.header.input_base),
             memory.result_base.eq(loader.header.result_base),
             memory.row_valid.eq(parts.drain.row_valid),
@@ -296,7 +299,6 @@ class Accelerator(wiring.Component):
         ]
         for number, context in enumerate(parts.contexts):
             m.d.comb += [
-                context.flush.eq(control.stop),
                 context.start.eq(control.start_run),
                 context.instructions.eq(loader.header.instructions),
                 context.load_valid.eq(loader.load_valid),
@@ -316,7 +318,6 @@ class Accelerator(wiring.Component):
         """Connect contexts, clusters and the drain."""
         drain, loader = parts.drain, parts.loader
         m.d.comb += [
-            drain.flush.eq(parts.control.stop),
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),

@@ -1,5 +1,7 @@
 """One multiplier and the accumulators that its products are scattered to."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -15,8 +17,6 @@ __all__ = ["Accumulator"]
 def _target_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout(
         {
-            "valid": unsigned(1),
-            "end": unsigned(1),
             "context": context_shape(config),
             "row": unsigned(config.acc_addr_width),
         }
@@ -82,35 +82,39 @@ class Accumulator(wiring.Component):
 
         # Stage 0: operands arrive, accumulator read. Stages 1 and 2: memory, product.
         # Stage 3: the sum is in its register and written. Two stages more are kept to forward.
-        targets = [struct_signal(_target_layout(config), name="target_0")]
-        m.d.comb += [
-            targets[0].valid.eq(self.i_valid & ~self.i.end),
-            targets[0].end.eq(self.i_valid & self.i.end),
-            targets[0].context.eq(self.i.context),
-            targets[0].row.eq(self.i.row),
+        targets = [
+            struct_signal(_target_layout(config), name=f"target_{stage}", reset_less=True)
+            for stage in range(5)
         ]
-        for stage in range(1, 5):
-            target = struct_signal(_target_layout(config), name=f"target_{stage}")
-            m.d.sync += target.eq(targets[-1])
-            targets.append(target)
-        sums = self._build_sums(m, rows, targets)
+        m.d.comb += [targets[0].context.eq(self.i.context), targets[0].row.eq(self.i.row)]
+        m.d.sync += [new.eq(old) for old, new in pairwise(targets)]
+        valids = Signal(5)
+        ends = Signal(5)
+        m.d.comb += [
+            valids[0].eq(self.i_valid & ~self.i.end),
+            ends[0].eq(self.i_valid & self.i.end),
+        ]
+        m.d.sync += [valids[1:].eq(valids), ends[1:].eq(ends)]
+        sums = self._build_sums(m, rows, targets, valids)
         for context, part in enumerate(rows):
             m.d.comb += [
                 part.r_addr.eq(self.i.row),
-                part.w_en.eq(targets[3].valid & (targets[3].context == context)),
+                part.w_en.eq(valids[3] & (targets[3].context == context)),
                 part.w_addr.eq(targets[3].row),
                 part.w_data.eq(sums),
-                self.done[context].eq(targets[3].end & (targets[3].context == context)),
+                self.done[context].eq(ends[3] & (targets[3].context == context)),
             ]
         self._build_drain(m, rows)
         return m
 
-    def _build_sums(self, m: Module, rows: list[SyncMemory], targets: list[data.View]) -> Signal:
+    def _build_sums(
+        self, m: Module, rows: list[SyncMemory], targets: list[data.View], valids: Signal
+    ) -> Signal:
         """Add products to rows, forwarding the three sums that a read may have missed."""
         config = self._config
         product = Signal(signed(16), reset_less=True)
         product_q = Signal(signed(16), reset_less=True)
-        missed = Signal(3)
+        missed = Signal(3, reset_less=True)
         stored = Signal(signed(config.acc_width))
         base = Signal(signed(config.acc_width))
         recent = [
@@ -120,7 +124,7 @@ class Accumulator(wiring.Component):
         for age in range(3):
             older = targets[2 + age]
             same = (older.context == targets[1].context) & (older.row == targets[1].row)
-            m.d.sync += missed[age].eq(older.valid & same)
+            m.d.sync += missed[age].eq(valids[2 + age] & same)
         m.d.comb += stored.eq(rows[0].r_data)
         for context, part in enumerate(rows):
             with m.If(targets[2].context == context):
@@ -144,6 +148,8 @@ class Accumulator(wiring.Component):
         config = self._config
         request = self.drain
         context = request.context
+        sum_q = Signal(signed(config.acc_width), reset_less=True)
+        m.d.comb += self.sum.eq(sum_q)
         for stage in range(2):
             context_q = Signal(context_shape(config), name=f"drained_{stage}", reset_less=True)
             m.d.sync += context_q.eq(context)
@@ -158,4 +164,4 @@ class Accumulator(wiring.Component):
             with m.If(rearm):
                 m.d.comb += [part.w_en.eq(1), part.w_addr.eq(row_q), part.w_data.eq(0)]
             with m.If(context == number):
-                m.d.sync += self.sum.eq(part.r_data)
+                m.d.sync += sum_q.eq(part.r_data)

@@ -1,6 +1,6 @@
 """The activation memory: where rows, images and results lie, and who may read."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -41,8 +41,6 @@ class ActivationMemory(wiring.Component):
 
     Members
     -------
-    flush : in
-        While high: everything but the memories is reset.
     input_base, result_base : in
         First word address of the image and of the result; held stable.
     row_valid, row : in, `row_write_layout`
@@ -50,7 +48,7 @@ class ActivationMemory(wiring.Component):
     beats : in stream of `image_beat_layout`
         Image data, in order; beat b holds rows ``b * beat_rows`` onwards.
     arriving : out, one bit a context
-        Pulse: the first beat of an image was taken.
+        Pulse: the first beat of an image was taken in the cycle before.
     arrived : out, per context and cluster
         Words of the context's image that are completely there.
     image_ready : out, one bit a context
@@ -72,7 +70,6 @@ class ActivationMemory(wiring.Component):
     LATENCY = ActivationBank.LATENCY
     RESULT_LATENCY = ActivationBank.LATENCY + 2
 
-    flush: Signal
     input_base: Signal
     result_base: Signal
     row_valid: Signal
@@ -95,7 +92,6 @@ class ActivationMemory(wiring.Component):
         arrived = Out(config.act_addr_width + 1)
         super().__init__(
             {
-                "flush": In(1),
                 "input_base": In(config.act_addr_width),
                 "result_base": In(config.act_addr_width),
                 "row_valid": In(1),
@@ -114,7 +110,7 @@ class ActivationMemory(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         banks = [ActivationBank(config) for _ in range(config.clusters)]
@@ -123,8 +119,7 @@ class ActivationMemory(wiring.Component):
         self._build_rows(m, banks)
         self._build_beats(m, banks)
         self._build_reads(m, banks)
-        flushed: Elaboratable = ResetInserter(self.flush)(m)
-        return flushed
+        return m
 
     def _bank_address(self, context: Value, address: Value) -> Value:
         width = self._config.act_addr_width
@@ -174,7 +169,8 @@ class ActivationMemory(wiring.Component):
             ]
         first = self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)
         for context in range(config.contexts):
-            m.d.comb += self.arriving[context].eq(first & (self.beats.payload.context == context))
+            # A cycle late: the beat is in the bank two cycles later at the earliest.
+            m.d.sync += self.arriving[context].eq(first & (self.beats.payload.context == context))
         self._build_end(m, beat_q.context, closing, beat_valid, queues)
         for cluster, (bank, queue) in enumerate(zip(banks, queues, strict=True)):
             m.submodules[f"queue_{cluster}"] = queue
@@ -249,7 +245,9 @@ class ActivationMemory(wiring.Component):
             m.d.sync += place_q.eq(place)
             place = place_q
         words = Cat(bank.r_word for bank in banks)
-        m.d.sync += self.result_data.eq(words.word_select(place, 8 * config.lanes))
+        result_data = Signal(8 * config.lanes, reset_less=True)
+        m.d.sync += result_data.eq(words.word_select(place, 8 * config.lanes))
+        m.d.comb += self.result_data.eq(result_data)
         for cluster, bank in enumerate(banks):
             m.d.comb += [
                 bank.r_address.eq(Mux(self.held, address, self.r_address[cluster])),

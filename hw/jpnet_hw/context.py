@@ -1,6 +1,6 @@
 """One image in flight: the sequence of its layers."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -35,8 +35,6 @@ class ImageContext(wiring.Component):
 
     Members
     -------
-    flush : in
-        While high: everything but memories is reset. Afterwards nothing happens until `start`.
     start : in
         Pulse at the beginning of a run, only while no image is in flight: fetch instruction 0.
     instructions : in
@@ -82,7 +80,6 @@ class ImageContext(wiring.Component):
         Trace: one-cycle pulse with each instruction's threshold; `layer` names the instruction.
     """
 
-    flush: Signal
     start: Signal
     instructions: Signal
     load_valid: Signal
@@ -118,7 +115,6 @@ class ImageContext(wiring.Component):
         arrived = In(config.act_addr_width + 1)
         super().__init__(
             {
-                "flush": In(1),
                 "start": In(1),
                 "instructions": In(range(config.program_depth + 1)),
                 "load_valid": In(1),
@@ -151,7 +147,7 @@ class ImageContext(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.fetch = fetch = InstructionFetch(config)
@@ -189,8 +185,7 @@ class ImageContext(wiring.Component):
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
         slot = self._build_skip_jobs(m, fetch, accept)
         self._build_thresholds(m, slot, running)
-        flushed: Elaboratable = ResetInserter(self.flush)(m)
-        return flushed
+        return m
 
     def _build_sequence(
         self,

@@ -2,10 +2,8 @@
 
 from amaranth.hdl import (
     Cat,
-    Elaboratable,
     Module,
     Mux,
-    ResetInserter,
     Signal,
     Value,
     signed,
@@ -84,8 +82,6 @@ class Drain(wiring.Component):
 
     Members
     -------
-    flush : in
-        While high: forgets jobs and rows under way. Accumulators keep what they hold.
     clear : in
         Pulse: re-arm all accumulators of all contexts, writing nothing. Only without jobs.
     clear_busy : out
@@ -117,7 +113,6 @@ class Drain(wiring.Component):
 
     THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
 
-    flush: Signal
     clear: Signal
     clear_busy: Signal
     request: Signal
@@ -144,7 +139,6 @@ class Drain(wiring.Component):
         sums = data.ArrayLayout(row, config.groups)
         super().__init__(
             {
-                "flush": In(1),
                 "clear": In(1),
                 "clear_busy": Out(1),
                 "request": In(config.contexts),
@@ -169,7 +163,7 @@ class Drain(wiring.Component):
         """Cycles from a row's `acc_read_valid` to its `row_valid`."""
         return self._read_latency + self._lanes[0].latency + 1
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         issue_valid, issue = self._build_sequencer(m)
         # Stage 0 is the cycle of `acc_read_valid`, stage `latency` that of `row_valid`.
@@ -186,8 +180,7 @@ class Drain(wiring.Component):
         self._build_lanes(m, stages)
         self._build_threshold(m, valids, stages)
         self._build_row(m, valids, stages)
-        flushed: Elaboratable = ResetInserter(self.flush)(m)
-        return flushed
+        return m
 
     def _job(self, stage: data.View, name: str) -> Value:
         """Return a field of the job whose row is in a stage."""

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.layouts import load_layout
+from jpnet_hw.layouts import load_layout, struct_signal
 from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
@@ -138,6 +138,8 @@ class InstructionFetch(wiring.Component):
         """Keep the fields of a word that arrives; return whether reserved bits were set."""
         reserved = Signal(reset_less=True)
         stray = Signal()
+        fields = struct_signal(instruction_layout(), reset_less=True)
+        m.d.comb += self.o.eq(fields)
         m.d.comb += stray.eq(word.any())
         for number in sorted({item.word for item in FIELDS.values()}):
             items = {name: item for name, item in FIELDS.items() if item.word == number}
@@ -146,7 +148,7 @@ class InstructionFetch(wiring.Component):
                 m.d.comb += stray.eq((word & ~used & 0xFFFFFFFF).any())
                 with m.If(arrived):
                     for name, item in items.items():
-                        m.d.sync += self.o[name].eq(word[item.bit : item.bit + item.width])
+                        m.d.sync += fields[name].eq(word[item.bit : item.bit + item.width])
         with m.If(arrived):
             m.d.sync += reserved.eq(stray | (reserved & (place != 0)))
         return reserved

@@ -10,8 +10,9 @@ __all__ = ["SyncMemory"]
 class SyncMemory(wiring.Component):
     """Memory that synthesis maps to block RAM, or to distributed RAM when it is small.
 
-    One write and one read per cycle. A read of the row being written returns the old content.
-    The content after power-up is undefined to the user; nothing clears it.
+    One write and one read per cycle. A read of the row being written in the same cycle returns
+    anything: whoever reads must not use it. The content after power-up is undefined to the user;
+    nothing clears it.
 
     Parameters
     ----------
@@ -61,7 +62,10 @@ class SyncMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows: memory.Memory = memory.Memory(shape=self._shape, depth=self._depth, init=[])
+        # Otherwise synthesis builds, around each block RAM, logic that returns the old content.
+        rows: memory.Memory = memory.Memory(
+            shape=self._shape, depth=self._depth, init=[], attrs={"no_rw_check": "1"}
+        )
         m.submodules.rows = rows
         write = rows.write_port()
         read = rows.read_port()

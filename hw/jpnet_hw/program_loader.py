@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.burst_cutter import transfer_layout
-from jpnet_hw.layouts import load_layout
+from jpnet_hw.layouts import load_layout, struct_signal
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory
@@ -91,6 +91,7 @@ class ProgramLoader(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
         self._wide = Signal(name="wide")
+        self._load = struct_signal(load_layout(config), name="entry", reset_less=True)
         super().__init__(
             {
                 "start": In(1),
@@ -112,6 +113,7 @@ class ProgramLoader(wiring.Component):
         words = self._build_words(m, crc.crc)
         taken = words.valid & words.take
         misfit = self._build_misfit(m)
+        m.d.comb += self.load.eq(self._load)
         m.d.comb += [crc.data.eq(words.word), crc.valid.eq(taken), crc.start.eq(self.start)]
         m.d.sync += [self.error_valid.eq(0), self.load_valid.eq(0)]
         with m.FSM(name="loader"):
@@ -274,7 +276,7 @@ class ProgramLoader(wiring.Component):
                 with m.If(self._build_entry(m, words.word)):
                     m.d.sync += [
                         self.load_valid.eq(1),
-                        self.load.address.eq(address),
+                        self._load.address.eq(address),
                         address.eq(address + 1),
                         entries.eq(entries - 1),
                     ]
@@ -288,7 +290,7 @@ class ProgramLoader(wiring.Component):
 
     def _build_place(self, m: Module, word: Value, bad: Signal) -> None:
         """Keep whose memory a section fills, and whether there is none such."""
-        config, load = self._config, self.load
+        config, load = self._config, self._load
         m.d.sync += [
             load.memory.eq(word[0:2]),
             load.lane.eq(word[8:16]),
@@ -313,7 +315,7 @@ class ProgramLoader(wiring.Component):
             Memory.PARAM: config.param_depth,
             Memory.INSTRUCTION: config.program_depth * INSTRUCTION_WORDS,
         }
-        with m.Switch(self.load.memory):
+        with m.Switch(self._load.memory):
             for memory, depth in depths.items():
                 with m.Case(memory):
                     m.d.comb += bad.eq(end > depth)
@@ -322,10 +324,10 @@ class ProgramLoader(wiring.Component):
     def _build_entry(self, m: Module, word: Value) -> Value:
         """Put a word into its place in the entry; return whether it is the entry's last."""
         part = Signal(2)
-        last: Value = (self.load.memory != Memory.PARAM) | (part == 2)
+        last: Value = (self._load.memory != Memory.PARAM) | (part == 2)
         m.d.sync += part.eq(Mux(last, 0, part + 1))
         with m.Switch(part):
             for index in range(3):
                 with m.Case(index):
-                    m.d.sync += self.load.data[32 * index : 32 * index + 32].eq(word)
+                    m.d.sync += self._load.data[32 * index : 32 * index + 32].eq(word)
         return last

@@ -113,7 +113,7 @@ class ZeroSkipper(wiring.Component):
         Activations examined, found zero and found below the threshold in a cycle.
     """
 
-    LATENCY = 8
+    LATENCY = 7 + ActivationBank.LATENCY
 
     start: Signal
     jobs: list[data.View]
@@ -215,9 +215,10 @@ class ZeroSkipper(wiring.Component):
         ]
         context_bits = exact_log2(config.contexts)
         m.d.comb += self.r_address.eq(Cat(address, asked.context[:context_bits]))
-        self._build_limits(m, asked.context)
         valid = asked_valid
         for stage in range(ActivationBank.LATENCY):
+            if stage == ActivationBank.LATENCY - 1:
+                self._build_limits(m, asked.context)
             valid_q = Signal(name=f"read_valid_{stage}")
             asked_q = struct_signal(_read_layout(config), name=f"read_{stage}", reset_less=True)
             m.d.sync += [valid_q.eq(valid), asked_q.eq(asked)]
@@ -358,7 +359,8 @@ class ZeroSkipper(wiring.Component):
             Cat(lowest[slot] for slot in range(config.act_word) if slot >> bit & 1).any()
             for bit in range(slot_width)
         ]
-        token = o.payload
+        token = struct_signal(token_layout(config), reset_less=True)
+        m.d.comb += o.payload.eq(token)
         owner_width = exact_log2(config.groups)
         with m.If(step):
             m.d.sync += [

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import add
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ def _count_ones(flags: list[Value]) -> Value:
     lower, upper = flags[:half], flags[half + 1 :]
     chosen = [Mux(middle, high, low) for low, high in zip(lower, upper, strict=True)]
     return Cat(_count_ones(chosen), middle)
+
+
+def _exceeds(value: Value, constant: int) -> Value:
+    """Compare with a constant in logic, which is smaller and faster than a carry chain."""
+    result: Value = Const(0, 1)
+    for place in range(len(value)):
+        result = value[place] & result if constant >> place & 1 else value[place] | result
+    return result
 
 
 class ThresholdCounter(wiring.Component):
@@ -120,7 +128,7 @@ class ThresholdCounter(wiring.Component):
         ]
         for t in range(INT8_MAX):
             above = Signal(range(self._config.lanes + 1), name=f"above_{t}", reset_less=True)
-            hits = [self.counted[lane] & (self.magnitudes[lane] > t) for lane in lanes]
+            hits = [self.counted[lane] & _exceeds(self.magnitudes[lane], t) for lane in lanes]
             m.d.sync += above.eq(reduce(add, hits))
 
             # Stage 2: counters

@@ -72,8 +72,8 @@ class Bench:
             ctx.set(payload.data, int.from_bytes(raw.tobytes(), "little"))
             while not ctx.get(dut.beats.ready):
                 await self.cycle(ctx)
-            assert ctx.get(dut.arriving) == (1 << context if beat == 0 else 0)
             await self.cycle(ctx)
+            assert ctx.get(dut.arriving) == (1 << context if beat == 0 else 0)
             ctx.set(dut.beats.valid, 0)
         return beats
 

@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
 from jpnet_hw.activation_memory import ActivationMemory
@@ -61,6 +61,7 @@ class Chain(wiring.Elaboratable):
     def __init__(self, config, number):
         self.config, self.number = config, number
         self.context = ImageContext(config)
+        self.reset = Signal()
         self.memory = memory = ActivationMemory(config)
         self.skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
         self.tokens = [skipper.o for skipper in self.skippers]
@@ -73,17 +74,17 @@ class Chain(wiring.Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.context = context = self.context
-        m.submodules.memory = memory = self.memory
+        context, memory = self.context, self.memory
+        m.submodules.context = ResetInserter(self.reset)(context)
+        m.submodules.memory = ResetInserter(self.reset)(memory)
         m.d.comb += [
-            memory.flush.eq(context.flush),
             memory.result_read.eq(context.result_valid),
             memory.result_context.eq(self.number),
             context.arriving.eq(memory.arriving[self.number]),
             context.image_ready.eq(memory.image_ready[self.number]),
         ]
         for cluster, skipper in enumerate(self.skippers):
-            m.submodules[f"skipper_{cluster}"] = ResetInserter(context.flush)(skipper)
+            m.submodules[f"skipper_{cluster}"] = ResetInserter(self.reset)(skipper)
             m.d.comb += [
                 context.arrived[cluster].eq(memory.arrived[self.number][cluster]),
                 context.reading[cluster].eq(skipper.reading[self.number]),
@@ -431,7 +432,7 @@ def test_next_image_arrives_while_layers_run(rng, simulate):
     simulate(dut, run, budget=3000)
 
 
-def test_flush_in_mid_run_then_a_fresh_run_is_right(rng, simulate):
+def test_reset_in_mid_run_then_a_fresh_run_is_right(rng, simulate):
     bench = Bench(CONFIG, PROGRAM, rng, images=2)
     dut = bench.dut
 
@@ -441,9 +442,9 @@ def test_flush_in_mid_run_then_a_fresh_run_is_right(rng, simulate):
         ctx.set(dut.tokens[0].ready, 1)
         await ctx.tick().repeat(14)
         assert ctx.get(dut.computing)
-        ctx.set(dut.flush, 1)
+        ctx.set(dut.reset, 1)
         await ctx.tick()
-        ctx.set(dut.flush, 0)
+        ctx.set(dut.reset, 0)
         ctx.set(dut.tokens[0].ready, 0)
         for _ in range(40):
             assert ctx.get(dut.input_free)

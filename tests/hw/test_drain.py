@@ -2,6 +2,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 
 from jpnet_hw.drain import Drain
 from jpnet_spec.config import AcceleratorConfig
@@ -255,20 +256,21 @@ def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
     simulate(dut, bench, budget=200)
 
 
-def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
+def test_reset_forgets_a_job_and_the_next_one_is_right(rng, simulate):
     bench = Bench(CONFIG, rng)
     bench.add(1, 30, ThresholdMode.EXACT)
     dut = bench.dut
+    reset = Signal()
 
-    async def flushed(ctx):
+    async def interrupted(ctx):
         ctx.set(dut.oldest, 1)
         ctx.set(dut.jobs[0].last_row, 39)
         ctx.set(dut.request, 1)
         await ctx.tick().repeat(25)
         ctx.set(dut.request, 0)
-        ctx.set(dut.flush, 1)
+        ctx.set(reset, 1)
         await ctx.tick()
-        ctx.set(dut.flush, 0)
+        ctx.set(reset, 0)
         for _ in range(60):
             assert not ctx.get(dut.acc_read_valid)
             assert not ctx.get(dut.row_valid)
@@ -276,7 +278,7 @@ def test_flush_forgets_a_job_and_the_next_one_is_right(rng, simulate):
             await ctx.tick()
         await bench.run(ctx)
 
-    simulate(dut, flushed, budget=budget_for(bench) + 100)
+    simulate(ResetInserter(reset)(dut), interrupted, budget=budget_for(bench) + 100)
 
 
 def test_thresholds_of_the_bench_are_the_reference_ones(rng):
