@@ -1,5 +1,6 @@
 """The whole accelerator: registers, bus, contexts, clusters and drain."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -134,21 +135,7 @@ class Accelerator(wiring.Component):
         m.submodules.writer = parts.writer
         m.submodules.counters = parts.counters
         m.submodules.monitor = parts.monitor
-        # Registered twice, so that no reset reaches all of the chip; nothing starts meanwhile.
-        flush, flush_compute = Signal(), Signal()
-        m.d.sync += [flush.eq(parts.control.stop), flush_compute.eq(flush)]
-        for name, part in (
-            ("loader", parts.loader),
-            ("images", parts.images),
-            ("results", parts.results),
-            ("memory", parts.memory),
-            ("drain", parts.drain),
-            *((f"context_{number}", context) for number, context in enumerate(parts.contexts)),
-        ):
-            m.submodules[name] = ResetInserter(flush)(part)
-        for number, cluster in enumerate(parts.clusters):
-            m.submodules[f"skipper_{number}"] = ResetInserter(flush_compute)(parts.skippers[number])
-            m.submodules[f"cluster_{number}"] = ResetInserter(flush_compute)(cluster)
+        self._build_parts(m, parts)
         connect_ports(m, LITE, self, parts.registers)
         connect_ports(m, READ, self, parts.reader)
         connect_ports(m, WRITE, self, parts.writer)
@@ -165,6 +152,27 @@ class Accelerator(wiring.Component):
         self._build_counters(m, parts)
         self._build_monitor(m, parts)
         return m
+
+    def _build_parts(self, m: Module, parts: _Parts) -> None:
+        """Add what `stop` resets: one part after the other, so that no reset spans the chip."""
+        stages: list[Mapping[str, wiring.Component]] = [
+            {"loader": parts.loader, "images": parts.images, "results": parts.results},
+            {"memory": parts.memory, "drain": parts.drain},
+            *({f"context_{number}": part} for number, part in enumerate(parts.contexts)),
+            *(
+                {f"skipper_{number}": skipper, f"cluster_{number}": cluster}
+                for number, (skipper, cluster) in enumerate(
+                    zip(parts.skippers, parts.clusters, strict=True)
+                )
+            ),
+        ]
+        stop = parts.control.stop
+        for stage, members in enumerate(stages):
+            stop_q = Signal(name=f"stop_{stage}")
+            m.d.sync += stop_q.eq(stop)
+            stop = stop_q
+            for name, part in members.items():
+                m.submodules[name] = ResetInserter(stop)(part)
 
     def _build_values(self, m: Module, parts: _Parts) -> None:
         """Fill the registers that software reads."""

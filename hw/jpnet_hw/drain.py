@@ -262,7 +262,9 @@ class Drain(wiring.Component):
         """Count magnitudes and report each job's end."""
         m.submodules.threshold = threshold = ThresholdCounter(self._config)
         counted = stages[self.latency - 1]
-        mode = self._job(counted, "threshold_mode")
+        before = stages[self.latency - 2]
+        mode = Signal(ThresholdMode, reset_less=True)
+        m.d.sync += mode.eq(self._job(before, "threshold_mode"))
         for number, lane in enumerate(self._lanes):
             m.d.comb += [
                 threshold.counted[number].eq(lane.sampled | (mode == ThresholdMode.EXACT)),
@@ -274,17 +276,14 @@ class Drain(wiring.Component):
             threshold.last.eq(counted.last),
             threshold.winners.eq(self._job(counted, "winners")),
         ]
-        written_row, after = stages[self.latency : self.latency + 2]
+        written_row = stages[self.latency]
         for number, job in enumerate(self.jobs):
             counting = _is_counting(job.threshold_mode)
             constant = Mux(job.threshold_mode == ThresholdMode.STATIC, job.static_threshold, 0)
-            ended = valids[self.latency + 1] & after.last & (after.context == number)
-            found = threshold.done & (stages[-1].context == number)
-            m.d.comb += [
-                self.theta[number].eq(Mux(counting, threshold.theta, constant)),
-                self.done[number].eq(Mux(counting, found, ended)),
-            ]
             last = valids[self.latency] & written_row.last & (written_row.context == number)
+            found = threshold.almost & (stages[-2].context == number)
+            m.d.comb += self.theta[number].eq(Mux(counting, threshold.theta, constant))
+            m.d.sync += self.done[number].eq(Mux(counting, found, last))
             with m.If(last):
                 m.d.sync += self.written[number].eq(1)
             with m.Elif(self.done[number]):

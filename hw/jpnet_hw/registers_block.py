@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.registers import REGISTERS, Access, Register
@@ -13,6 +14,7 @@ __all__ = ["RegistersBlock"]
 
 _ADDRESS_WIDTH = 12
 _SLAVE_ERROR = 2
+_BLOCK_REGISTERS = 8
 
 
 class RegistersBlock(wiring.Component):
@@ -173,22 +175,31 @@ class RegistersBlock(wiring.Component):
     def _build_reads(self, m: Module, refused: Signal) -> None:
         """Take an address, look the register up, answer."""
         address = Signal(_ADDRESS_WIDTH, reset_less=True)
-        address_valid = Signal()
-        m.d.comb += self.ar_ready.eq(~address_valid & ~self.r_valid)
+        address_valid, selected = Signal(), Signal()
+        m.d.comb += self.ar_ready.eq(~address_valid & ~selected & ~self.r_valid)
         m.d.sync += address_valid.eq(self.ar_valid & self.ar_ready)
         with m.If(self.ar_ready):
             m.d.sync += address.eq(self.ar_address)
         with m.If(self.r_valid & self.r_ready):
             m.d.sync += self.r_valid.eq(0)
-        with m.If(address_valid):
-            m.d.sync += [self.r_valid.eq(1), self.r_resp.eq(0), self.r_data.eq(0)]
-            with m.Switch(address[2:]):
-                for entry in REGISTERS:
-                    with m.Case(entry.offset // 4):
-                        m.d.sync += self.r_data.eq(self._read(entry))
-                with m.Default():
-                    m.d.comb += refused.eq(1)
-                    m.d.sync += self.r_resp.eq(_SLAVE_ERROR)
+        # First one register of each block, then the block.
+        number = address[2:]
+        place_bits = exact_log2(_BLOCK_REGISTERS)
+        m.d.sync += selected.eq(address_valid)
+        with m.If(selected):
+            m.d.sync += [self.r_valid.eq(1), self.r_data.eq(0), self.r_resp.eq(_SLAVE_ERROR)]
+            m.d.comb += refused.eq(1)
+        for block in sorted({entry.offset // 4 // _BLOCK_REGISTERS for entry in REGISTERS}):
+            word = Signal(32, name=f"block_{block}", reset_less=True)
+            known = Signal(name=f"known_{block}", reset_less=True)
+            m.d.sync += known.eq(0)
+            for entry in REGISTERS:
+                if entry.offset // 4 // _BLOCK_REGISTERS == block:
+                    with m.If(number[:place_bits] == entry.offset // 4 % _BLOCK_REGISTERS):
+                        m.d.sync += [word.eq(self._read(entry)), known.eq(1)]
+            with m.If(selected & (number[place_bits:] == block) & known):
+                m.d.sync += [self.r_data.eq(word), self.r_resp.eq(0)]
+                m.d.comb += refused.eq(0)
 
     def _read(self, entry: Register) -> Any:
         name = entry.name.lower()

@@ -12,6 +12,7 @@ from jpnet_spec.registers import register
 __all__ = ["RunControl"]
 
 _SETTLE_CYCLES = 15
+"""Longer than commands, answers and resets are under way between control and the other parts."""
 
 
 class _Events:
@@ -183,8 +184,11 @@ class RunControl(wiring.Component):
                 self._build_failures(m, events)
             with m.State("STOP"):
                 with m.If(self.bus_idle & (events.settle == 0)):
-                    m.d.sync += [self.stop.eq(0), self.busy.eq(0)]
-                    m.next = "IDLE"
+                    m.d.sync += [self.stop.eq(0), events.settle.eq(_SETTLE_CYCLES)]
+                    m.next = "RELEASE"
+            with m.State("RELEASE"), m.If(events.settle == 0):
+                m.d.sync += self.busy.eq(0)
+                m.next = "IDLE"
 
     def _build_idle(self, m: Module, events: _Events) -> None:
         """Take a command or refuse it."""

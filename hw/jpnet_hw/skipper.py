@@ -191,13 +191,13 @@ class ZeroSkipper(wiring.Component):
         states = [self._build_job(m, context, chosen) for context in range(config.contexts)]
         for context in range(config.contexts):
             outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
+            following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
+            room = Signal(name=f"room_{context}", init=1)
             finished = taken[context] + dropped[context]
-            m.d.sync += outstanding.eq(outstanding + chosen[context] - finished)
+            m.d.comb += following.eq(outstanding + chosen[context] - finished)
+            m.d.sync += [outstanding.eq(following), room.eq(following != _QUEUE_DEPTH)]
             m.d.comb += requests[context].eq(
-                self.reading[context]
-                & ~self.waiting[context]
-                & ~self.hold
-                & (outstanding != _QUEUE_DEPTH)
+                self.reading[context] & ~self.waiting[context] & ~self.hold & room
             )
         m.d.comb += [
             chosen.eq(first_from(requests, self.oldest)),

@@ -63,6 +63,8 @@ class ThresholdCounter(wiring.Component):
     magnitudes : in, array of `lanes` unsigned(7)
     winners : in, unsigned(24)
         N; whatever exceeds ``2**(count_width - 1)`` counts as that. Sampled with the first row.
+    almost : out
+        The cycle before `done`.
     done : out
         One-cycle pulse, `LATENCY` cycles after the last row.
     theta : out, unsigned(7)
@@ -77,6 +79,7 @@ class ThresholdCounter(wiring.Component):
     counted: Signal
     magnitudes: data.View
     winners: Signal
+    almost: Signal
     done: Signal
     theta: Signal
 
@@ -91,6 +94,7 @@ class ThresholdCounter(wiring.Component):
                 "counted": In(config.lanes),
                 "magnitudes": In(data.ArrayLayout(unsigned(7), config.lanes)),
                 "winners": In(24),
+                "almost": Out(1),
                 "done": Out(1),
                 "theta": Out(7),
             }
@@ -147,5 +151,5 @@ class ThresholdCounter(wiring.Component):
                 _count_ones([exceeded[t] for t in range(16 * index, 16 * index + 15)])
             )
         m.d.sync += self.theta.eq(Cat(parts[part], part))
-        m.d.comb += self.done.eq(last_q[-1])
+        m.d.comb += [self.almost.eq(last_q[-2]), self.done.eq(last_q[-1])]
         return m

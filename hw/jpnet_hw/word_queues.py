@@ -80,8 +80,8 @@ class WordQueues(wiring.Component):
             level = Signal(range(depth + 1), name=f"level_{context}")
             written = self.w_en & (self.w_context == context)
             taken = self.r_en & chosen[context]
-            m.d.comb += filled[context].eq(level != 0)
             m.d.sync += [
+                filled[context].eq(written | (level > 1) | ((level == 1) & ~taken)),
                 tail.eq(tail + written),
                 head.eq(head + taken),
                 level.eq(level + written - taken),

@@ -52,7 +52,7 @@ async def read(ctx, dut, offset, *, gap=0):
     while not ctx.get(dut.r_valid):
         await ctx.tick()
         cycles += 1
-    assert cycles == 2
+    assert cycles == 3
     if gap:
         await ctx.tick().repeat(gap)
     word, response = ctx.get(dut.r_data), ctx.get(dut.r_resp)

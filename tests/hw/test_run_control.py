@@ -130,6 +130,8 @@ def test_a_failure_waits_for_the_bus_and_forgets_the_program(simulate, start, ca
         ctx.set(dut.bus_idle, 1)
         await ctx.tick().repeat(2)
         assert not ctx.get(dut.stop)
+        await expect(ctx, dut, error=0, irq=0, busy=1)
+        await ctx.tick().repeat(20)
         await expect(ctx, dut, error=0, irq=0)
 
     simulate(dut, bench, budget=400)
