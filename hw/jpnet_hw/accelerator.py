@@ -356,7 +356,7 @@ class Accelerator(wiring.Component):
             wiring.connect(m, skipper.o, cluster.i)
             m.d.comb += [
                 skipper.oldest.eq(parts.results.oldest),
-                skipper.hold.eq(parts.results.result_read),
+                skipper.hold.eq(parts.memory.hold),
                 skipper.r_word.eq(parts.memory.r_word[place]),
                 parts.memory.r_address[place].eq(skipper.r_address),
                 cluster.load_valid.eq(loader.load_valid),

@@ -58,17 +58,17 @@ class ActivationMemory(wiring.Component):
     r_word : out, per cluster
         The word, `LATENCY` cycles later.
     result_read : in
-        Read a result: takes all clusters' reads of this cycle.
+        Read a result: takes all clusters' reads two cycles later.
     result_context, result_row : in
         Whose, and which row of it.
     result_data : out, unsigned(8 * lanes)
         The row, `RESULT_LATENCY` cycles later.
-    held : out
-        The reads of this cycle are taken.
+    hold : out
+        The banks cannot be read in the next cycle; comes out of a register.
     """
 
     LATENCY = ActivationBank.LATENCY
-    RESULT_LATENCY = ActivationBank.LATENCY + 2
+    RESULT_LATENCY = ActivationBank.LATENCY + 3
 
     input_base: Signal
     result_base: Signal
@@ -84,7 +84,7 @@ class ActivationMemory(wiring.Component):
     result_context: Signal
     result_row: Signal
     result_data: Signal
-    held: Signal
+    hold: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
@@ -106,7 +106,7 @@ class ActivationMemory(wiring.Component):
                 "result_context": In(context_shape(config)),
                 "result_row": In(rows),
                 "result_data": Out(8 * config.lanes),
-                "held": Out(1),
+                "hold": Out(1),
             }
         )
 
@@ -229,14 +229,18 @@ class ActivationMemory(wiring.Component):
         cluster_bits, column_bits = exact_log2(config.clusters), exact_log2(config.act_columns)
         local = self.result_row >> cluster_bits
         address = Signal(bank_addr_width(config), reset_less=True)
+        address_q = Signal(bank_addr_width(config), reset_less=True)
+        held = Signal()
         place: Value = Cat(local[:column_bits], self.result_row[:cluster_bits])
         m.d.sync += [
-            self.held.eq(self.result_read),
+            self.hold.eq(self.result_read),
+            held.eq(self.hold),
             address.eq(
                 self._bank_address(self.result_context, (self.result_base + (local >> column_bits)))
             ),
+            address_q.eq(address),
         ]
-        for stage in range(1 + ActivationBank.LATENCY):
+        for stage in range(2 + ActivationBank.LATENCY):
             place_q = Signal(
                 range(max(2, config.clusters * config.act_columns)),
                 name=f"result_place_{stage}",
@@ -250,6 +254,6 @@ class ActivationMemory(wiring.Component):
         m.d.comb += self.result_data.eq(result_data)
         for cluster, bank in enumerate(banks):
             m.d.comb += [
-                bank.r_address.eq(Mux(self.held, address, self.r_address[cluster])),
+                bank.r_address.eq(Mux(held, address_q, self.r_address[cluster])),
                 self.r_word[cluster].eq(bank.r_word),
             ]

@@ -292,7 +292,7 @@ class ZeroSkipper(wiring.Component):
         columns = Signal(config.act_columns, reset_less=True)
         m.d.sync += [
             valid_q.eq(valid),
-            columns.eq(asked.columns),
+            columns.eq(Mux(valid, asked.columns, 0)),
             word.acts.eq(acts),
             word.context.eq(asked.context),
             word.index.eq(asked.index),
@@ -300,7 +300,7 @@ class ZeroSkipper(wiring.Component):
         ]
         for slot in range(config.act_word):
             act = acts[slot]
-            present = asked.columns[slot // config.lanes]
+            present = valid & asked.columns[slot // config.lanes]
             survives = (act > self._limit) | (act < self._lower) | self._dense
             m.d.sync += [
                 word.keep[slot].eq(survives & present),
@@ -318,9 +318,9 @@ class ZeroSkipper(wiring.Component):
             dropped.eq(Mux(valid_q & ~wanted, 1 << word.context, 0)),
         ]
         m.d.sync += [
-            self.read_count.eq(Mux(valid_q, reduce(add, list(columns)) * config.lanes, 0)),
-            self.zero_count.eq(Mux(valid_q, reduce(add, list(zeros)), 0)),
-            self.below_count.eq(Mux(valid_q, reduce(add, list(below)), 0)),
+            self.read_count.eq(reduce(add, list(columns)) * config.lanes),
+            self.zero_count.eq(reduce(add, list(zeros))),
+            self.below_count.eq(reduce(add, list(below))),
         ]
 
     def _build_emitter(self, m: Module, queues: WordQueues, o: stream.Interface) -> None:

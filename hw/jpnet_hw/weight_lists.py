@@ -109,8 +109,11 @@ class WeightLists(wiring.Component):
         outstanding = Signal(range(config.fifo_depth + 1))
         following = Signal(range(config.fifo_depth + 2))
         taken = runs.r_en & runs.r_rdy
+        # A dropped list gives its room back a cycle late: off the path behind the table.
+        dropped_q = Signal()
+        m.d.sync += dropped_q.eq(dropped)
         m.d.comb += [
-            following.eq(outstanding + self.i_valid - taken - dropped),
+            following.eq(outstanding + self.i_valid - taken - dropped_q),
             self.empty.eq(dropped & ~self.issue),
         ]
         m.d.sync += [

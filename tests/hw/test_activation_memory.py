@@ -140,14 +140,25 @@ def test_a_stream_of_rows_hardly_delays_an_image(simulate, rng):
 
 def test_result_reads_take_the_skippers_turn(simulate):
     dut = ActivationMemory(CONFIG)
+    words, holds = [], []
 
     async def run(ctx):
+        ctx.set(dut.row_valid, 1)
+        for address, fill in enumerate((0x11, 0x22)):
+            ctx.set(dut.row.address, address)
+            for lane in range(CONFIG.lanes):
+                ctx.set(dut.row.acts[lane], fill)
+            await ctx.tick()
+        ctx.set(dut.row_valid, 0)
+        ctx.set(dut.r_address[0], 1)
+        await ctx.tick().repeat(8)
         ctx.set(dut.result_read, 1)
-        assert not ctx.get(dut.held)
-        await ctx.tick()
-        ctx.set(dut.result_read, 0)
-        assert ctx.get(dut.held)
-        await ctx.tick()
-        assert not ctx.get(dut.held)
+        for _ in range(8):
+            words.append(ctx.get(dut.r_word[0]) & 0xFF)
+            holds.append(ctx.get(dut.hold))
+            await ctx.tick()
+            ctx.set(dut.result_read, 0)
 
     simulate(dut, run, budget=100)
+    assert holds == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert words == [0x11 if cycle == 2 + dut.LATENCY else 0x22 for cycle in range(8)]

@@ -92,7 +92,7 @@ class Chain(wiring.Elaboratable):
                 skipper.start[self.number].eq(context.begin),
                 skipper.jobs[self.number].eq(context.skip_jobs[cluster]),
                 skipper.oldest.eq(1),
-                skipper.hold.eq(memory.result_read),
+                skipper.hold.eq(memory.hold),
                 skipper.r_word.eq(memory.r_word[cluster]),
                 memory.r_address[cluster].eq(skipper.r_address),
             ]
