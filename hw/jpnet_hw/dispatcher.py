@@ -71,6 +71,6 @@ class Dispatcher(wiring.Component):
             m.d.sync += turn.eq(free.rotate_left(1))
         for number, target in enumerate(self.o):
             m.d.comb += target.valid.eq(self.i.valid & targets[number])
-            for name in ("act", "pointer", "context", "last"):
+            for name in ("act", "pointer", "stop", "base", "context", "last"):
                 m.d.comb += target.payload[name].eq(token[name])
         return m

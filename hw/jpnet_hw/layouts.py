@@ -33,13 +33,17 @@ def context_shape(config: AcceleratorConfig) -> Shape:
 def token_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Surviving activation on its way from the zero skipper to the dispatcher.
 
-    ``last`` marks the end of a job and carries no activation. ``divided`` sends the token to the
-    group ``owner`` only; otherwise any group may take it.
+    It meets the lists from ``pointer`` up to, but not including, ``stop``, and the products go to
+    the accumulator rows that lie the entries' rows from ``base``. ``last`` marks the end of a job
+    and carries no activation. ``divided`` sends the token to the group ``owner`` only; otherwise
+    any group may take it.
     """
     return data.StructLayout(
         {
             "act": signed(8),
             "pointer": unsigned(config.pointer_addr_width),
+            "stop": unsigned(config.pointer_addr_width),
+            "base": unsigned(config.acc_addr_width),
             "context": context_shape(config),
             "owner": unsigned(max(1, (config.groups - 1).bit_length())),
             "divided": unsigned(1),
@@ -49,11 +53,13 @@ def token_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def group_token_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Surviving activation on its way to all lanes of a group; ``last`` as in the token."""
+    """Surviving activation on its way to all lanes of a group; the fields are the token's."""
     return data.StructLayout(
         {
             "act": signed(8),
             "pointer": unsigned(config.pointer_addr_width),
+            "stop": unsigned(config.pointer_addr_width),
+            "base": unsigned(config.acc_addr_width),
             "context": context_shape(config),
             "last": unsigned(1),
         }

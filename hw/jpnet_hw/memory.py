@@ -1,10 +1,10 @@
-"""Synchronous memory with one write port and one read port."""
+"""Synchronous memories with one write port, and one or two read ports."""
 
-from amaranth.hdl import Module, ShapeLike, Signal, unsigned
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SyncMemory"]
+__all__ = ["PairMemory", "SyncMemory"]
 
 
 class SyncMemory(wiring.Component):
@@ -82,4 +82,71 @@ class SyncMemory(wiring.Component):
             m.d.comb += self.r_data.eq(r_data_q)
         else:
             m.d.comb += self.r_data.eq(read.data)
+        return m
+
+
+class PairMemory(wiring.Component):
+    """Memory that gives two rows a cycle; synthesis maps it to one block RAM with two ports.
+
+    The second reader shares its port with the writer: in a cycle of `w_en` it reads nothing of
+    use. Otherwise as `SyncMemory` with an output register.
+
+    Parameters
+    ----------
+    shape
+        Of one row.
+    depth
+        Rows, at least 2.
+
+    Members
+    -------
+    w_en, w_addr, w_data : in
+        Write port.
+    r_addrs : in, 2
+        Rows to read.
+    r_data : out, 2
+        The rows, `LATENCY` cycles later.
+    """
+
+    LATENCY = 2
+
+    w_en: Signal
+    w_addr: Signal
+    w_data: Signal
+    r_addrs: list[Signal]
+    r_data: list[Signal]
+
+    def __init__(self, *, shape: ShapeLike, depth: int) -> None:
+        self._shape = shape
+        self._depth = depth
+        addr = unsigned((depth - 1).bit_length())
+        super().__init__(
+            {
+                "w_en": In(1),
+                "w_addr": In(addr),
+                "w_data": In(shape),
+                "r_addrs": In(addr).array(2),
+                "r_data": Out(shape).array(2),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows: memory.Memory = memory.Memory(
+            shape=self._shape, depth=self._depth, init=[], attrs={"no_rw_check": "1"}
+        )
+        m.submodules.rows = rows
+        write = rows.write_port()
+        reads = [rows.read_port() for _ in range(2)]
+        m.d.comb += [
+            write.en.eq(self.w_en),
+            write.addr.eq(reads[1].addr),
+            write.data.eq(self.w_data),
+            reads[0].addr.eq(self.r_addrs[0]),
+            reads[1].addr.eq(Mux(self.w_en, self.w_addr, self.r_addrs[1])),
+        ]
+        for number, read in enumerate(reads):
+            r_data_q = Signal(self._shape, name=f"r_data_{number}", reset_less=True)
+            m.d.comb += [read.en.eq(1), self.r_data[number].eq(r_data_q)]
+            m.d.sync += r_data_q.eq(read.data)
         return m

@@ -362,6 +362,7 @@ class ZeroSkipper(wiring.Component):
         token = struct_signal(token_layout(config), reset_less=True)
         m.d.comb += o.payload.eq(token)
         owner_width = exact_log2(config.groups)
+        entry = Mux(divided, local >> owner_width, local)
         with m.If(step):
             m.d.sync += [
                 chosen_valid.eq(full),
@@ -375,7 +376,9 @@ class ZeroSkipper(wiring.Component):
                 token.context.eq(context),
                 token.divided.eq(divided),
                 token.owner.eq(local[:owner_width]),
-                token.pointer.eq(pointer_base + Mux(divided, local >> owner_width, local)),
+                token.pointer.eq(pointer_base + entry),
+                token.stop.eq(pointer_base + entry + 1),
+                token.base.eq(0),
             ]
             with m.Switch(word.context):
                 for number, job in enumerate(self.jobs):

@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import context_shape, group_token_layout, load_layout, struct_signal
-from jpnet_hw.memory import SyncMemory
+from jpnet_hw.memory import PairMemory, SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 
@@ -30,18 +30,21 @@ def _run_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "act": signed(8),
             "context": context_shape(config),
-            "start": unsigned(config.start_width),
-            "length": unsigned(config.run_width),
+            "base": unsigned(config.acc_addr_width),
+            "start": unsigned(config.weight_addr_width),
+            "length": unsigned(config.weight_addr_width),
             "last": unsigned(1),
         }
     )
 
 
 class WeightLists(wiring.Component):
-    """Look every activation's list up and walk it, one weight per cycle.
+    """Look every activation's run of lists up and walk it, one weight per cycle.
 
-    Lists follow each other without a gap while any are waiting; a list of length 0 is dropped at
-    the look-up. The first weight of a list leaves `LATENCY` cycles after its token came.
+    The table tells where each list starts; one ends where the next starts, so a run of lists is
+    one stretch of the weight memory. Starts are compared modulo the memory's depth. Runs follow
+    each other without a gap while any are waiting; an empty run is dropped at the look-up. The
+    first weight of a run leaves `LATENCY` cycles after its token came.
 
     Parameters
     ----------
@@ -55,16 +58,17 @@ class WeightLists(wiring.Component):
     room : out
         A token may come one, two and three cycles from now without being told again.
     load_valid, load : in
-        This lane's entries of the weight memory and the list table; others are ignored.
+        This lane's entries of the weight memory and the list table; others are ignored. Not while
+        tokens come.
     o_valid, o : out, operands
         One product's operands, or an end.
     issue : out
         A weight is being read in this cycle.
     empty : out
-        No weight is being read, and a list of length 0 was dropped.
+        No weight is being read, and an empty run was dropped.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     i_valid: Signal
     i: data.View
@@ -96,7 +100,7 @@ class WeightLists(wiring.Component):
         m = Module()
         config = self._config
         weights = SyncMemory(shape=config.entry_width, depth=config.weight_depth)
-        lists = SyncMemory(shape=config.pointer_width, depth=config.pointer_depth)
+        lists = PairMemory(shape=config.weight_addr_width, depth=config.pointer_depth)
         m.submodules.weights = weights
         m.submodules.lists = lists
         m.submodules.runs = runs = fifo.SyncFIFO(
@@ -122,7 +126,7 @@ class WeightLists(wiring.Component):
         ]
         return m
 
-    def _build_load(self, m: Module, weights: SyncMemory, lists: SyncMemory) -> None:
+    def _build_load(self, m: Module, weights: SyncMemory, lists: PairMemory) -> None:
         for part, number in ((weights, Memory.WEIGHT), (lists, Memory.POINTER)):
             m.d.comb += [
                 part.w_en.eq(self.load_valid & (self.load.memory == number)),
@@ -130,34 +134,31 @@ class WeightLists(wiring.Component):
                 part.w_data.eq(self.load.data),
             ]
 
-    def _build_lookup(self, m: Module, lists: SyncMemory, runs: fifo.SyncFIFO) -> Signal:
-        """Connect token, list table and FIFO; return the pulse for a list of length 0."""
+    def _build_lookup(self, m: Module, lists: PairMemory, runs: fifo.SyncFIFO) -> Signal:
+        """Connect token, list table and FIFO; return the pulse for an empty run."""
         config = self._config
         valid: Signal = self.i_valid
         token: data.View = self.i
-        for stage in range(lists.latency):
+        for stage in range(lists.LATENCY):
             valid_q = Signal(name=f"lookup_valid_{stage}")
             token_q = struct_signal(
                 group_token_layout(config), name=f"lookup_{stage}", reset_less=True
             )
             m.d.sync += [valid_q.eq(valid), token_q.eq(token)]
             valid, token = valid_q, token_q
-        entry = data.View(
-            data.StructLayout(
-                {"start": unsigned(config.start_width), "length": unsigned(config.run_width)}
-            ),
-            lists.r_data,
-        )
+        start, stop = lists.r_data
         run = struct_signal(_run_layout(config))
         dropped = Signal()
         m.d.comb += [
-            lists.r_addr.eq(self.i.pointer),
+            lists.r_addrs[0].eq(self.i.pointer),
+            lists.r_addrs[1].eq(self.i.stop),
             run.act.eq(token.act),
             run.context.eq(token.context),
-            run.start.eq(entry.start),
-            run.length.eq(entry.length),
+            run.base.eq(token.base),
+            run.start.eq(start),
+            run.length.eq(stop - start),
             run.last.eq(token.last),
-            dropped.eq(valid & (entry.length == 0) & ~token.last),
+            dropped.eq(valid & (start == stop) & ~token.last),
             runs.w_en.eq(valid & ~dropped),
             runs.w_data.eq(run),
         ]
@@ -169,7 +170,7 @@ class WeightLists(wiring.Component):
         active = Signal()
         final = Signal()
         address = Signal(config.weight_addr_width, reset_less=True)
-        left = Signal(config.run_width, reset_less=True)
+        left = Signal(config.weight_addr_width, reset_less=True)
         operand = struct_signal(operand_layout(config), reset_less=True)
         end = Signal()
         m.d.comb += [
@@ -183,10 +184,11 @@ class WeightLists(wiring.Component):
                 active.eq(runs.r_rdy & ~run.last),
                 end.eq(runs.r_rdy & run.last),
                 final.eq(run.length == 1),
-                address.eq(run.start << 1),
+                address.eq(run.start),
                 left.eq(run.length),
                 operand.act.eq(run.act),
                 operand.context.eq(run.context),
+                operand.row.eq(run.base),
             ]
         valid, carried, ends = active | end, operand, end
         for stage in range(weights.latency):
@@ -197,10 +199,12 @@ class WeightLists(wiring.Component):
             ends_q = Signal(name=f"weight_end_{stage}")
             m.d.sync += [valid_q.eq(valid), carried_q.eq(carried), ends_q.eq(ends)]
             valid, carried, ends = valid_q, carried_q, ends_q
-        m.d.comb += [
+        placed = struct_signal(operand_layout(config), reset_less=True)
+        m.d.sync += [
             self.o_valid.eq(valid),
-            self.o.eq(carried),
-            self.o.weight.eq(weights.r_data[:8]),
-            self.o.row.eq(weights.r_data[8:]),
-            self.o.end.eq(ends),
+            placed.eq(carried),
+            placed.weight.eq(weights.r_data[:8]),
+            placed.row.eq(carried.row + weights.r_data[8:]),
+            placed.end.eq(ends),
         ]
+        m.d.comb += self.o.eq(placed)

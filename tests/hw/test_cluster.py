@@ -91,14 +91,8 @@ def list_entries(layer, config, *, divided, dense=False):
             item = lane_lists(layer, local, positions, config, lane=lane, dense=dense)
             for address, value in enumerate(item.entries):
                 yield Memory.WEIGHT, lane, group, address, value
-            for address, (start, length) in enumerate(zip(item.starts, item.lengths, strict=True)):
-                yield (
-                    Memory.POINTER,
-                    lane,
-                    group,
-                    address,
-                    int(length) << config.start_width | int(start) // 2,
-                )
+            for address, start in enumerate(item.starts):
+                yield Memory.POINTER, lane, group, address, start
 
 
 async def fill_bank(ctx, bank, config, context, vector):

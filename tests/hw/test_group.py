@@ -31,9 +31,8 @@ async def load(ctx, dut, config, lists):
     for lane, tables in enumerate(lists):
         ctx.set(dut.load.lane, lane)
         start = 0
-        for pointer, pairs in enumerate(tables):
-            word = len(pairs) << config.start_width | start // 2
-            entries = [(Memory.POINTER, pointer, word)]
+        for pointer, pairs in enumerate([*tables, []]):
+            entries = [(Memory.POINTER, pointer, start)]
             for offset, (row, weight) in enumerate(pairs):
                 entries.append((Memory.WEIGHT, start + offset, row << 8 | weight & 0xFF))
             for memory, address, value in entries:
@@ -41,7 +40,7 @@ async def load(ctx, dut, config, lists):
                 ctx.set(dut.load.address, address)
                 ctx.set(dut.load.data, value)
                 await ctx.tick()
-            start += len(pairs) + len(pairs) % 2
+            start += len(pairs)
     ctx.set(dut.load_valid, 0)
 
 
@@ -71,6 +70,7 @@ async def feed(ctx, dut, rng, tokens, idle):
         if offered:
             for name, value in zip(("act", "pointer", "context", "last"), pending[0], strict=True):
                 ctx.set(getattr(dut.i.payload, name), value)
+            ctx.set(dut.i.payload.stop, pending[0][1] + 1)
             if ctx.get(dut.i.ready):
                 pending.pop(0)
                 offered = False
@@ -167,6 +167,7 @@ def test_done_waits_for_all_lanes_and_stays_until_armed(simulate, rng):
         while not ctx.get(dut.i.ready):
             await ctx.tick()
         ctx.set(dut.i.valid, 1)
+        ctx.set(dut.i.payload.stop, 1)
         ctx.set(dut.i.payload.context, 1)
         await ctx.tick()
         ctx.set(dut.i.payload.last, 1)
@@ -199,6 +200,7 @@ def test_a_dropped_list_is_told_by_the_lane_that_had_nothing_else(simulate, rng)
         while not ctx.get(dut.i.ready):
             await ctx.tick()
         ctx.set(dut.i.valid, 1)
+        ctx.set(dut.i.payload.stop, 1)
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
         seen = np.zeros(4, dtype=int)

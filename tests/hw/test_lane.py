@@ -11,14 +11,13 @@ CONFIG = AcceleratorConfig(weight_depth=256, pointer_depth=32, acc_depth=8, fifo
 
 
 async def load(ctx, dut, config, lists):
-    """Write lists of (row, weight), one per table entry."""
+    """Write lists of (row, weight), one per table entry, and where the last one ends."""
     entries, start = [], 0
-    for pointer, pairs in enumerate(lists):
-        word = len(pairs) << config.start_width | start // 2
-        entries.append((Memory.POINTER, pointer, word))
+    for pointer, pairs in enumerate([*lists, []]):
+        entries.append((Memory.POINTER, pointer, start))
         for offset, (row, weight) in enumerate(pairs):
             entries.append((Memory.WEIGHT, start + offset, row << 8 | weight & 0xFF))
-        start += len(pairs) + len(pairs) % 2
+        start += len(pairs)
     ctx.set(dut.load_valid, 1)
     for memory, address, value in entries:
         ctx.set(dut.load.memory, int(memory))
@@ -41,9 +40,13 @@ async def drain(ctx, dut, config, context):
 
 
 async def feed(ctx, dut, rng, tokens, idle):
-    """Give tokens (act, pointer, context) as room permits; return cycles and products issued."""
+    """Give tokens as room permits, then ends; return cycles and products issued.
+
+    A token is (activation, first list, context) or has number of lists and base as well.
+    """
     cycles = issued = 0
-    pending = [*tokens, (0, 0, 0, 1), (0, 0, 1, 1)]
+    pending = [(*full_token(token), 0) for token in tokens]
+    pending += [(0, 0, context, 0, 0, 1) for context in range(2)]
     ended = 0
     promise = [0, 0]
     while ended != 3:
@@ -51,9 +54,11 @@ async def feed(ctx, dut, rng, tokens, idle):
         give = promise.pop(0) and pending and rng.random() >= idle
         ctx.set(dut.i_valid, int(bool(give)))
         if give:
-            act, pointer, context, last = pending.pop(0)
+            act, pointer, context, count, base, last = pending.pop(0)
             ctx.set(dut.i.act, act)
             ctx.set(dut.i.pointer, pointer)
+            ctx.set(dut.i.stop, pointer + count)
+            ctx.set(dut.i.base, base)
             ctx.set(dut.i.context, context)
             ctx.set(dut.i.last, last)
         issued += ctx.get(dut.issue)
@@ -64,12 +69,23 @@ async def feed(ctx, dut, rng, tokens, idle):
     return cycles, issued
 
 
+def full_token(token):
+    return token if len(token) == 5 else (*token, 1, 0)
+
+
+def products(lists, token):
+    """Return (accumulator row, context, product) of everything a token meets."""
+    act, pointer, context, count, base = full_token(token)
+    run = [pair for pairs in lists[pointer : pointer + count] for pair in pairs]
+    return [((base + row) % CONFIG.acc_depth, context, act * weight) for row, weight in run]
+
+
 def expected_sums(lists, tokens, config, context):
     sums = np.zeros(config.acc_depth, dtype=np.int64)
-    for act, pointer, owner, _ in tokens:
-        for row, weight in lists[pointer]:
+    for token in tokens:
+        for row, owner, product in products(lists, token):
             if owner == context:
-                sums[row] += act * weight
+                sums[row] += product
     return sums.tolist()
 
 
@@ -88,7 +104,7 @@ def random_lists(rng, config, lengths):
 def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
     lists = random_lists(rng, CONFIG, lengths)
     tokens = [
-        (int(rng.integers(-127, 128)), int(rng.integers(8)), int(rng.integers(2)), 0)
+        (int(rng.integers(-127, 128)), int(rng.integers(8)), int(rng.integers(2)))
         for _ in range(60)
     ]
     dut = Lane(CONFIG)
@@ -99,12 +115,61 @@ def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
             await drain(ctx, dut, CONFIG, context)
         for _ in range(2):
             _, issued = await feed(ctx, dut, rng, tokens, idle)
-            assert issued == sum(len(lists[pointer]) for _, pointer, _, _ in tokens)
+            assert issued == sum(len(products(lists, token)) for token in tokens)
             for context in range(2):
                 sums = await drain(ctx, dut, CONFIG, context)
                 assert sums == expected_sums(lists, tokens, CONFIG, context)
 
     simulate(dut, bench, budget=6000)
+
+
+def test_runs_of_lists_lie_from_their_base(simulate, rng):
+    """Runs of any number of lists, also none, with bases that carry rows past the last one."""
+    lists = random_lists(rng, CONFIG, rng.integers(0, 5, 12))
+    tokens = []
+    for _ in range(120):
+        pointer = int(rng.integers(13))
+        count = int(rng.integers(13 - pointer))
+        act, context, base = (int(rng.integers(*span)) for span in ((-127, 128), (2,), (8,)))
+        tokens.append((act, pointer, context, count, base))
+    dut = Lane(CONFIG)
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        for context in range(2):
+            await drain(ctx, dut, CONFIG, context)
+        _, issued = await feed(ctx, dut, rng, tokens, 0.2)
+        assert issued == sum(len(products(lists, token)) for token in tokens)
+        for context in range(2):
+            sums = await drain(ctx, dut, CONFIG, context)
+            assert sums == expected_sums(lists, tokens, CONFIG, context)
+
+    simulate(dut, bench, budget=8000)
+
+
+def test_a_run_may_pass_the_end_of_the_memory(simulate, rng):
+    """Starts count modulo the depth of the weight memory."""
+    dut = Lane(CONFIG)
+    lists = [[(row, row + 1) for row in range(8)]]
+
+    async def bench(ctx):
+        ctx.set(dut.load_valid, 1)
+        first = CONFIG.weight_depth - 3
+        entries = [(Memory.POINTER, 0, first), (Memory.POINTER, 1, 5)]
+        for offset, (row, weight) in enumerate(lists[0]):
+            address = (first + offset) % CONFIG.weight_depth
+            entries.append((Memory.WEIGHT, address, row << 8 | weight))
+        for memory, address, value in entries:
+            ctx.set(dut.load.memory, int(memory))
+            ctx.set(dut.load.address, address)
+            ctx.set(dut.load.data, value)
+            await ctx.tick()
+        ctx.set(dut.load_valid, 0)
+        await drain(ctx, dut, CONFIG, 0)
+        await feed(ctx, dut, rng, [(3, 0, 0)], 0)
+        assert await drain(ctx, dut, CONFIG, 0) == expected_sums(lists, [(3, 0, 0)], CONFIG, 0)
+
+    simulate(dut, bench, budget=1000)
 
 
 def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
@@ -117,7 +182,7 @@ def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
         for context in range(2):
             await drain(ctx, dut, CONFIG, context)
         for distance in (1, 2, 3, 4):
-            tokens = [(127, index % distance, 0, 0) for index in range(40)]
+            tokens = [(127, index % distance, 0) for index in range(40)]
             await feed(ctx, dut, rng, tokens, 0)
             assert await drain(ctx, dut, CONFIG, 0) == expected_sums(lists, tokens, CONFIG, 0)
 
@@ -126,7 +191,7 @@ def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
 
 def test_lists_follow_each_other_without_a_gap(simulate, rng):
     lists = random_lists(rng, CONFIG, [4] * 8)
-    tokens = [(1, index % 8, 0, 0) for index in range(50)]
+    tokens = [(1, index % 8, 0) for index in range(50)]
     dut = Lane(CONFIG)
 
     async def bench(ctx):
@@ -140,7 +205,7 @@ def test_lists_follow_each_other_without_a_gap(simulate, rng):
 
 def test_empty_lists_cost_no_cycle_while_others_wait(simulate, rng):
     lists = random_lists(rng, CONFIG, [8, 0])
-    tokens = [(1, index % 2, 0, 0) for index in range(60)]
+    tokens = [(1, index % 2, 0) for index in range(60)]
     dut = Lane(CONFIG)
 
     async def bench(ctx):
@@ -161,6 +226,7 @@ def test_first_product_is_in_memory_after_the_latency(simulate, rng):
             await ctx.tick()
         ctx.set(dut.i_valid, 1)
         ctx.set(dut.i.act, 1)
+        ctx.set(dut.i.stop, 1)
         await ctx.tick()
         ctx.set(dut.i.last, 1)
         cycles = 1

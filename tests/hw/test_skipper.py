@@ -60,6 +60,8 @@ async def collect(ctx, dut, rng, *, stall, **job):
                 assert not ctx.get(dut.busy)
                 return tokens, cycles, counts
             owner = ctx.get(token.owner) if divided else None
+            assert ctx.get(token.stop) == ctx.get(token.pointer) + 1
+            assert ctx.get(token.base) == 0
             tokens.append((ctx.get(token.pointer), owner, ctx.get(token.act)))
             cycles.append(cycle)
         assert ctx.get(dut.busy)
