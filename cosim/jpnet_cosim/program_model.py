@@ -1,36 +1,50 @@
 """Golden model of the accelerator: executes a program image, knowing nothing of its network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.program_tokens import Token, tokens
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import HeaderWord, Memory
-from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag
+from jpnet_spec.instruction import FIELDS, THRESHOLD_SLOTS, LayerFlag, Opcode
 from jpnet_spec.numbers import requantise
 from jpnet_spec.topn import ThresholdMode
 
 __all__ = ["LayerOutput", "ProgramModel"]
 
+_NEVER_WRITTEN = 0x55
+"""What the activation memory holds at first, so that reading too much shows."""
+
+_NOTHING = -128
+"""Less than any output: the maximum of no outputs."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LayerOutput:
-    """What one instruction leaves behind.
+    """What one layer, a single instruction or all of its tiles, leaves behind.
 
     Parameters
     ----------
     tensor : int8, shape (images, rows * lanes)
-        In physical order.
+        In the order of the bus; of a map whole words of all banks.
     threshold : int64, shape (images,)
-    macs : int64, shape (images,)
-        Products issued.
+    products : int64, shape (images, clusters, groups, lanes)
+        Products issued by each multiplier; tokens that any group may take go to them in turn.
     """
 
     tensor: NDArray[np.int8]
     threshold: NDArray[np.int64]
-    macs: NDArray[np.int64]
+    products: NDArray[np.int64]
+
+    @property
+    def macs(self) -> NDArray[np.int64]:
+        """Products issued, int64, shape (images,)."""
+        total: NDArray[np.int64] = self.products.sum(axis=(1, 2, 3))
+        return total
 
 
 class ProgramModel:
@@ -62,91 +76,202 @@ class ProgramModel:
                 entries = slice(section.address, section.address + len(words))
                 memory[section.cluster, group, section.lane, entries] = words
 
-    def _field(self, instruction: int, name: str) -> int:
-        return self._image.field(instruction, name)
-
-    def _matrix(self, instruction: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return weights and numbers of list entries, each shape (outputs, inputs), physical."""
-        config = self._config
-        inputs = self._field(instruction, "source_rows") * config.lanes
-        rows = self._field(instruction, "rows")
-        divided = self._field(instruction, "flags") & LayerFlag.DIVIDED
-        base = self._field(instruction, "pointer_base")
-        weight = np.zeros((rows, config.lanes, inputs), dtype=np.int64)
-        stored = np.zeros_like(weight)
-        for position in range(inputs):
-            row, slot = divmod(position, config.lanes)
-            local = row // config.clusters * config.lanes + slot
-            group = local % config.groups if divided else 0
-            entry = base + (local // config.groups if divided else local)
-            for lane in range(config.lanes):
-                where = (row % config.clusters, group, lane)
-                packed = int(self._lists[(*where, entry)])
-                start = packed % 2**config.start_width * 2
-                length = packed >> config.start_width
-                entries = self._weights[where][start : start + length]
-                values = (entries & 0xFF).astype(np.uint8).view(np.int8)
-                np.add.at(weight[:, lane, position], entries >> 8, values)
-                np.add.at(stored[:, lane, position], entries >> 8, 1)
-        return weight.reshape(-1, inputs), stored.reshape(-1, inputs)
-
-    def _threshold(
-        self, instruction: int, tensor: NDArray[np.int8], phase: NDArray[np.uint32]
-    ) -> NDArray[np.int64]:
-        mode = ThresholdMode(self._field(instruction, "threshold_mode"))
-        if mode is ThresholdMode.NONE:
-            return np.zeros(len(tensor), dtype=np.int64)
-        if mode is ThresholdMode.STATIC:
-            return np.full(len(tensor), self._field(instruction, "static_threshold"))
-        counted = np.abs(tensor.astype(np.int64))
-        if mode is ThresholdMode.SAMPLED:
-            counted = counted[:, phase == 0]
-        over = (counted[:, :, None] > np.arange(128)).sum(axis=1)  # (images, thresholds)
-        too_many: NDArray[np.int64] = (over > self._field(instruction, "winners")).sum(axis=1)
-        return too_many
-
     def run(self, images: NDArray[np.int8]) -> list[LayerOutput]:
         """Run images.
 
         Parameters
         ----------
         images : int8, shape (images, image bytes)
-            In physical order.
+            In the order of the bus.
 
         Returns
         -------
         list
-            One output per instruction.
+            One output per layer.
         """
-        config = self._config
-        width = config.act_word * config.clusters
-        memory = np.zeros((len(images), config.act_depth * width), dtype=np.int8)
-        input_base = int(self._image.words[HeaderWord.INPUT_BASE]) * width
-        memory[:, input_base : input_base + images.shape[1]] = images
-        slots = np.zeros((THRESHOLD_SLOTS, len(images)), dtype=np.int64)
+        run = _Run(self._config, self._weights, self._lists, self._params, images)
+        run.load(int(self._image.words[HeaderWord.INPUT_BASE]), images)
         outputs = []
         for index in range(int(self._image.words[HeaderWord.INSTRUCTIONS])):
-            weight, stored = self._matrix(index)
-            base = self._field(index, "source_base") * width
-            source = memory[:, base : base + weight.shape[1]].astype(np.int64)
-            limit = slots[self._field(index, "source_slot")][:, None]
-            dense = self._field(index, "flags") & LayerFlag.DENSE
-            kept = np.ones_like(source) if dense else np.abs(source) > limit
-            first = self._field(index, "param_base")
-            rows = self._params[:, first : first + self._field(index, "rows")]
-            params = rows.transpose(1, 0, 2).reshape(-1, 3)  # (rows * lanes, 3)
-            acc = (source * kept) @ weight.T + params[:, 0].view(np.int32)
-            tensor = requantise(
-                acc,
-                (params[:, 1] & 0xFFFF).astype(np.uint16),
-                (params[:, 1] >> 16).astype(np.uint16),
-                self._field(index, "shift"),
-            )
-            threshold = self._threshold(index, tensor, params[:, 2])
-            target = self._field(index, "target_base") * width
-            memory[:, target : target + tensor.shape[1]] = tensor
-            slots[self._field(index, "target_slot")] = threshold
-            slots[0] = 0
-            macs = kept.astype(np.int64) @ stored.sum(axis=0)
-            outputs.append(LayerOutput(tensor=tensor, threshold=threshold, macs=macs))
+            fields = {name: self._image.field(index, name) for name in FIELDS}
+            output = run.execute(fields)
+            outputs += [] if output is None else [output]
         return outputs
+
+
+class _Run:
+    """State of a run: activation memories, accumulators and thresholds of all images."""
+
+    def __init__(
+        self,
+        config: AcceleratorConfig,
+        weights: NDArray[np.uint32],
+        lists: NDArray[np.uint32],
+        params: NDArray[np.uint32],
+        images: NDArray[np.int8],
+    ) -> None:
+        self._config = config
+        self._weights, self._lists, self._params = weights, lists, params
+        count, multipliers = len(images), (config.clusters, config.groups, config.lanes)
+        self._memory = np.full(
+            (count, config.clusters, config.act_depth, config.act_word), _NEVER_WRITTEN, np.int8
+        )
+        self._acc = np.zeros((*multipliers, config.acc_depth, count), dtype=np.int64)
+        self._slots = np.zeros((THRESHOLD_SLOTS, count), dtype=np.int64)
+        self._products = np.zeros((count, *multipliers), dtype=np.int64)
+        self._counted: list[NDArray[np.int64]] = []
+        self._base, self._turn = 0, 0
+
+    def load(self, base: int, images: NDArray[np.int8]) -> None:
+        """Put images, in the order of the bus, into the memory."""
+        width = self._config.act_word * self._config.clusters
+        words = -(-images.shape[1] // width)
+        padded = np.zeros((len(images), words * width), dtype=np.int8)
+        padded[:, : images.shape[1]] = images
+        self._memory[:, :, base : base + words] = self._by_bank(padded)
+
+    def _by_bank(self, rows: NDArray[np.int8]) -> NDArray[np.int8]:
+        config = self._config
+        shape = (len(rows), -1, config.act_columns, config.clusters, config.lanes)
+        banks = rows.reshape(shape).transpose(0, 3, 1, 2, 4)  # (images, K, words, columns, lanes)
+        return banks.reshape(len(rows), config.clusters, -1, config.act_word)
+
+    def _in_bus_order(self, base: int, words: int) -> NDArray[np.int8]:
+        config, count = self._config, len(self._memory)
+        banks = self._memory[:, :, base : base + words].copy()
+        columns = banks.reshape(count, config.clusters, words, config.act_columns, config.lanes)
+        return columns.transpose(0, 2, 3, 1, 4).reshape(count, -1)
+
+    def execute(self, fields: Mapping[str, int]) -> LayerOutput | None:
+        """Execute an instruction; return the layer's output if it is the layer's last."""
+        flags = fields["flags"]
+        is_map = fields["opcode"] == Opcode.CONVOLUTION
+        if flags & LayerFlag.FIRST_TILE:
+            self._counted, self._base = [], fields["target_base"]
+            self._products = np.zeros_like(self._products)
+        limit = self._slots[fields["source_slot"]]
+        for token in tokens(fields, self._config):
+            self._issue(token, limit, dense=bool(flags & LayerFlag.DENSE))
+        if is_map:
+            self._drain_map(fields)
+        else:
+            self._drain_vector(fields)
+        if not flags & LayerFlag.LAST_TILE:
+            return None
+        threshold = self._threshold(fields)
+        self._slots[fields["target_slot"]] = threshold
+        self._slots[0] = 0
+        return LayerOutput(
+            tensor=self._stored(fields, is_map=is_map),
+            threshold=threshold,
+            products=self._products,
+        )
+
+    def _stored(self, fields: Mapping[str, int], *, is_map: bool) -> NDArray[np.int8]:
+        """Return the tensor that the layer left."""
+        config = self._config
+        if is_map:
+            rows = -(-fields["stored_height"] // config.clusters)
+            return self._in_bus_order(self._base, rows * fields["target_row_words"])
+        words = -(-fields["rows"] // (config.clusters * config.act_columns))
+        return self._in_bus_order(self._base, words)[:, : fields["rows"] * config.lanes]
+
+    def _issue(self, token: Token, limit: NDArray[np.int64], *, dense: bool) -> None:
+        """Send an activation's products to the accumulators of the images where it survives."""
+        acts = self._memory[:, token.bank, token.word, token.slot].astype(np.int64)
+        kept = np.ones(len(acts), dtype=np.bool_) if dense else np.abs(acts) > limit
+        if not kept.any():
+            return
+        group = self._turn if token.owner is None else token.owner
+        self._turn = (self._turn + 1) % self._config.groups
+        for lane in range(self._config.lanes):
+            where = (token.cluster, group, lane)
+            first, end = (self._lists[(*where, token.entry + n)] for n in (0, token.lists))
+            entries = self._weights[where][first:end]
+            weights = (entries & 0xFF).astype(np.uint8).view(np.int8).astype(np.int64)
+            rows = (token.base + (entries >> 8).astype(np.int64)) % self._config.acc_depth
+            np.add.at(self._acc[where], rows, weights[:, None] * (acts * kept))
+            self._products[(slice(None), *where)] += kept * len(entries)
+
+    def _requantise(
+        self, sums: NDArray[np.int64], fields: Mapping[str, int], row: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Return the outputs of sums whose last axis is the lanes, and the lanes' phases."""
+        params = self._params[:, fields["param_base"] + row]
+        outputs = requantise(
+            sums + params[:, 0].view(np.int32),
+            (params[:, 1] & 0xFFFF).astype(np.uint16),
+            (params[:, 1] >> 16).astype(np.uint16),
+            fields["shift"],
+        )
+        return outputs, params[:, 2].astype(np.int64)
+
+    def _count(
+        self, outputs: NDArray[np.int8], position: NDArray[np.int64], fields: Mapping[str, int]
+    ) -> None:
+        """Keep the magnitudes of counted outputs, given each lane's phase plus position."""
+        magnitudes = np.abs(outputs.astype(np.int64))
+        if fields["threshold_mode"] == ThresholdMode.SAMPLED:
+            magnitudes = magnitudes[:, position % fields["sample_stride"] == 0]
+        self._counted.append(magnitudes.reshape(len(outputs), -1))
+
+    def _threshold(self, fields: Mapping[str, int]) -> NDArray[np.int64]:
+        mode = ThresholdMode(fields["threshold_mode"])
+        if mode is ThresholdMode.NONE:
+            return np.zeros(len(self._memory), dtype=np.int64)
+        if mode is ThresholdMode.STATIC:
+            return np.full(len(self._memory), fields["static_threshold"])
+        counted = np.concatenate(self._counted, axis=1)
+        over = np.stack([(counted > magnitude).sum(axis=1) for magnitude in range(128)], axis=1)
+        too_many: NDArray[np.int64] = (over > fields["winners"]).sum(axis=1)
+        return too_many
+
+    def _drain_vector(self, fields: Mapping[str, int]) -> None:
+        """Add the sums of all clusters and groups and store the outputs row by row."""
+        config = self._config
+        for row in range(fields["rows"]):
+            sums = self._acc[:, :, :, row].sum(axis=(0, 1)).T  # (images, lanes)
+            self._acc[:, :, :, row] = 0
+            outputs, phase = self._requantise(sums, fields, row)
+            self._count(outputs, phase, fields)
+            local, bank = divmod(row, config.clusters)
+            word, column = divmod(local, config.act_columns)
+            place = slice(column * config.lanes, (column + 1) * config.lanes)
+            self._memory[:, bank, fields["target_base"] + word, place] = outputs
+
+    def _drain_map(self, fields: Mapping[str, int]) -> None:
+        """Store every cluster's own rows: block by block, pixel by pixel, row by row."""
+        stride = fields["pool_stride"]
+        for block in range(fields["blocks"]):
+            for pixel in range(-(-fields["output_width"] // stride)):
+                for row in range(fields["rows"]):
+                    self._drain_window(fields, block, pixel, row)
+
+    def _drain_window(self, fields: Mapping[str, int], block: int, pixel: int, row: int) -> None:
+        """Drain the outputs of one window in all clusters and store their maximum."""
+        config, stride = self._config, fields["pool_stride"]
+        cluster = np.arange(config.clusters)
+        stored_row = (fields["first_block"] + block) * config.clusters + cluster
+        best = np.full((len(self._memory), config.clusters, config.lanes), _NOTHING, np.int8)
+        for line in range(fields["pool_window"]):
+            exists = stored_row * stride + line < fields["output_height"]
+            residue = fields["sample_start"] + cluster * fields["sample_cluster"]
+            residue += block * fields["sample_block"] + line * fields["sample_line"]
+            columns = range(pixel * stride, pixel * stride + fields["pool_window"])
+            for column in columns[: fields["output_width"] - pixel * stride]:
+                place = (block * stride + line) * fields["line_rows"]
+                place += column * fields["rows"] + row
+                sums = self._acc[:, :, :, place].sum(axis=1).transpose(2, 0, 1)
+                self._acc[:, :, :, place] = 0
+                outputs, phase = self._requantise(sums, fields, row)
+                position = phase + (residue + column)[:, None]  # (K, lanes)
+                self._count(outputs[:, exists], position[exists], fields)
+                best[:, exists] = np.maximum(best, outputs)[:, exists]
+        if pixel >= fields["stored_width"]:
+            return
+        word, column = divmod(fields["first_column"] + row, config.act_columns)
+        address = fields["target_base"] + block * fields["target_row_words"]
+        address += pixel * fields["target_pixel_words"] + word
+        lanes = slice(column * config.lanes, (column + 1) * config.lanes)
+        for bank in np.flatnonzero(stored_row < fields["stored_height"]):
+            self._memory[:, bank, address, lanes] = best[:, bank]

@@ -35,7 +35,6 @@ _LIMITS = {
     "act_word": (4, 64),
     "weight_depth": (16, 65536),
     "pointer_depth": (16, 65536),
-    "run_width": (2, 12),
     "acc_depth": (4, 4096),
     "acc_width": (16, 32),
     "act_depth": (4, 65536),
@@ -67,8 +66,6 @@ class AcceleratorConfig:
         Entries of a lane's weight memory.
     pointer_depth
         Entries of a lane's list table.
-    run_width
-        Bits of a list's length.
     acc_depth
         Accumulators per lane and context.
     acc_width
@@ -97,7 +94,6 @@ class AcceleratorConfig:
     act_word: int = 8
     weight_depth: int = 2048
     pointer_depth: int = 1024
-    run_width: int = 7
     acc_depth: int = 512
     acc_width: int = 24
     act_depth: int = 256
@@ -129,11 +125,6 @@ class AcceleratorConfig:
                 "AcceleratorConfig.axi_data_width must be at least 8 bits a lane, "
                 f"{8 * self.lanes}, not {self.axi_data_width!r}"
             )
-        if self.entry_width > 32 or self.pointer_width > 32:
-            raise ValueError(
-                "AcceleratorConfig.weight_depth, acc_depth and run_width must leave a weight entry "
-                f"and a list entry within 32 bits, not {self.entry_width} and {self.pointer_width}"
-            )
 
     @property
     def mac_units(self) -> int:
@@ -151,11 +142,6 @@ class AcceleratorConfig:
         return (self.weight_depth - 1).bit_length()
 
     @property
-    def start_width(self) -> int:
-        """Bits of a list's start; lists start at even addresses, so one less than an address."""
-        return self.weight_addr_width - 1
-
-    @property
     def pointer_addr_width(self) -> int:
         """Bits of a list table address."""
         return (self.pointer_depth - 1).bit_length()
@@ -167,13 +153,8 @@ class AcceleratorConfig:
 
     @property
     def pointer_width(self) -> int:
-        """Bits of a list table entry: ``{length, start / 2}``, the start in the low bits."""
-        return self.start_width + self.run_width
-
-    @property
-    def run_max(self) -> int:
-        """Longest list of one input in one lane."""
-        return int(2**self.run_width - 1)
+        """Bits of a list table entry: where the list starts in the weight memory."""
+        return self.weight_addr_width
 
     @property
     def act_columns(self) -> int:

@@ -16,7 +16,6 @@ PRESETS: dict[str, AcceleratorConfig] = {
         contexts=2,
         weight_depth=16384,
         pointer_depth=2048,
-        run_width=9,
     ),
     "edge16": _EDGE16,
     "edge64": replace(

@@ -14,11 +14,11 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 16
-"""32-bit words of an instruction; words without a field are 0 in this version."""
+"""32-bit words of an instruction; bits without a field are 0."""
 
 THRESHOLD_SLOTS = 16
 """Thresholds a context remembers; slot 0 is always 0, the image's."""
@@ -28,7 +28,9 @@ class Opcode(IntEnum):
     """Operations."""
 
     FULLY_CONNECTED = 1
-    """Scatter the surviving activations of a vector, drain the sums as another vector."""
+    """Scatter the surviving activations of a vector or map, drain the sums as a vector."""
+    CONVOLUTION = 2
+    """Scatter the surviving activations of a map, drain the sums, pooled, as another map."""
 
 
 class LayerFlag(IntFlag):
@@ -42,6 +44,12 @@ class LayerFlag(IntFlag):
     """After this instruction's activations are read, the next image may overwrite the input."""
     RESULT = 8
     """The output is the network's result; this is the program's last instruction."""
+    FIRST_TILE = 16
+    """The first instruction of a layer: the threshold's count begins."""
+    LAST_TILE = 32
+    """The last instruction of a layer: the count ends and the threshold is stored."""
+    MAP = 64
+    """The source is a map, not a vector."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +67,9 @@ FIELDS: dict[str, Field] = {
     "source_slot": Field(word=0, bit=16, width=4),
     "target_slot": Field(word=0, bit=20, width=4),
     "threshold_mode": Field(word=0, bit=24, width=2),
+    "stride_log2": Field(word=0, bit=26, width=2),
+    "pool_window": Field(word=0, bit=28, width=2),
+    "pool_stride": Field(word=0, bit=30, width=2),
     "source_base": Field(word=1, bit=0, width=16),
     "source_rows": Field(word=1, bit=16, width=16),
     "target_base": Field(word=2, bit=0, width=16),
@@ -69,16 +80,63 @@ FIELDS: dict[str, Field] = {
     "shift": Field(word=4, bit=24, width=6),
     "static_threshold": Field(word=5, bit=0, width=7),
     "sample_stride": Field(word=5, bit=8, width=9),
+    "source_height": Field(word=6, bit=0, width=12),
+    "source_width": Field(word=6, bit=12, width=12),
+    "source_tail": Field(word=6, bit=24, width=6),
+    "source_pixel_words": Field(word=7, bit=0, width=16),
+    "source_row_words": Field(word=7, bit=16, width=16),
+    "source_words": Field(word=8, bit=0, width=16),
+    "padding_top": Field(word=8, bit=16, width=8),
+    "padding_left": Field(word=8, bit=24, width=8),
+    "output_height": Field(word=9, bit=0, width=12),
+    "output_width": Field(word=9, bit=12, width=12),
+    "kernel_height": Field(word=9, bit=24, width=8),
+    "stored_height": Field(word=10, bit=0, width=12),
+    "stored_width": Field(word=10, bit=12, width=12),
+    "run_lists": Field(word=10, bit=24, width=8),
+    "channel_lists": Field(word=11, bit=0, width=16),
+    "phase_lists": Field(word=11, bit=16, width=16),
+    "first_block": Field(word=12, bit=0, width=12),
+    "blocks": Field(word=12, bit=12, width=12),
+    "first_column": Field(word=12, bit=24, width=6),
+    "line_rows": Field(word=13, bit=0, width=16),
+    "target_words": Field(word=13, bit=16, width=16),
+    "target_pixel_words": Field(word=14, bit=0, width=16),
+    "target_row_words": Field(word=14, bit=16, width=16),
+    "sample_start": Field(word=15, bit=0, width=8),
+    "sample_cluster": Field(word=15, bit=8, width=8),
+    "sample_block": Field(word=15, bit=16, width=8),
+    "sample_line": Field(word=15, bit=24, width=8),
 }
-"""Field name to place. Words 6 to 15 are reserved and must be 0."""
+"""Field name to place. Bits of no field are reserved and must be 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruction:
-    """One layer: which activations to read, which lists to meet, how to drain.
+    """One layer, or one tile of a convolution: what to read, which lists to meet, how to drain.
 
-    A tensor is a sequence of rows of `lanes` activations. Where they lie, counted from the tensor's
-    base, is told by `jpnet_spec.config.AcceleratorConfig.row_places`.
+    A vector is a sequence of rows of `lanes` activations, a map has a height, a width and channel
+    rows of `lanes` channels. Where they lie, counted from the tensor's base, is told by
+    `jpnet_spec.tensor_layout`. Addresses are those of words of `act_word` activations in every
+    cluster's bank; K is the number of clusters.
+
+    A convolution's output rows are dealt to the clusters in blocks: block ``b`` holds the output
+    rows ``b * pool_stride`` onwards, `pool_stride` of them, and is local block ``b // K`` of
+    cluster ``b % K``. A tile is a range of local blocks of all clusters, and a range of channel
+    rows. The accumulator row of output position ``(y, x)`` and of channel row ``j`` of the tile,
+    for row ``y`` in local block ``t`` of the tile, is ``((t * pool_stride + y % pool_stride) *
+    output_width + x) * rows + j``.
+
+    Source row ``y`` meets output row ``oy`` with the kernel's row ``ky = y + padding_top -
+    (oy << stride_log2)``. The activation of channel position ``c`` and column ``x`` has, with
+    ``u = x + padding_left``, the stride phases ``(py, px)``, the low `stride_log2` bits of ``ky``
+    and ``u``, and its lists begin at list table entry ``pointer_base + ((py << stride_log2) + px)
+    * phase_lists + c * channel_lists + (ky >> stride_log2) * run_lists + jx``. One list belongs to
+    each ``jx`` from 0 to ``run_lists - 1``; those whose output column ``(u >> stride_log2) - jx``
+    exists are one run. An entry's row is an offset, modulo ``2**acc_addr_width``, from
+    the accumulator row of output column ``u >> stride_log2`` and channel row 0. With `LayerFlag`
+    ``DIVIDED`` the position ``c`` belongs to group ``c % groups``, and ``c // groups`` takes its
+    place in the sum.
 
     Parameters
     ----------
@@ -88,16 +146,21 @@ class Instruction:
         Where the input's threshold is read and the output's is stored; 0 reads as 0.
     threshold_mode
         `jpnet_spec.topn.ThresholdMode` of the output.
+    stride_log2
+        Stride of the kernel, 1, 2 or 4, as a power of two: 0 to 2.
+    pool_window, pool_stride
+        Max pooling: 1 and 1 for none, 2 and 2; 0 for vectors.
     source_base, source_rows
-        First word address, and number of rows, of the input tensor.
+        First word address of the input tensor, and number of rows of a vector; 0 rows for a map.
     target_base
-        First word address of the output tensor.
+        First word address of the output vector; of a map the word of the tile's first local block,
+        of its first column's pixel, that holds the tile's first channel row.
     rows
-        Rows to drain, `lanes` outputs each.
+        Rows to drain, `lanes` outputs each; of a convolution the tile's channel rows.
     pointer_base
-        First list table entry.
+        First list table entry of the layer or of the tile's channels.
     param_base
-        First row of the channel parameters.
+        First row of the channel parameters, of a convolution that of the tile's channels.
     winners
         N that the counted elements are compared with.
     shift
@@ -105,7 +168,45 @@ class Instruction:
     static_threshold
         For the static mode.
     sample_stride
-        For the sampled mode; an output is counted iff its channel's phase is 0.
+        For the sampled mode; an output is counted iff its channel's phase and its position's
+        residue add up to 0 modulo the stride.
+    source_height, source_width
+        Pixels of the map that is read; 0 for a vector, like all that follows.
+    source_tail
+        Columns used in each pixel's last word; 0 for all.
+    source_pixel_words, source_row_words
+        Words of a pixel, and of a map's row.
+    source_words
+        Words of bank 0, the fullest: ``ceil(source_height / K) * source_row_words``; banks from
+        ``source_height % K`` onwards, if that is not 0, have `source_row_words` fewer.
+    padding_top, padding_left
+        Of the map.
+    output_height, output_width
+        Output positions before pooling; 0 for vectors, like all that follows.
+    kernel_height
+        Rows of the kernel.
+    stored_height, stored_width
+        Pixels of the stored map: `output_height` and `output_width`, pooled. An output position
+        whose pixel is not stored counts for the threshold only.
+    run_lists, channel_lists, phase_lists
+        List table entries of an activation's longest run, ``ceil(kernel_width / stride)``; of a
+        channel in one stride phase; and of a stride phase.
+    first_block, blocks
+        First local block of the tile and number of local blocks; the last ones may not exist in
+        every cluster.
+    first_column
+        Column of `target_base`'s word that takes the first channel row; the following ones fill
+        that word and the next.
+    line_rows
+        Accumulator rows of one output row: ``output_width * rows``.
+    target_words
+        Words from `target_base` to the end of the tile's last stored row in bank 0.
+    target_pixel_words, target_row_words
+        Words of a stored pixel, and of a stored row.
+    sample_start, sample_cluster, sample_block, sample_line
+        Residues modulo `sample_stride` of row-major positions before pooling: that of the first
+        position of the tile in cluster 0, and the steps from one cluster, local block and output
+        row to the next.
 
     Raises
     ------
@@ -118,6 +219,9 @@ class Instruction:
     source_slot: int
     target_slot: int
     threshold_mode: int
+    stride_log2: int = 0
+    pool_window: int = 0
+    pool_stride: int = 0
     source_base: int
     source_rows: int
     target_base: int
@@ -128,6 +232,33 @@ class Instruction:
     shift: int
     static_threshold: int
     sample_stride: int
+    source_height: int = 0
+    source_width: int = 0
+    source_tail: int = 0
+    source_pixel_words: int = 0
+    source_row_words: int = 0
+    source_words: int = 0
+    padding_top: int = 0
+    padding_left: int = 0
+    output_height: int = 0
+    output_width: int = 0
+    kernel_height: int = 0
+    stored_height: int = 0
+    stored_width: int = 0
+    run_lists: int = 0
+    channel_lists: int = 0
+    phase_lists: int = 0
+    first_block: int = 0
+    blocks: int = 0
+    first_column: int = 0
+    line_rows: int = 0
+    target_words: int = 0
+    target_pixel_words: int = 0
+    target_row_words: int = 0
+    sample_start: int = 0
+    sample_cluster: int = 0
+    sample_block: int = 0
+    sample_line: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):

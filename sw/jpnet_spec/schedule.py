@@ -10,22 +10,25 @@ from numpy.typing import NDArray
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.layer import INPUT
 
 __all__ = ["LayerPlan", "Schedule", "load_schedule", "save_schedule"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LayerPlan:
-    """Where one instruction's output lies.
+    """What became of one layer, and where its output lies.
 
     Parameters
     ----------
     name
         The network's layer.
+    instructions
+        Its instructions: 1, or the tiles of a convolution.
     rows
-        Rows drained, `lanes` outputs each.
-    positions : int32, shape (channels,)
-        Physical position ``row * lanes + lane`` of each output channel.
+        Rows of the output in the order of the bus, `lanes` elements each.
+    positions : int32, shape (elements,)
+        Place ``row * lanes + lane`` of each output element, in row-major order.
     divided
         Whether the inputs are divided among the groups.
     weights
@@ -33,6 +36,7 @@ class LayerPlan:
     """
 
     name: str
+    instructions: int
     rows: int
     positions: NDArray[np.int32]
     divided: bool
@@ -54,9 +58,11 @@ class Schedule:
     program : uint32, shape (words,)
         What the loader reads, see `jpnet_spec.image`.
     layers
-        One plan an instruction, in execution order.
-    input_elements
-        Elements of one image.
+        In execution order.
+    input_rows
+        Rows of one image in the order of the bus, `lanes` elements each.
+    input_positions : int32, shape (elements,)
+        Place ``row * lanes + lane`` of each element of an image, in row-major order.
     cycles_limit_load, cycles_limit_image
         No load takes longer, and no image: bounds from the work in the program, for a memory
         that answers within 64 cycles and takes a beat at least every fourth cycle.
@@ -70,15 +76,21 @@ class Schedule:
     dense: bool
     program: NDArray[np.uint32]
     layers: tuple[LayerPlan, ...]
-    input_elements: int
+    input_rows: int
+    input_positions: NDArray[np.int32]
     cycles_limit_load: int
     cycles_limit_image: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def input_elements(self) -> int:
+        """Elements of one image."""
+        return len(self.input_positions)
+
+    @property
     def image_bytes(self) -> int:
         """Distance between images in memory."""
-        return self._whole_beats(self.input_elements)
+        return self._whole_beats(self.input_rows * self.config.lanes)
 
     @property
     def result_bytes(self) -> int:
@@ -120,22 +132,23 @@ class Schedule:
                 f"images must be int8 with {self.input_elements} elements each, "
                 f"not {flat.dtype} with {flat.shape[1]}"
             )
-        padded = np.zeros((len(flat), self.image_bytes), dtype=np.int8)
-        padded[:, : self.input_elements] = flat
-        return padded
+        laid = np.zeros((len(flat), self.image_bytes), dtype=np.int8)
+        laid[:, self.input_positions] = flat
+        return laid
 
     def logical(self, layer: int, physical: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Return a layer's tensors in channel order.
+        """Return a layer's tensors in row-major order.
 
         Parameters
         ----------
         layer
-            Instruction index.
+            Its place in `layers`.
         physical : int8, shape (images, at least rows * lanes)
+            In the order of the bus.
 
         Returns
         -------
-        int8, shape (images, channels)
+        int8, shape (images, elements)
         """
         return physical[:, self.layers[layer].positions]
 
@@ -147,7 +160,7 @@ def save_schedule(schedule: Schedule, path: Path) -> str:
         "network_name": schedule.network_name,
         "network_hash": schedule.network_hash,
         "dense": schedule.dense,
-        "input_elements": schedule.input_elements,
+        "input_rows": schedule.input_rows,
         "cycles_limit_load": schedule.cycles_limit_load,
         "cycles_limit_image": schedule.cycles_limit_image,
         "metadata": dict(schedule.metadata),
@@ -156,7 +169,10 @@ def save_schedule(schedule: Schedule, path: Path) -> str:
             for plan in schedule.layers
         ],
     }
-    tensors: dict[str, NDArray] = {"program": schedule.program}
+    tensors: dict[str, NDArray] = {
+        "program": schedule.program,
+        f"{INPUT}.positions": schedule.input_positions,
+    }
     tensors |= {f"{plan.name}.positions": plan.positions for plan in schedule.layers}
     return write_artefact(path, kind="schedule", header=header, tensors=tensors)
 
@@ -178,13 +194,14 @@ def load_schedule(path: Path) -> Schedule:
                 for plan in header["layers"]
             ),
             program=tensors["program"],
+            input_positions=tensors[f"{INPUT}.positions"],
             **{
                 key: header[key]
                 for key in (
                     "network_name",
                     "network_hash",
                     "dense",
-                    "input_elements",
+                    "input_rows",
                     "cycles_limit_load",
                     "cycles_limit_image",
                     "metadata",

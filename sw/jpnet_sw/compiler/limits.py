@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.instruction import Instruction
+from jpnet_sw.compiler.capacity import LayerLists, PartLists
+from jpnet_sw.compiler.lists import LaneLists
 
-__all__ = ["image_cycles_limit", "load_cycles_limit"]
+__all__ = ["fully_connected_cycles", "image_cycles_limit", "load_cycles_limit", "tile_cycles"]
 
 _BEAT_CYCLES = 4
 """Slowest accepted memory: a beat every so many cycles."""
@@ -28,23 +31,56 @@ def load_cycles_limit(program: NDArray[np.uint32], config: AcceleratorConfig) ->
 
 
 def image_cycles_limit(
-    layers: Sequence[tuple[int, int, Sequence[NDArray[np.int64]]]],
-    bus_bytes: int,
-    config: AcceleratorConfig,
+    instructions: Sequence[int], bus_bytes: int, config: AcceleratorConfig
 ) -> int:
     """Return a bound on the cycles of one image alone.
 
     Parameters
     ----------
-    layers
-        Per layer: rows read, rows drained, list lengths of every lane.
+    instructions
+        Bound on the work of each, from `fully_connected_cycles` or `tile_cycles`.
     bus_bytes
         Of the image and of the result.
     config
         The accelerator.
     """
-    cycles = -(-bus_bytes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
-    for source_rows, rows, lengths in layers:
-        slowest = sum(int(np.sum(part + 1)) for part in lengths)
-        cycles += source_rows + slowest + rows + _LAYER_OVERHEAD
-    return int(cycles)
+    transfers = -(-bus_bytes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
+    return transfers + sum(instructions) + _LAYER_OVERHEAD * len(instructions)
+
+
+def fully_connected_cycles(source_rows: int, rows: int, lists: LayerLists) -> int:
+    """Return a bound on the cycles of a layer, one lane after the other.
+
+    Parameters
+    ----------
+    source_rows, rows
+        Rows read and rows drained.
+    lists
+        Of the layer.
+    """
+    return source_rows + rows + sum(_walk(lane) for lane in lists.parts[0].lanes.values())
+
+
+def tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) -> int:
+    """Return a bound on the cycles of a tile, one lane after the other.
+
+    Parameters
+    ----------
+    tile
+        Its instruction.
+    lists
+        Of the tile's channels.
+    config
+        The accelerator.
+    """
+    output_rows = tile.blocks * tile.pool_stride
+    # Clusters may want the same bank; no output row meets a list more than once in each column.
+    words = output_rows * tile.kernel_height * tile.source_row_words * config.clusters
+    walks = sum(_walk(lane) for lane in lists.lanes.values())
+    products = output_rows * tile.source_width * walks
+    return words * config.act_word + products + output_rows * tile.line_rows
+
+
+def _walk(lists: LaneLists) -> int:
+    """Return the cycles to look up and walk all lists once."""
+    return len(lists.starts) + len(lists.entries)

@@ -6,55 +6,110 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
+from jpnet_sw.compiler.tensors import Tensor
+from jpnet_sw.compiler.tiles import Part
 
-__all__ = ["LaneLists", "lane_lists", "local_inputs"]
+__all__ = ["LaneLists", "TapTable", "convolution_lists", "lane_lists", "local_inputs"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LaneLists:
-    """One layer's lists in one lane of one group.
+    """The lists of one layer, or of one part of its channels, in one lane of one group.
 
     Parameters
     ----------
     entries : uint32, shape (entries,)
-        ``row << 8 | weight``; every list starts at an even place.
-    starts, lengths : int64, shape (inputs,)
-        Per local input; starts are relative to the layer's first entry.
+        ``row << 8 | weight``, list after list.
+    starts : int64, shape (lists + 1,)
+        First entry of each list, relative to the layer's first entry, and the end of the last.
     """
 
     entries: NDArray[np.uint32]
     starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
 
 
-def local_inputs(
-    positions: NDArray[np.int32],
-    rows: int,
-    config: AcceleratorConfig,
-    *,
-    cluster: int,
-    group: int | None,
-) -> NDArray[np.int64]:
-    """Return the input channel behind each list table entry of a group, -1 for padding.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TapTable:
+    """Order of a convolution's lists: stride phase, input channel, tap row, tap column.
+
+    Tap ``(ky, kx)`` is row ``ky // stride`` and column ``kx // stride`` of the phase ``(ky %
+    stride, kx % stride)``.
 
     Parameters
     ----------
-    positions : int32, shape (ic,)
-        Physical position of each input channel.
-    rows
-        Rows of the input tensor.
-    config
-        The accelerator.
+    stride
+        Of the kernel.
+    channels
+        Input channel positions that a group holds lists of, padding included.
+    rows, columns
+        Taps of a phase.
+    """
+
+    stride: int
+    channels: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(
+        cls, convolution: Convolution, config: AcceleratorConfig, *, divided: bool
+    ) -> "TapTable":
+        """Return the table of a convolution, whose inputs may be divided among the groups."""
+        positions = -(-convolution.input_shape[0] // config.lanes) * config.lanes
+        stride = convolution.window.stride
+        return cls(
+            stride=stride,
+            channels=-(-positions // config.groups) if divided else positions,
+            rows=-(-convolution.window.size[0] // stride),
+            columns=-(-convolution.window.size[1] // stride),
+        )
+
+    @property
+    def channel_lists(self) -> int:
+        """Lists of one input channel in one phase."""
+        return self.rows * self.columns
+
+    @property
+    def phase_lists(self) -> int:
+        """Lists of one phase."""
+        return self.channels * self.channel_lists
+
+    @property
+    def lists(self) -> int:
+        """Lists of all phases."""
+        return self.stride**2 * self.phase_lists
+
+    def index(
+        self, channel: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the list of an input channel's place and a tap."""
+        phase = row % self.stride * self.stride + column % self.stride
+        within = row // self.stride * self.columns + column // self.stride
+        return phase * self.phase_lists + channel * self.channel_lists + within
+
+
+def local_inputs(tensor: Tensor, *, cluster: int, group: int | None) -> NDArray[np.int64]:
+    """Return the input element behind each list of a group, -1 for padding.
+
+    Parameters
+    ----------
+    tensor
+        What is read.
     cluster
-        Whose share of the rows.
+        Whose bank.
     group
         The owner when the inputs are divided among the groups; None when every group holds all.
     """
-    channel_at = np.full(rows * config.lanes, -1, dtype=np.int64)
-    channel_at[positions] = np.arange(len(positions))
-    share = channel_at.reshape(rows, config.lanes)[cluster :: config.clusters].ravel()
-    return share if group is None else share[group :: config.groups]
+    config = tensor.layout.config
+    row, lane = np.divmod(tensor.places.astype(np.int64), config.lanes)
+    bank, word, column = config.row_places(row)
+    slot = word * config.act_word + column * config.lanes + lane
+    mine = np.flatnonzero(bank == cluster)
+    inputs = np.full(tensor.layout.bank_slots(cluster), -1, dtype=np.int64)
+    inputs[slot[mine]] = mine
+    return inputs if group is None else inputs[group :: config.groups]
 
 
 def lane_lists(
@@ -66,7 +121,7 @@ def lane_lists(
     lane: int,
     dense: bool,
 ) -> LaneLists:
-    """Encode one lane's lists.
+    """Encode one lane's lists of a fully connected layer.
 
     Parameters
     ----------
@@ -75,7 +130,7 @@ def lane_lists(
     inputs : int64
         From `local_inputs`.
     positions : int32, shape (oc,)
-        Physical position of each output channel.
+        Position of each output channel.
     config
         The accelerator.
     lane
@@ -84,18 +139,80 @@ def lane_lists(
         Whether zero weights are stored too.
     """
     owned = np.flatnonzero(positions % config.lanes == lane)
-    owned = owned[np.argsort(positions[owned])]
-    rows = (positions[owned] // config.lanes).astype(np.uint32)
     weight = np.zeros((len(owned), len(inputs)), dtype=np.int8)
     real = inputs >= 0
     weight[:, real] = layer.weight[np.ix_(owned, inputs[real])]
     stored = np.broadcast_to(real, weight.shape) if dense else weight != 0
-    lengths = stored.sum(axis=0)
-    even = lengths + lengths % 2
-    starts = np.concatenate([[0], np.cumsum(even)[:-1]]) if len(even) else even
-    entries = np.zeros(int(even.sum()), dtype=np.uint32)
-    column, place = np.nonzero(stored.T)
-    rank = np.arange(len(column)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    codes = weight[place, column].view(np.uint8).astype(np.uint32)
-    entries[starts[column] + rank] = rows[place] << 8 | codes
-    return LaneLists(entries=entries, starts=starts, lengths=lengths)
+    channel, column = np.nonzero(stored)
+    rows = positions[owned[channel]] // config.lanes
+    return _encode(column, rows, weight[channel, column], lists=len(inputs))
+
+
+def convolution_lists(
+    layer: Layer,
+    convolution: Convolution,
+    source: Tensor,
+    positions: NDArray[np.int32],
+    part: Part,
+    *,
+    lane: int,
+    group: int | None,
+    dense: bool,
+) -> LaneLists:
+    """Encode one lane's lists of a convolution; they are the same in every cluster.
+
+    Parameters
+    ----------
+    layer
+        A convolution or an average.
+    convolution
+        Its geometry.
+    source
+        The map that is read.
+    positions : int32, shape (oc,)
+        Position of each output channel.
+    part
+        The channel rows whose weights these are.
+    lane
+        The lane.
+    group
+        The owner when the inputs are divided among the groups; None when every group holds all.
+    dense
+        Whether zero weights are stored too.
+    """
+    config = source.layout.config
+    table = TapTable.of(convolution, config, divided=group is not None)
+    row = positions // config.lanes - part.first_row
+    owned = np.flatnonzero((positions % config.lanes == lane) & (row >= 0) & (row < part.rows))
+    weight = layer.weight[owned]
+    channel, place, ky, kx = np.nonzero(np.ones_like(weight) if dense else weight)
+    codes = weight[channel, place, ky, kx]
+    inputs, outputs = layer.weight.shape[1], len(layer.weight) // convolution.channel_groups
+    position = source.positions[owned[channel] // outputs * inputs + place].astype(np.int64)
+    if group is not None:
+        mine = position % config.groups == group
+        channel, ky, kx, codes = channel[mine], ky[mine], kx[mine], codes[mine]
+        position = position[mine] // config.groups
+    offset = row[owned[channel]] - kx // table.stride * part.rows
+    return _encode(
+        table.index(position, ky, kx),
+        offset % config.acc_depth,
+        codes,
+        lists=table.lists,
+    )
+
+
+def _encode(
+    index: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.int8],
+    *,
+    lists: int,
+) -> LaneLists:
+    """Gather weights of any order into their lists."""
+    order = np.lexsort((rows, index))
+    codes = weights[order].view(np.uint8).astype(np.uint32)
+    return LaneLists(
+        entries=rows[order].astype(np.uint32) << 8 | codes,
+        starts=np.searchsorted(index[order], np.arange(lists + 1)),
+    )

@@ -4,79 +4,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.network import Layer
 
-__all__ = ["place_balanced", "place_in_order"]
+__all__ = ["place_balanced", "place_in_order", "place_spread"]
 
 
 def place_in_order(channels: int) -> NDArray[np.int32]:
-    """Keep the channels' order, as the result's readers expect it."""
+    """Keep the channels' order, as images come and as the result's readers expect it."""
     return np.arange(channels, dtype=np.int32)
 
 
-def place_balanced(
-    layer: Layer,
-    config: AcceleratorConfig,
-    *,
-    input_clusters: NDArray[np.int64],
-    input_activity: NDArray[np.float64],
-    output_demand: NDArray[np.float64],
-) -> NDArray[np.int32]:
-    """Deal output channels so that all multipliers expect the same work, in the next layer too.
+def place_balanced(work: NDArray[np.float64], config: AcceleratorConfig) -> NDArray[np.int32]:
+    """Deal output channels so that all multipliers expect the same work.
 
     Channels go, most work first, to the lane with a free row in which they even out the clusters'
-    multipliers most. Within their lanes they are then spread over the rows, so that the clusters
-    that read them share the next layer's work.
+    multipliers most, and there to the first free row: channels of one row have similar work, so
+    that a tile of some rows is balanced too.
 
     Parameters
     ----------
-    layer
-        The layer.
+    work : float64, shape (oc, clusters)
+        Products that each channel needs from each cluster.
     config
         The accelerator.
-    input_clusters : int64, shape (ic,)
-        The cluster that reads each input.
-    input_activity : float64, shape (ic,)
-        How often each input survives.
-    output_demand : float64, shape (oc,)
-        Work that each output makes for the cluster that will read it.
 
     Returns
     -------
     int32, shape (oc,)
-        Physical position ``row * lanes + lane``.
+        Position ``row * lanes + lane``.
     """
-    dealt = _deal_to_lanes(layer, config, input_clusters, input_activity)
-    rows = -(-layer.weight.shape[0] // config.lanes)
+    positions = np.zeros(len(work), dtype=np.int32)
+    for lane, members in enumerate(_deal_to_lanes(work, config)):
+        positions[members] = np.arange(len(members)) * config.lanes + lane
+    return positions
+
+
+def place_spread(
+    work: NDArray[np.float64], demand: NDArray[np.float64], config: AcceleratorConfig
+) -> NDArray[np.int32]:
+    """Deal the channels of a vector so that the clusters share the next layer's work, too.
+
+    As `place_balanced`, but within their lanes channels are spread over the rows, whose clusters
+    read them.
+
+    Parameters
+    ----------
+    work : float64, shape (oc, clusters)
+        Products that each channel needs from each cluster.
+    demand : float64, shape (oc,)
+        Work that each output makes for the cluster that will read it.
+    config
+        The accelerator.
+
+    Returns
+    -------
+    int32, shape (oc,)
+        Position ``row * lanes + lane``.
+    """
+    rows = -(-len(work) // config.lanes)
     row_clusters, _, _ = config.row_places(np.arange(rows))
     free = [
         [list(np.flatnonzero(row_clusters == cluster)) for cluster in range(config.clusters)]
         for _ in range(config.lanes)
     ]
+    dealt = _deal_to_lanes(work, config)
     lane_of = {channel: lane for lane, members in enumerate(dealt) for channel in members}
-    demand = np.zeros(config.clusters)
-    positions = np.zeros(layer.weight.shape[0], dtype=np.int32)
-    for channel in np.argsort(-output_demand, kind="stable"):
+    load = np.zeros(config.clusters)
+    positions = np.zeros(len(work), dtype=np.int32)
+    for channel in np.argsort(-demand, kind="stable"):
         lane = lane_of[int(channel)]
         open_clusters = [cluster for cluster in range(config.clusters) if free[lane][cluster]]
-        cluster = min(open_clusters, key=lambda cluster: demand[cluster])
-        demand[cluster] += output_demand[channel]
+        cluster = min(open_clusters, key=lambda cluster: load[cluster])
+        load[cluster] += demand[channel]
         positions[channel] = free[lane][cluster].pop(0) * config.lanes + lane
     return positions
 
 
-def _deal_to_lanes(
-    layer: Layer,
-    config: AcceleratorConfig,
-    input_clusters: NDArray[np.int64],
-    input_activity: NDArray[np.float64],
-) -> list[list[int]]:
+def _deal_to_lanes(work: NDArray[np.float64], config: AcceleratorConfig) -> list[list[int]]:
     """Return each lane's channels; a channel goes where the sum of squared loads grows least."""
-    channels = layer.weight.shape[0]
-    work = np.zeros((channels, config.clusters))
-    for cluster in range(config.clusters):
-        mine = input_clusters == cluster
-        work[:, cluster] = (layer.weight[:, mine] != 0) @ input_activity[mine]
+    channels = len(work)
     room = np.full(config.lanes, -(-channels // config.lanes))
     loads = np.zeros((config.lanes, config.clusters))
     dealt: list[list[int]] = [[] for _ in range(config.lanes)]

@@ -1,0 +1,146 @@
+"""Which activations an instruction reads, and which lists each of them may meet."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.instruction import LayerFlag, Opcode
+
+__all__ = ["Token", "tokens"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """An activation on its way to a cluster's groups.
+
+    Parameters
+    ----------
+    cluster
+        Whose lanes it goes to.
+    bank, word, slot
+        Where it lies in the activation memory.
+    owner
+        The only group that may take it, or None.
+    entry, lists
+        First list table entry and number of lists.
+    base
+        Accumulator row that the lists' rows are added to, modulo the accumulators.
+    """
+
+    cluster: int
+    bank: int
+    word: int
+    slot: int
+    owner: int | None
+    entry: int
+    lists: int
+    base: int
+
+
+def tokens(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[Token]:
+    """Yield the activations of all clusters, survivors or not, in each cluster's order.
+
+    Parameters
+    ----------
+    fields
+        Of the instruction, by name.
+    config
+        The accelerator.
+    """
+    for cluster in range(config.clusters):
+        if fields["opcode"] == Opcode.CONVOLUTION:
+            yield from _convolution(fields, config, cluster)
+        else:
+            yield from _fully_connected(fields, config, cluster)
+
+
+def _columns(word: int, words: int, tail: int, config: AcceleratorConfig) -> int:
+    """Return the columns of a word that are read, where `tail` tells those of the last."""
+    return tail if tail and word == words - 1 else config.act_columns
+
+
+def _fully_connected(
+    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
+) -> Iterator[Token]:
+    if fields["flags"] & LayerFlag.MAP:
+        empty = fields["source_height"] % config.clusters
+        fewer = fields["source_row_words"] if 0 < empty <= cluster else 0
+        words = fields["source_words"] - fewer
+        unit, tail = fields["source_pixel_words"], fields["source_tail"]
+    else:
+        rows = -(-(fields["source_rows"] - cluster) // config.clusters)
+        words = unit = -(-rows // config.act_columns)
+        tail = rows % config.act_columns
+    for word in range(words):
+        columns = _columns(word % unit, unit, tail, config)
+        for slot in range(columns * config.lanes):
+            owner, place = _owner(fields, config, word * config.act_word + slot)
+            yield Token(
+                cluster=cluster,
+                bank=cluster,
+                word=fields["source_base"] + word,
+                slot=slot,
+                owner=owner,
+                entry=fields["pointer_base"] + place,
+                lists=1,
+                base=0,
+            )
+
+
+def _owner(
+    fields: Mapping[str, int], config: AcceleratorConfig, place: int
+) -> tuple[int | None, int]:
+    """Return the group that owns an input and the input's place among those with lists there."""
+    if fields["flags"] & LayerFlag.DIVIDED:
+        return place % config.groups, place // config.groups
+    return None, place
+
+
+def _convolution(
+    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
+) -> Iterator[Token]:
+    """Yield pass after pass: one row of the source for one row of outputs and of the kernel."""
+    height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
+    for line in range(height):
+        block = (fields["first_block"] + line // block_rows) * config.clusters + cluster
+        row = block * block_rows + line % block_rows
+        for kernel_row in range(fields["kernel_height"]):
+            y = (row << fields["stride_log2"]) + kernel_row - fields["padding_top"]
+            if row < fields["output_height"] and 0 <= y < fields["source_height"]:
+                yield from _pass(fields, config, cluster, line=line, kernel_row=kernel_row, y=y)
+
+
+def _pass(
+    fields: Mapping[str, int],
+    config: AcceleratorConfig,
+    cluster: int,
+    *,
+    line: int,
+    kernel_row: int,
+    y: int,
+) -> Iterator[Token]:
+    bank, width = y % config.clusters, fields["output_width"]
+    words, shift = fields["source_pixel_words"], fields["stride_log2"]
+    row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]
+    phase_mask = (1 << shift) - 1
+    tap_row = (kernel_row >> shift) * fields["run_lists"]
+    for x in range(fields["source_width"]):
+        column = x + fields["padding_left"]
+        first = max(0, (column >> shift) - width + 1)
+        last = min(fields["run_lists"] - 1, column >> shift)
+        phase = ((kernel_row & phase_mask) << shift) + (column & phase_mask)
+        for word in range(words):
+            columns = _columns(word, words, fields["source_tail"], config)
+            for slot in range(columns * config.lanes if first <= last else 0):
+                owner, place = _owner(fields, config, word * config.act_word + slot)
+                lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
+                yield Token(
+                    cluster=cluster,
+                    bank=bank,
+                    word=row_base + x * words + word,
+                    slot=slot,
+                    owner=owner,
+                    entry=fields["pointer_base"] + lists + first,
+                    lists=last - first + 1,
+                    base=line * fields["line_rows"] + (column >> shift) * fields["rows"],
+                )

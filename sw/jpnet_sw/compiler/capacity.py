@@ -1,0 +1,193 @@
+"""Lists of all layers, divided among the groups where they do not fit otherwise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.network import IntegerNetwork, Layer
+from jpnet_sw.compiler.errors import CompileError
+from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
+from jpnet_sw.compiler.tensors import Tensor
+from jpnet_sw.compiler.tiles import Part, channel_parts
+
+__all__ = ["LayerLists", "PartLists", "choose_lists"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PartLists:
+    """Lists of some channel rows of a layer, in all lanes.
+
+    Parameters
+    ----------
+    part
+        The channel rows; of a fully connected layer all.
+    lanes
+        Lists by cluster, group and lane; the group is None where all groups hold the same.
+    """
+
+    part: Part
+    lanes: Mapping[tuple[int, int | None, int], LaneLists]
+
+    @property
+    def entries(self) -> int:
+        """Weights of the fullest lane."""
+        return max(len(item.entries) for item in self.lanes.values())
+
+    @property
+    def table(self) -> int:
+        """List table entries of the lane with most of them."""
+        return max(len(item.starts) for item in self.lanes.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LayerLists:
+    """Lists of one layer.
+
+    Parameters
+    ----------
+    divided
+        Whether the inputs are divided among the groups.
+    parts
+        In the order of their channel rows.
+    """
+
+    divided: bool
+    parts: tuple[PartLists, ...]
+
+    @property
+    def entries(self) -> int:
+        """Weights of the fullest lanes."""
+        return sum(part.entries for part in self.parts)
+
+    @property
+    def table(self) -> int:
+        """List table entries of the lanes with most of them."""
+        return sum(part.table for part in self.parts)
+
+
+def choose_lists(
+    network: IntegerNetwork,
+    tensors: Mapping[str, Tensor],
+    config: AcceleratorConfig,
+    *,
+    dense: bool,
+) -> list[LayerLists]:
+    """Let every group hold all weights; divide the largest layers until the lists fit.
+
+    Parameters
+    ----------
+    network
+        The network.
+    tensors
+        From `place_tensors`.
+    config
+        The accelerator.
+    dense
+        Whether zero weights are stored too.
+
+    Raises
+    ------
+    CompileError
+        If the lists do not fit even so.
+    """
+
+    def build(layer: Layer, *, divided: bool) -> LayerLists:
+        return _layer_lists(
+            layer,
+            tensors[layer.inputs[0]],
+            tensors[layer.name],
+            config,
+            divided=divided,
+            dense=dense,
+        )
+
+    lists = [build(layer, divided=False) for layer in network.layers]
+    while True:
+        # The end of the last list is an address, too.
+        entries = sum(item.entries for item in lists) + 1
+        table = sum(item.table for item in lists)
+        if entries <= config.weight_depth and table <= config.pointer_depth:
+            return lists
+        whole = [index for index, item in enumerate(lists) if not item.divided]
+        if config.groups == 1 or not whole:
+            memory, need, have = (
+                ("weight memory", entries, config.weight_depth)
+                if entries > config.weight_depth
+                else ("list table", table, config.pointer_depth)
+            )
+            largest = max(range(len(lists)), key=lambda index: lists[index].entries)
+            raise CompileError(
+                f"layer {network.layers[largest].name!r}: {memory} needs {need} entries a lane, "
+                f"the configuration has {have}"
+            )
+        index = max(whole, key=lambda index: lists[index].entries)
+        lists[index] = build(network.layers[index], divided=True)
+
+
+def _layer_lists(
+    layer: Layer,
+    source: Tensor,
+    target: Tensor,
+    config: AcceleratorConfig,
+    *,
+    divided: bool,
+    dense: bool,
+) -> LayerLists:
+    groups: list[int | None] = list(range(config.groups)) if divided else [None]
+    parts = (
+        [_fully_connected(layer, source, target, config, groups, dense=dense)]
+        if layer.convolution is None
+        else [
+            _convolution(layer, source, target, part, groups, dense=dense)
+            for part in channel_parts(layer, layer.convolution, config)
+        ]
+    )
+    return LayerLists(divided=divided, parts=tuple(parts))
+
+
+def _fully_connected(
+    layer: Layer,
+    source: Tensor,
+    target: Tensor,
+    config: AcceleratorConfig,
+    groups: list[int | None],
+    *,
+    dense: bool,
+) -> PartLists:
+    lanes = {}
+    for cluster in range(config.clusters):
+        for group in groups:
+            inputs = local_inputs(source, cluster=cluster, group=group)
+            for lane in range(config.lanes):
+                lanes[cluster, group, lane] = lane_lists(
+                    layer, inputs, target.positions, config, lane=lane, dense=dense
+                )
+    return PartLists(part=Part(first_row=0, rows=target.layout.channel_rows), lanes=lanes)
+
+
+def _convolution(
+    layer: Layer,
+    source: Tensor,
+    target: Tensor,
+    part: Part,
+    groups: list[int | None],
+    *,
+    dense: bool,
+) -> PartLists:
+    config = source.layout.config
+    assert layer.convolution is not None
+    lanes = {}
+    for group in groups:
+        for lane in range(config.lanes):
+            lists = convolution_lists(
+                layer,
+                layer.convolution,
+                source,
+                target.positions,
+                part,
+                lane=lane,
+                group=group,
+                dense=dense,
+            )
+            lanes |= {(cluster, group, lane): lists for cluster in range(config.clusters)}
+    return PartLists(part=part, lanes=lanes)

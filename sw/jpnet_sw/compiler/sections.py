@@ -1,0 +1,77 @@
+"""A layer's share of the program image."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory, Section
+from jpnet_spec.network import Layer
+from jpnet_spec.topn import ThresholdMode
+from jpnet_sw.compiler.capacity import PartLists
+from jpnet_sw.compiler.tensors import Tensor
+
+__all__ = ["list_sections", "param_sections"]
+
+
+def list_sections(lists: PartLists, *, weight_base: int, pointer_base: int) -> Iterator[Section]:
+    """Yield weights and list tables of all lanes.
+
+    Parameters
+    ----------
+    lists
+        Of a layer or a part of it.
+    weight_base, pointer_base
+        Where they begin in every lane's memories.
+    """
+    for (cluster, group, lane), item in lists.lanes.items():
+        table = (item.starts + weight_base).astype(np.uint32)
+        for memory, address, words in (
+            (Memory.WEIGHT, weight_base, item.entries),
+            (Memory.POINTER, pointer_base, table),
+        ):
+            if len(words):
+                yield Section(
+                    memory=memory,
+                    lane=lane,
+                    cluster=cluster,
+                    group=group,
+                    address=address,
+                    words=words,
+                )
+
+
+def param_sections(
+    layer: Layer, target: Tensor, config: AcceleratorConfig, *, param_base: int
+) -> Iterator[Section]:
+    """Yield the channel parameters of all drain lanes; padding rows give 0.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    target
+        Its output.
+    config
+        The accelerator.
+    param_base
+        Row of the first channel row.
+    """
+    for lane in range(config.lanes):
+        owned = np.flatnonzero(target.positions % config.lanes == lane)
+        words = np.zeros((target.layout.channel_rows, 3), dtype=np.uint32)
+        words[target.positions[owned] // config.lanes] = _channel_words(layer)[owned]
+        yield Section(memory=Memory.PARAM, lane=lane, address=param_base, words=words.ravel())
+
+
+def _channel_words(layer: Layer) -> NDArray[np.uint32]:
+    """Return bias, multipliers and phase of each channel, uint32, shape (oc, 3)."""
+    words = np.zeros((len(layer.bias), 3), dtype=np.uint32)
+    words[:, 0] = layer.bias.view(np.uint32)
+    words[:, 1] = layer.multiplier.astype(np.uint32) | (
+        layer.negative_multiplier.astype(np.uint32) << 16
+    )
+    if layer.top_n.mode is ThresholdMode.SAMPLED:
+        words[:, 2] = np.arange(len(words)) % layer.top_n.sample_stride
+    return words

@@ -1,0 +1,111 @@
+"""Convolutions in tiles that the accumulators hold, and which convolutions can be compiled."""
+
+from dataclasses import dataclass
+
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.convolution import Convolution
+from jpnet_spec.network import Layer
+from jpnet_sw.compiler.errors import CompileError
+
+__all__ = ["Part", "Tile", "block_rows", "channel_parts", "check_supported", "row_tiles"]
+
+_STRIDES = (1, 2, 4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Consecutive channel rows, `lanes` channels each, whose lists lie together.
+
+    Parameters
+    ----------
+    first_row, rows
+        Channel rows of the layer's output.
+    """
+
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tile:
+    """Consecutive blocks of output rows of every cluster.
+
+    Parameters
+    ----------
+    first_block, blocks
+        Local blocks, `block_rows` output rows each.
+    """
+
+    first_block: int
+    blocks: int
+
+
+def check_supported(layer: Layer) -> None:
+    """Refuse what the accelerator's convolutions cannot do.
+
+    Raises
+    ------
+    CompileError
+        Naming the layer and what is supported.
+    """
+    if layer.convolution is None:
+        return
+    stride = layer.convolution.window.stride
+    if stride not in _STRIDES:
+        raise CompileError(
+            f"layer {layer.name!r}: a stride of {stride} is not supported, "
+            f"those of {', '.join(map(str, _STRIDES))} are"
+        )
+    pool = layer.pool
+    if pool is None or (pool.size, pool.stride) == ((1, 1), 1):
+        return
+    if (pool.size, pool.stride) != ((2, 2), 2) or pool.padding[0] or pool.padding[2]:
+        raise CompileError(
+            f"layer {layer.name!r}: max pooling of {pool.size[0]}x{pool.size[1]} with stride "
+            f"{pool.stride} and padding {pool.padding} is not supported, 2x2 with stride 2 and no "
+            "padding at top and left is"
+        )
+
+
+def block_rows(layer: Layer) -> int:
+    """Return how many output rows are pooled into one."""
+    return 1 if layer.pool is None else layer.pool.stride
+
+
+def channel_parts(
+    layer: Layer, convolution: Convolution, config: AcceleratorConfig
+) -> tuple[Part, ...]:
+    """Split the channel rows, only as far as the accumulators of one block demand it.
+
+    Raises
+    ------
+    CompileError
+        If the accumulators do not hold one block of one channel row.
+    """
+    positions = block_rows(layer) * convolution.output_size[1]
+    if positions > config.acc_depth:
+        raise CompileError(
+            f"layer {layer.name!r}: needs {positions} accumulators a lane, "
+            f"acc_depth is {config.acc_depth}"
+        )
+    total = -(-len(layer.weight) // config.lanes)
+    parts = -(-total // (config.acc_depth // positions))
+    rows = -(-total // parts)
+    return tuple(
+        Part(first_row=first, rows=min(rows, total - first)) for first in range(0, total, rows)
+    )
+
+
+def row_tiles(
+    layer: Layer, convolution: Convolution, part: Part, config: AcceleratorConfig
+) -> tuple[Tile, ...]:
+    """Split the output rows into as few tiles as the accumulators allow, of about equal size."""
+    rows, columns = convolution.output_size
+    blocks = -(-rows // (block_rows(layer) * config.clusters))
+    fitting = config.acc_depth // (block_rows(layer) * columns * part.rows)
+    tiles = -(-blocks // fitting)
+    size = -(-blocks // tiles)
+    return tuple(
+        Tile(first_block=first, blocks=min(size, blocks - first))
+        for first in range(0, blocks, size)
+    )
