@@ -1,9 +1,9 @@
-"""One lane of the drain: adder tree, channel parameters, requantisation."""
+"""One lane of the drain: adder trees, channel parameters, requantisation."""
 
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -17,10 +17,11 @@ __all__ = ["DrainLane"]
 
 
 class DrainLane(wiring.Component):
-    """Add one lane's sums of all groups and clusters and bring the result back to int8.
+    """Bring one lane's sums back to int8, of every cluster at once or of all clusters together.
 
-    One output per cycle, no stalls: sums to `magnitude` `latency` cycles, to `act` one more. Sums
-    are modulo ``2**acc_width``. The tree adds four terms a stage.
+    One row per cycle, no stalls: sums to `magnitudes` `latency` cycles, to `acts` one more. Sums
+    are modulo ``2**acc_width``. The trees add four terms a stage. All clusters' outputs of a row
+    belong to one channel and share its parameters.
 
     Parameters
     ----------
@@ -34,15 +35,17 @@ class DrainLane(wiring.Component):
     param_row : in
         Parameter row of the output, `PARAM_CYCLES` before its sums leave the tree, that is
         ``tree_latency - PARAM_CYCLES`` after its `sums`.
-    sums : in, array of groups * clusters signed(acc_width)
+    sums : in, per cluster an array signed(acc_width) of the groups
+    together : in
+        With `sums`: cluster 0's output is the sum over all clusters, the others mean nothing.
     shift : in, unsigned(6)
         ``tree_latency + Requantiser.SHIFT_DELAY`` cycles after `sums`.
-    magnitude : out, unsigned(7)
-        Of the output.
-    sampled : out
-        The output's phase is 0: the sampled threshold counts it. Together with `magnitude`.
-    act : out, signed(8)
-        The output, one cycle after `magnitude`.
+    magnitudes : out, unsigned(7) a cluster
+        Of the outputs.
+    phase : out, unsigned(8)
+        The channel's place in the sampling pattern, together with `magnitudes`.
+    acts : out, signed(8) a cluster
+        The outputs, one cycle after `magnitudes`.
     """
 
     PARAM_CYCLES = 2
@@ -51,15 +54,15 @@ class DrainLane(wiring.Component):
     w_addr: Signal
     w_data: data.View
     param_row: Signal
-    sums: data.View
+    sums: list[data.View]
+    together: Signal
     shift: Signal
-    magnitude: Signal
-    sampled: Signal
-    act: Signal
+    magnitudes: data.View
+    phase: Signal
+    acts: data.View
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._terms = config.groups * config.clusters
         row = range(config.param_depth)
         super().__init__(
             {
@@ -67,58 +70,82 @@ class DrainLane(wiring.Component):
                 "w_addr": In(row),
                 "w_data": In(param_layout(config)),
                 "param_row": In(row),
-                "sums": In(data.ArrayLayout(signed(config.acc_width), self._terms)),
+                "sums": In(data.ArrayLayout(signed(config.acc_width), config.groups)).array(
+                    config.clusters
+                ),
+                "together": In(1),
                 "shift": In(6),
-                "magnitude": Out(7),
-                "sampled": Out(1),
-                "act": Out(signed(8)),
+                "magnitudes": Out(data.ArrayLayout(unsigned(7), config.clusters)),
+                "phase": Out(8),
+                "acts": Out(data.ArrayLayout(signed(8), config.clusters)),
             }
         )
 
     @property
     def tree_latency(self) -> int:
-        """Cycles of the adder tree."""
-        return (exact_log2(self._terms) + 1) // 2
+        """Cycles of the adder trees."""
+        return max(1, (exact_log2(self._config.groups * self._config.clusters) + 1) // 2)
 
     @property
     def latency(self) -> int:
-        """Cycles from `sums` to `magnitude`."""
+        """Cycles from `sums` to `magnitudes`."""
         return self.tree_latency + Requantiser.LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        m.submodules.requantiser = requantiser = Requantiser(config)
         m.submodules.params = params = SyncMemory(
             shape=param_layout(config), depth=config.param_depth
         )
-        terms: list[Value] = [self.sums[index] for index in range(self._terms)]
-        for stage in range(self.tree_latency):
-            parts = [terms[start : start + 4] for start in range(0, len(terms), 4)]
-            terms = []
-            for index, part in enumerate(parts):
-                total = Signal(
-                    signed(config.acc_width), name=f"sum_{stage}_{index}", reset_less=True
-                )
-                m.d.sync += total.eq(reduce(add, part))
-                terms.append(total)
         param = data.View(param_layout(config), params.r_data)
-        phase_zero = Signal(Requantiser.LATENCY, reset_less=True)
         m.d.comb += [
             params.w_en.eq(self.w_en),
             params.w_addr.eq(self.w_addr),
             params.w_data.eq(self.w_data),
             params.r_addr.eq(self.param_row),
-            requantiser.acc.eq(terms[0]),
-            requantiser.bias.eq(param.bias),
-            requantiser.multiplier.eq(param.multiplier),
-            requantiser.negative_multiplier.eq(param.negative_multiplier),
-            requantiser.shift.eq(self.shift),
-            self.magnitude.eq(requantiser.magnitude),
-            self.sampled.eq(phase_zero[-1]),
         ]
-        m.d.sync += [
-            phase_zero.eq(Cat(param.phase == 0, phase_zero)),
-            self.act.eq(Mux(requantiser.negative, -requantiser.magnitude, requantiser.magnitude)),
-        ]
+        for cluster in range(config.clusters):
+            own: list[Value] = [self.sums[cluster][group] for group in range(config.groups)]
+            if cluster == 0:
+                others = (self.sums[other] for other in range(1, config.clusters))
+                own += [
+                    Mux(self.together, sums[group], 0)
+                    for sums in others
+                    for group in range(config.groups)
+                ]
+            requantiser = Requantiser(config)
+            m.submodules[f"requantiser_{cluster}"] = requantiser
+            negative, magnitude = requantiser.negative, requantiser.magnitude
+            act = Signal(signed(8), name=f"act_{cluster}", reset_less=True)
+            m.d.comb += [
+                requantiser.acc.eq(self._build_tree(m, own, cluster)),
+                requantiser.bias.eq(param.bias),
+                requantiser.multiplier.eq(param.multiplier),
+                requantiser.negative_multiplier.eq(param.negative_multiplier),
+                requantiser.shift.eq(self.shift),
+                self.magnitudes[cluster].eq(magnitude),
+                self.acts[cluster].eq(act),
+            ]
+            m.d.sync += act.eq(Mux(negative, -magnitude, magnitude))
+        phase: Value = param.phase
+        for stage in range(Requantiser.LATENCY):
+            phase_q = Signal(8, name=f"phase_{stage}", reset_less=True)
+            m.d.sync += phase_q.eq(phase)
+            phase = phase_q
+        m.d.comb += self.phase.eq(phase)
         return m
+
+    def _build_tree(self, m: Module, terms: list[Value], cluster: int) -> Value:
+        """Return the sum of the terms after `tree_latency` cycles, however few they are."""
+        for stage in range(self.tree_latency):
+            parts = [terms[start : start + 4] for start in range(0, len(terms), 4)]
+            terms = []
+            for index, part in enumerate(parts):
+                total = Signal(
+                    signed(self._config.acc_width),
+                    name=f"sum_{cluster}_{stage}_{index}",
+                    reset_less=True,
+                )
+                m.d.sync += total.eq(reduce(add, part))
+                terms.append(total)
+        return terms[0]

@@ -1,0 +1,141 @@
+"""Places of drained rows in the activation memory."""
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_hw.drain_sequencer import drain_job_layout, drain_step_layout
+from jpnet_hw.layouts import struct_signal
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["INDEX_WIDTH", "RowWriter"]
+
+INDEX_WIDTH = 16
+"""Bits of a row's number in its job."""
+
+
+def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return what is kept of the job whose rows are written."""
+    names = (
+        *("convolution", "target_base", "first_column", "stored_width"),
+        *("target_pixel_words", "target_row_words"),
+    )
+    members = drain_job_layout(config).members
+    return data.StructLayout({name: members[name] for name in names})
+
+
+class RowWriter(wiring.Component):
+    """Follow the drain's steps and tell where each finished row belongs.
+
+    Rows of a vector go to the banks in turn and fill the words there. A row of a map is a pixel's
+    channel row; the pixels of all clusters have the same place, each in its own bank.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    jobs : in, one `drain_job_layout` a context
+    coming_valid, coming : in, `drain_step_layout`
+        The step whose row is finished in the next cycle.
+    banks : out, one bit a cluster
+        Banks that the row of this cycle is written to; none unless it ends a window.
+    address, column : out
+        Its word address and column.
+    index_valid, index : out
+        The row ends a window; its number in the job.
+    """
+
+    jobs: list[data.View]
+    coming_valid: Signal
+    coming: data.View
+    banks: Signal
+    address: Signal
+    column: Signal
+    index_valid: Signal
+    index: Signal
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "jobs": In(drain_job_layout(config)).array(config.contexts),
+                "coming_valid": In(1),
+                "coming": In(drain_step_layout(config)),
+                "banks": Out(config.clusters),
+                "address": Out(config.act_addr_width),
+                "column": Out(range(max(2, config.act_columns))),
+                "index_valid": Out(1),
+                "index": Out(INDEX_WIDTH),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        valid = Signal()
+        step = struct_signal(drain_step_layout(config), reset_less=True)
+        job = struct_signal(_place_layout(config), reset_less=True)
+        turn = Signal(config.clusters, reset_less=True)
+        columns = Signal(unsigned(len(job.stored_width)), reset_less=True)
+        lines = Signal(signed(len(job.stored_width) + 6), reset_less=True)
+        word, pixel, line = (
+            Signal(config.act_addr_width, name=name, reset_less=True)
+            for name in ("word", "pixel", "line")
+        )
+        column = Signal.like(self.column, reset_less=True)
+        index = Signal(INDEX_WIDTH, reset_less=True)
+        m.d.sync += [valid.eq(self.coming_valid), step.eq(self.coming)]
+        m.d.comb += [
+            self.address.eq(word),
+            self.column.eq(column),
+            self.index.eq(index),
+            self.index_valid.eq(valid & step.window_last),
+        ]
+        for cluster in range(config.clusters):
+            stored = (columns != 0) & (lines > cluster)
+            m.d.comb += self.banks[cluster].eq(
+                self.index_valid & Mux(job.convolution, stored, turn[cluster])
+            )
+
+        full = column == config.act_columns - 1
+        with m.If(self.index_valid):
+            m.d.sync += [index.eq(index + 1), turn.eq(turn.rotate_left(1))]
+            with m.If(job.convolution | turn[-1]):
+                m.d.sync += [column.eq(Mux(full, 0, column + 1)), word.eq(word + full)]
+            with m.If(job.convolution & step.pixel_last):
+                next_pixel = (pixel + job.target_pixel_words)[: config.act_addr_width]
+                m.d.sync += [
+                    pixel.eq(next_pixel),
+                    word.eq(next_pixel),
+                    column.eq(job.first_column),
+                    columns.eq(Mux(columns == 0, 0, columns - 1)),
+                ]
+            with m.If(job.convolution & step.line_last):
+                next_line = (line + job.target_row_words)[: config.act_addr_width]
+                m.d.sync += [
+                    line.eq(next_line),
+                    pixel.eq(next_line),
+                    word.eq(next_line),
+                    columns.eq(job.stored_width),
+                    lines.eq(lines - config.clusters),
+                ]
+        for number, source in enumerate(self.jobs):
+            chosen = self.coming_valid & self.coming.first & (self.coming.context == number)
+            with m.If(chosen):
+                first_row = source.first_block << exact_log2(config.clusters)
+                m.d.sync += [
+                    *(job[name].eq(source[name]) for name in job.shape().members),
+                    turn.eq(1),
+                    index.eq(0),
+                    word.eq(source.target_base),
+                    pixel.eq(source.target_base),
+                    line.eq(source.target_base),
+                    column.eq(Mux(source.convolution, source.first_column, 0)),
+                    columns.eq(source.stored_width),
+                    lines.eq(source.stored_height - first_row),
+                ]
+        return m
