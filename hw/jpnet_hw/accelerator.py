@@ -350,12 +350,17 @@ class Accelerator(wiring.Component):
                     cluster.arm[number].eq(context.arm),
                     context.cluster_done[place].eq(cluster.done[number]),
                 ]
+        # Each skipper hears of the oldest image a cycle after its neighbour, from close by.
+        oldest = parts.results.oldest
         for place, (skipper, cluster) in enumerate(
             zip(parts.skippers, parts.clusters, strict=True)
         ):
             wiring.connect(m, skipper.o, cluster.i)
+            oldest_q = Signal.like(oldest, name=f"oldest_{place}", init=1)
+            m.d.sync += oldest_q.eq(oldest)
+            oldest = oldest_q
             m.d.comb += [
-                skipper.oldest.eq(parts.results.oldest),
+                skipper.oldest.eq(oldest),
                 skipper.hold.eq(parts.memory.hold),
                 skipper.r_word.eq(parts.memory.r_word[place]),
                 parts.memory.r_address[place].eq(skipper.r_address),

@@ -27,12 +27,15 @@ def _count_ones(flags: list[Value]) -> Value:
     return Cat(_count_ones(chosen), middle)
 
 
-def _exceeds(value: Value, constant: int) -> Value:
-    """Compare with a constant in logic, which is smaller and faster than a carry chain."""
-    result: Value = Const(0, 1)
-    for place in range(len(value)):
-        result = value[place] & result if constant >> place & 1 else value[place] | result
-    return result
+def _exceeded(value: Value) -> Value:
+    """Return one bit for each constant: whether the value exceeds it."""
+    flags = []
+    for constant in range(1 << len(value)):
+        flag: Value = Const(0, 1)
+        for place in range(len(value)):
+            flag = value[place] & flag if constant >> place & 1 else value[place] | flag
+        flags.append(flag)
+    return Cat(flags)
 
 
 class ThresholdCounter(wiring.Component):
@@ -71,7 +74,7 @@ class ThresholdCounter(wiring.Component):
         Valid with `done`.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     valid: Signal
     first: Signal
@@ -123,26 +126,46 @@ class ThresholdCounter(wiring.Component):
         exceeded = Signal(INT8_MAX)
         most = 1 << (self._count_width - 1)
 
-        # Stage 1: magnitudes above each t
+        # Stage 1: both halves of each magnitude, compared with every constant
+        valid_1, first_1 = Signal(), Signal(reset_less=True)
+        winners_1 = Signal(self._count_width, reset_less=True)
+        higher = [Signal(8, name=f"higher_{lane}", reset_less=True) for lane in lanes]
+        equal = [Signal(8, name=f"equal_{lane}", reset_less=True) for lane in lanes]
+        lower = [Signal(16, name=f"lower_{lane}", reset_less=True) for lane in lanes]
         m.d.sync += [
-            valid_q.eq(self.valid),
-            first_q.eq(self.first),
+            valid_1.eq(self.valid),
+            first_1.eq(self.first),
             last_q.eq(Cat(self.valid & self.last, last_q)),
-            winners_q.eq(Mux(self.winners > most, most, self.winners)),
+            winners_1.eq(Mux(self.winners > most, most, self.winners)),
         ]
+        for lane in lanes:
+            low, high = self.magnitudes[lane][:4], self.magnitudes[lane][4:]
+            counted = self.counted[lane]
+            m.d.sync += [
+                higher[lane].eq(Mux(counted, _exceeded(high), 0)),
+                equal[lane].eq(Mux(counted, 1 << high, 0)),
+                lower[lane].eq(_exceeded(low)),
+            ]
+
+        # Stage 2: magnitudes above each t
+        m.d.sync += [valid_q.eq(valid_1), first_q.eq(first_1), winners_q.eq(winners_1)]
         for t in range(INT8_MAX):
             above = Signal(range(self._config.lanes + 1), name=f"above_{t}", reset_less=True)
-            hits = [self.counted[lane] & _exceeds(self.magnitudes[lane], t) for lane in lanes]
+            sixteenth, place = divmod(t, 16)
+            hits = [
+                higher[lane][sixteenth] | (equal[lane][sixteenth] & lower[lane][place])
+                for lane in lanes
+            ]
             m.d.sync += above.eq(reduce(add, hits))
 
-            # Stage 2: counters
+            # Stage 3: counters
             left = Signal(signed(self._count_width + 1), name=f"left_{t}", reset_less=True)
             fall = Mux(first_q | ~left[-1], above, 0)
             m.d.comb += exceeded[t].eq(left[-1])
             with m.If(valid_q):
                 m.d.sync += left.eq(Mux(first_q, winners_q, left) - fall)
 
-        # Stage 3: each sixteenth, and which of them. Stage 4: the threshold
+        # Stage 4: each sixteenth, and which of them. Stage 5: the threshold
         parts = struct_signal(data.ArrayLayout(4, 8), reset_less=True)
         part = Signal(3, reset_less=True)
         m.d.sync += part.eq(_count_ones([exceeded[t] for t in range(15, INT8_MAX, 16)]))
