@@ -1,60 +1,21 @@
 """Drain: accumulators of all lanes to activation rows and thresholds."""
 
-from amaranth.hdl import (
-    Cat,
-    Module,
-    Mux,
-    Signal,
-    Value,
-    signed,
-    unsigned,
-)
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
-from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.drain_lane import DrainLane
-from jpnet_hw.layouts import (
-    acc_read_layout,
-    context_shape,
-    load_layout,
-    row_write_layout,
-    struct_signal,
-)
+from jpnet_hw.drain_sequencer import DrainSequencer, drain_job_layout, drain_step_layout
+from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout, struct_signal
 from jpnet_hw.requantiser import Requantiser
+from jpnet_hw.row_writer import INDEX_WIDTH, RowWriter
+from jpnet_hw.sample_positions import SamplePositions
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["Drain", "drain_job_layout"]
-
-
-def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Fields of an instruction that the drain needs."""
-    return data.StructLayout(
-        {
-            "last_row": unsigned(config.acc_addr_width),
-            "target_base": unsigned(config.act_addr_width),
-            "param_base": unsigned((config.param_depth - 1).bit_length()),
-            "shift": unsigned(6),
-            "winners": unsigned(24),
-            "threshold_mode": unsigned(2),
-            "static_threshold": unsigned(7),
-        }
-    )
-
-
-def _stage_layout(config: AcceleratorConfig) -> data.StructLayout:
-    return data.StructLayout(
-        {
-            "context": context_shape(config),
-            "row": unsigned(config.acc_addr_width),
-            "first": unsigned(1),
-            "last": unsigned(1),
-        }
-    )
+__all__ = ["Drain"]
 
 
 def _is_counting(mode: Value) -> Value:
@@ -62,16 +23,17 @@ def _is_counting(mode: Value) -> Value:
 
 
 class Drain(wiring.Component):
-    """Reads, re-arms, adds, requantises, writes and counts one row of outputs per cycle.
+    """Reads, re-arms, adds, requantises, pools, writes and counts one row per cycle.
 
-    A row holds one output of each lane. The groups' and clusters' sums are added in a pipelined
-    tree, then requantised, written to the context's activation memory and counted for the
-    threshold. The oldest image is served first; a job's rows may follow another's without a gap.
-    Nothing stalls.
+    A row holds one output of each lane. Of a vector, the groups' and clusters' sums are added; of a
+    map, each cluster's groups' sums, and the row of every cluster is an output of its own. They are
+    requantised, counted for the threshold, and the largest of each pooling window is written to
+    the context's activation memory. The oldest image is served first; a job's rows may follow
+    another's without a gap. Nothing stalls.
 
-    From `request` to the first `acc_read_valid` 1 cycle; from a row's `acc_read_valid` to its
-    `row_valid` `latency` cycles; from the last `row_valid` to `done` 1 cycle in the modes NONE and
-    STATIC, `THRESHOLD_CYCLES` in the modes EXACT and SAMPLED.
+    From `request` to the first `acc_read_valid` 2 cycles; from a row's `acc_read_valid` to its
+    place in `rows` `latency` cycles; from the last row to `done` 1 cycle where no threshold is
+    counted or its count goes on, otherwise `THRESHOLD_CYCLES`.
 
     Parameters
     ----------
@@ -97,8 +59,7 @@ class Drain(wiring.Component):
     oldest : in, one bit a context
         The context of the oldest image: of several requests the oldest image's is served.
     written : out, one bit a context
-        Level, from the cycle after the last `row_valid` until `done`: only the threshold is
-        missing.
+        Level, from the cycle after the last row until `done`: only the threshold is missing.
     load_valid, load : in, `load_layout`
         Channel parameters, `param_layout` in the low bits of the data.
     acc_read_valid, acc_read : out, `acc_read_layout`
@@ -106,9 +67,9 @@ class Drain(wiring.Component):
     sums : in, per cluster an array signed(acc_width) of groups and lanes
         That row's sums, `read_latency` cycles later.
     row_valid, row : out, `row_write_layout`
-        Finished row.
-    row_index : out, unsigned(acc_addr_width)
-        Its number within the tensor.
+        Finished row; of a map, one of each cluster whose bank it is for.
+    row_index : out, unsigned(16)
+        Its number in the job.
     """
 
     THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
@@ -116,10 +77,10 @@ class Drain(wiring.Component):
     clear: Signal
     clear_busy: Signal
     request: Signal
-    oldest: Signal
     jobs: list[data.View]
     done: Signal
     theta: list[Signal]
+    oldest: Signal
     written: Signal
     load_valid: Signal
     load: data.View
@@ -131,7 +92,6 @@ class Drain(wiring.Component):
     row_index: Signal
 
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
-        assert read_latency >= 3, "parameters are read while the sums are"
         self._config = config
         self._read_latency = read_latency
         self._lanes = [DrainLane(config) for _ in range(config.lanes)]
@@ -154,7 +114,7 @@ class Drain(wiring.Component):
                 "sums": In(sums).array(config.clusters),
                 "row_valid": Out(1),
                 "row": Out(row_write_layout(config)),
-                "row_index": Out(config.acc_addr_width),
+                "row_index": Out(INDEX_WIDTH),
             }
         )
 
@@ -165,21 +125,33 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        issue_valid, issue = self._build_sequencer(m)
+        config = self._config
+        m.submodules.sequencer = sequencer = DrainSequencer(config)
+        m.d.comb += [
+            sequencer.clear.eq(self.clear),
+            sequencer.request.eq(self.request),
+            sequencer.oldest.eq(self.oldest),
+            sequencer.done.eq(self.done),
+            *(here.eq(job) for here, job in zip(sequencer.jobs, self.jobs, strict=True)),
+            self.clear_busy.eq(sequencer.clear_busy),
+            self.acc_read_valid.eq(sequencer.read_valid),
+            self.acc_read.context.eq(sequencer.o.context),
+            self.acc_read.row.eq(sequencer.read_row),
+        ]
         # Stage 0 is the cycle of `acc_read_valid`, stage `latency` that of `row_valid`.
         valid_q = Signal(self.latency + 1)
-        valids = Cat(issue_valid, valid_q)
+        valids = Cat(sequencer.o_valid, valid_q)
         m.d.sync += valid_q.eq(valids)
-        stages = [issue]
+        stages = [sequencer.o]
         for number in range(1, self.latency + ThresholdCounter.LATENCY):
             stage = struct_signal(
-                _stage_layout(self._config), name=f"stage_{number}", reset_less=True
+                drain_step_layout(config), name=f"stage_{number}", reset_less=True
             )
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
         self._build_lanes(m, stages)
         self._build_threshold(m, valids, stages)
-        self._build_row(m, valids, stages)
+        self._build_rows(m, valids, stages)
         return m
 
     def _job(self, stage: data.View, name: str) -> Value:
@@ -189,55 +161,18 @@ class Drain(wiring.Component):
             value = Mux(stage.context == number, job[name], value)
         return value
 
-    def _build_sequencer(self, m: Module) -> tuple[Signal, data.View]:
-        """Choose jobs in turn and count rows, or sweep all rows to clear them."""
-        config = self._config
-        issue = struct_signal(_stage_layout(config))
-        active = Signal()
-        left = Signal(config.acc_addr_width, reset_less=True)
-        taken, waiting = Signal(config.contexts), Signal(config.contexts)
-        other, chosen = Signal(context_shape(config)), Signal(context_shape(config))
-        current = struct_signal(_stage_layout(config))
-        first = Signal(config.contexts)
-        m.d.comb += [
-            issue.eq(current),
-            issue.last.eq(left == 0),
-            waiting.eq(self.request & ~taken),
-            other.eq(current.context + 1 if config.contexts > 1 else 0),
-            first.eq(first_from(waiting, self.oldest)),
-            chosen.eq(place_of(first)),
-            self.acc_read_valid.eq(active | self.clear_busy),
-            self.acc_read.context.eq(current.context),
-            self.acc_read.row.eq(current.row),
-        ]
-        m.d.sync += [
-            current.first.eq(0),
-            current.row.eq(current.row + 1),
-            left.eq(left - 1),
-            taken.eq(taken & ~self.done),
-        ]
-        with m.If(self.clear):
-            m.d.sync += [self.clear_busy.eq(1), current.context.eq(0), current.row.eq(0)]
-            m.d.sync += left.eq(-1)
-        with m.Elif(self.clear_busy & issue.last):
-            m.d.sync += current.context.eq(other)
-            m.d.sync += self.clear_busy.eq(current.context != config.contexts - 1)
-        with m.Elif(~self.clear_busy & (~active | issue.last)):
-            m.d.sync += active.eq(waiting.any())
-            with m.If(waiting.any()):
-                m.d.sync += [current.context.eq(chosen), current.row.eq(0), current.first.eq(1)]
-            for number, job in enumerate(self.jobs):
-                with m.If(waiting[number] & (chosen == number)):
-                    m.d.sync += [left.eq(job.last_row), taken[number].eq(1)]
-        return active, issue
-
     def _build_lanes(self, m: Module, stages: list[data.View]) -> None:
         """Load the lanes' parameters, and give each row its sums, parameters and shift."""
         config = self._config
         meet = self._read_latency + self._lanes[0].tree_latency
         before_param = stages[meet - DrainLane.PARAM_CYCLES - 1]
         param_row = Signal(range(config.param_depth), reset_less=True)
-        m.d.sync += param_row.eq(self._job(before_param, "param_base") + before_param.row)
+        together = Signal(reset_less=True)
+        before_sums = stages[self._read_latency - 1]
+        m.d.sync += [
+            param_row.eq(self._job(before_param, "param_base") + before_param.channel_row),
+            together.eq(~self._job(before_sums, "convolution")),
+        ]
         shift = self._job(stages[meet + Requantiser.SHIFT_DELAY], "shift")
         load_q = struct_signal(load_layout(config), reset_less=True)
         load_valid_q = Signal()
@@ -253,27 +188,36 @@ class Drain(wiring.Component):
                 lane.w_data.eq(load_q.data),
                 lane.param_row.eq(param_row),
                 lane.shift.eq(shift),
+                lane.together.eq(together),
             ]
-            for index in range(config.clusters * config.groups):
-                cluster, group = divmod(index, config.groups)
-                m.d.comb += lane.sums[index].eq(self.sums[cluster][group][number])
+            for sums, all_sums in zip(lane.sums, self.sums, strict=True):
+                m.d.comb += [
+                    sums[group].eq(all_sums[group][number]) for group in range(config.groups)
+                ]
 
     def _build_threshold(self, m: Module, valids: Value, stages: list[data.View]) -> None:
         """Count magnitudes and report each job's end."""
         m.submodules.threshold = threshold = ThresholdCounter(self._config)
-        counted = stages[self.latency - 1]
-        before = stages[self.latency - 2]
+        sampled = self._build_sampled(m, valids, stages)
+        counted, before = stages[self.latency - 1], stages[self.latency - 2]
         mode = Signal(ThresholdMode, reset_less=True)
         m.d.sync += mode.eq(self._job(before, "threshold_mode"))
-        for number, lane in enumerate(self._lanes):
-            m.d.comb += [
-                threshold.counted[number].eq(lane.sampled | (mode == ThresholdMode.EXACT)),
-                threshold.magnitudes[number].eq(lane.magnitude),
-            ]
+        lanes = len(self._lanes)
+        for cluster in range(self._config.clusters):
+            for number, lane in enumerate(self._lanes):
+                place = cluster * lanes + number
+                m.d.comb += [
+                    threshold.counted[place].eq(
+                        counted.live[cluster] & (sampled[place] | (mode == ThresholdMode.EXACT))
+                    ),
+                    threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
+                ]
         m.d.comb += [
             threshold.valid.eq(valids[self.latency - 1] & _is_counting(mode)),
             threshold.first.eq(counted.first),
             threshold.last.eq(counted.last),
+            threshold.opens.eq(self._job(counted, "first_tile")),
+            threshold.context.eq(counted.context),
             threshold.winners.eq(self._job(counted, "winners")),
         ]
         written_row = stages[self.latency]
@@ -283,25 +227,59 @@ class Drain(wiring.Component):
             last = valids[self.latency] & written_row.last & (written_row.context == number)
             found = threshold.almost & (stages[-2].context == number)
             m.d.comb += self.theta[number].eq(Mux(counting, threshold.theta, constant))
-            m.d.sync += self.done[number].eq(Mux(counting, found, last))
+            m.d.sync += self.done[number].eq(Mux(counting & job.last_tile, found, last))
             with m.If(last):
                 m.d.sync += self.written[number].eq(1)
             with m.Elif(self.done[number]):
                 m.d.sync += self.written[number].eq(0)
 
-    def _build_row(self, m: Module, valids: Value, stages: list[data.View]) -> None:
-        """Write a row to its place: rows go to the clusters in turn and fill the words there."""
+    def _build_sampled(self, m: Module, valids: Value, stages: list[data.View]) -> Signal:
+        """Return which outputs the sampling pattern counts, as their magnitudes come."""
         config = self._config
-        before = stages[self.latency - 1]
-        place = struct_signal(row_write_layout(config), name="place", reset_less=True)
-        column_bits, cluster_bits = exact_log2(config.act_columns), exact_log2(config.clusters)
-        local = before.row >> cluster_bits
-        m.d.sync += [
-            self.row_index.eq(before.row),
-            place.context.eq(before.context),
-            place.column.eq(local[:column_bits]),
-            place.cluster.eq(before.row[:cluster_bits]),
-            place.address.eq(self._job(before, "target_base") + (local >> column_bits)),
+        m.submodules.positions = positions = SamplePositions(config)
+        # The residues come a cycle before the magnitudes; a long pattern of clusters starts later.
+        start = self.latency - 2 - positions.latency
+        coming = stages[start]
+        stride = Signal(9, reset_less=True)
+        sampled = Signal(config.lanes * config.clusters, reset_less=True)
+        m.d.comb += [positions.coming_valid.eq(valids[start]), positions.coming.eq(coming)]
+        m.d.comb += [here.eq(job) for here, job in zip(positions.jobs, self.jobs, strict=True)]
+        m.d.sync += stride.eq(self._job(stages[self.latency - 3], "sample_stride"))
+        for cluster, residue in enumerate(positions.residues):
+            for number, lane in enumerate(self._lanes):
+                total = lane.phase + residue
+                m.d.sync += sampled[cluster * config.lanes + number].eq(
+                    (total == 0) | (total == stride)
+                )
+        return sampled
+
+    def _build_rows(self, m: Module, valids: Value, stages: list[data.View]) -> None:
+        """Pool and write: the largest output of each window, where it belongs."""
+        config = self._config
+        m.submodules.writer = writer = RowWriter(config)
+        step = stages[self.latency]
+        vector = Signal(reset_less=True)
+        m.d.sync += vector.eq(~self._job(stages[self.latency - 1], "convolution"))
+        m.d.comb += [
+            writer.coming_valid.eq(valids[self.latency - 1]),
+            writer.coming.eq(stages[self.latency - 1]),
+            *(here.eq(job) for here, job in zip(writer.jobs, self.jobs, strict=True)),
+            self.row_valid.eq(writer.index_valid),
+            self.row_index.eq(writer.index),
+            self.row.context.eq(step.context),
+            self.row.banks.eq(writer.banks),
+            self.row.address.eq(writer.address),
+            self.row.column.eq(writer.column),
         ]
-        m.d.comb += [self.row_valid.eq(valids[self.latency]), self.row.eq(place)]
-        m.d.comb += [self.row.acts[number].eq(lane.act) for number, lane in enumerate(self._lanes)]
+        for number, lane in enumerate(self._lanes):
+            largest = []
+            for cluster in range(config.clusters):
+                act = lane.acts[cluster]
+                best = Signal(signed(8), name=f"best_{number}_{cluster}", reset_less=True)
+                greater = Signal(signed(8), name=f"greater_{number}_{cluster}")
+                beaten = step.window_first | (step.live[cluster] & (act > best))
+                m.d.comb += greater.eq(Mux(beaten, act, best))
+                m.d.sync += best.eq(greater)
+                largest.append(greater)
+            for cluster, value in enumerate(largest):
+                m.d.comb += self.row.acts[cluster][number].eq(Mux(vector, largest[0], value))

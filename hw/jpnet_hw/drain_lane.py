@@ -43,7 +43,7 @@ class DrainLane(wiring.Component):
     magnitudes : out, unsigned(7) a cluster
         Of the outputs.
     phase : out, unsigned(8)
-        The channel's place in the sampling pattern, together with `magnitudes`.
+        The channel's place in the sampling pattern, a cycle before `magnitudes`.
     acts : out, signed(8) a cluster
         The outputs, one cycle after `magnitudes`.
     """
@@ -128,7 +128,7 @@ class DrainLane(wiring.Component):
             ]
             m.d.sync += act.eq(Mux(negative, -magnitude, magnitude))
         phase: Value = param.phase
-        for stage in range(Requantiser.LATENCY):
+        for stage in range(Requantiser.LATENCY - 1):
             phase_q = Signal(8, name=f"phase_{stage}", reset_less=True)
             m.d.sync += phase_q.eq(phase)
             phase = phase_q

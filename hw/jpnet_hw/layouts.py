@@ -101,16 +101,18 @@ def acc_read_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def row_write_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Drained row on its way to a context's activation memory.
+    """Drained rows on their way to a context's activation memory, one for each bank.
 
-    ``address`` is the word address in the bank of ``cluster``; ``column`` the row's place in it.
+    ``address`` is the word address and ``column`` the place in the word, the same in all ``banks``
+    that are written.
     """
+    row = data.ArrayLayout(signed(8), config.lanes)
     return data.StructLayout(
         {
             "context": context_shape(config),
-            "cluster": unsigned(max(1, (config.clusters - 1).bit_length())),
+            "banks": unsigned(config.clusters),
             "address": unsigned(config.act_addr_width),
             "column": unsigned(max(1, (config.act_columns - 1).bit_length())),
-            "acts": data.ArrayLayout(signed(8), config.lanes),
+            "acts": data.ArrayLayout(row, config.clusters),
         }
     )

@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_hw.drain_sequencer import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import struct_signal
@@ -32,7 +33,7 @@ class SamplePositions(wiring.Component):
     -------
     jobs : in, one `drain_job_layout` a context
     coming_valid, coming : in, `drain_step_layout`
-        A step; the one of the next cycle seen from the registers' view.
+        The step to follow.
     residues : out, unsigned(8) a cluster
         Of that step, `latency` cycles later.
     """
@@ -56,7 +57,7 @@ class SamplePositions(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from `coming` to its residues."""
-        return 4 + self._config.clusters
+        return 4 + exact_log2(self._config.clusters)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,35 +88,31 @@ class SamplePositions(wiring.Component):
                     column.eq(0),
                 ]
 
-        # One sum a stage: column, window's row, window's column, then from cluster to cluster.
-        stride, cluster_step = job.sample_stride, job.sample_cluster
+        # One sum a stage: column and block, window's row, window's column.
+        stride, cluster_step = Value.cast(job.sample_stride), Value.cast(job.sample_cluster)
         residue: Value = total(block, column, stride)
-        addends = [Mux(step.lower, job.sample_line, 0), step.right]
-        carried: list[tuple[Value, ...]] = []
-        stage_inputs: tuple[Value, ...] = (stride, cluster_step, *addends)
+        waiting: list[Value] = [Mux(step.lower, job.sample_line, 0), step.right]
         for stage in range(3):
-            residue_q = Signal(8, name=f"residue_{stage}", reset_less=True)
-            held = [
-                Signal(len(value), name=f"held_{stage}_{index}", reset_less=True)
-                for index, value in enumerate(stage_inputs)
-            ]
-            m.d.sync += residue_q.eq(residue)
-            m.d.sync += [new.eq(old) for new, old in zip(held, stage_inputs, strict=True)]
-            stage_inputs = tuple(held)
-            stride, cluster_step = held[0], held[1]
-            residue = total(residue_q, held[2 + stage], stride) if stage < 2 else residue_q
-        carried.append((residue,))
-        for stage in range(config.clusters):
-            known = carried[-1]
-            signals = [
-                Signal(8, name=f"cluster_{stage}_{index}", reset_less=True)
-                for index in range(stage + 1)
-            ]
-            stride_q = Signal(9, name=f"stride_{stage}", reset_less=True)
-            step_q = Signal(8, name=f"cluster_step_{stage}", reset_less=True)
-            m.d.sync += [stride_q.eq(stride), step_q.eq(cluster_step)]
-            m.d.sync += [new.eq(old) for new, old in zip(signals, known, strict=True)]
-            stride, cluster_step = stride_q, step_q
-            carried.append((*signals, total(signals[-1], step_q, stride_q)))
-        m.d.comb += [out.eq(value) for out, value in zip(self.residues, carried[-1], strict=False)]
+            carried = [stride, cluster_step, residue, *waiting]
+            stride, cluster_step, residue, *waiting = self._register(m, carried, f"place_{stage}")
+            if waiting:
+                residue = total(residue, waiting.pop(0), stride)
+
+        # Twice as many clusters a stage.
+        residues = [residue]
+        for stage in range(exact_log2(config.clusters)):
+            further = [total(known, cluster_step, stride) for known in residues]
+            doubled = total(cluster_step, cluster_step, stride)
+            carried = [stride, doubled, *residues, *further]
+            stride, cluster_step, *residues = self._register(m, carried, f"clusters_{stage}")
+        m.d.comb += [out.eq(value) for out, value in zip(self.residues, residues, strict=True)]
         return m
+
+    def _register(self, m: Module, values: list[Value], name: str) -> list[Value]:
+        """Return the values a cycle later."""
+        kept: list[Value] = []
+        for index, value in enumerate(values):
+            value_q = Signal(len(value), name=f"{name}_{index}", reset_less=True)
+            m.d.sync += value_q.eq(value)
+            kept.append(value_q)
+        return kept

@@ -1,15 +1,17 @@
 """Threshold of the top-N filter, from counting magnitudes."""
 
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 from numpy.typing import NDArray
 
-from jpnet_hw.layouts import struct_signal
+from jpnet_hw.layouts import context_shape, struct_signal
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 
@@ -43,7 +45,7 @@ class ThresholdCounter(wiring.Component):
 
     For each t from 0 to 126 a counter starts at N and falls by the counted magnitudes above t; it
     stays once it is negative, so any number of elements may come. The threshold is the number of
-    negative counters, 0 to 127. One row of `lanes` magnitudes per cycle, no stalls; the threshold
+    negative counters, 0 to 127. One row of magnitudes per cycle, no stalls; the threshold
     is valid `LATENCY` cycles after the last row and holds for at least one cycle; the next
     tensor's first row may follow in the cycle after the last.
 
@@ -60,10 +62,14 @@ class ThresholdCounter(wiring.Component):
     valid : in
         A row is there.
     first, last : in
-        It is the tensor's first or last.
-    counted : in, unsigned(lanes)
+        It is the tile's first or last.
+    opens : in
+        With `first`: the tensor's first tile. Other tiles go on from their context's last one.
+    context : in
+        Whose tile it is, with `first` and `last`.
+    counted : in, unsigned(lanes * clusters)
         Which of its magnitudes count; all in the exact mode, some in the sampled one.
-    magnitudes : in, array of `lanes` unsigned(7)
+    magnitudes : in, array of ``lanes * clusters`` unsigned(7)
     winners : in, unsigned(24)
         N; whatever exceeds ``2**(count_width - 1)`` counts as that. Sampled with the first row.
     almost : out
@@ -74,11 +80,13 @@ class ThresholdCounter(wiring.Component):
         Valid with `done`.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     valid: Signal
     first: Signal
     last: Signal
+    opens: Signal
+    context: Signal
     counted: Signal
     magnitudes: data.View
     winners: Signal
@@ -89,13 +97,16 @@ class ThresholdCounter(wiring.Component):
     def __init__(self, config: AcceleratorConfig, *, count_width: int = 17) -> None:
         self._config = config
         self._count_width = count_width
+        inputs = config.lanes * config.clusters
         super().__init__(
             {
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
-                "counted": In(config.lanes),
-                "magnitudes": In(data.ArrayLayout(unsigned(7), config.lanes)),
+                "opens": In(1),
+                "context": In(context_shape(config)),
+                "counted": In(inputs),
+                "magnitudes": In(data.ArrayLayout(unsigned(7), inputs)),
                 "winners": In(24),
                 "almost": Out(1),
                 "done": Out(1),
@@ -119,53 +130,66 @@ class ThresholdCounter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = range(self._config.lanes)
-        valid_q, first_q = Signal(), Signal(reset_less=True)
-        last_q = Signal(self.LATENCY)
-        winners_q = Signal(self._count_width, reset_less=True)
+        inputs = range(self._config.lanes * self._config.clusters)
         exceeded = Signal(INT8_MAX)
         most = 1 << (self._count_width - 1)
+        tags = [
+            struct_signal(self._tag_layout(), name=f"tag_{stage}", reset_less=True)
+            for stage in range(4)
+        ]
+        valids = Signal(4)
+        last_q = Signal(self.LATENCY)
+        m.d.comb += [
+            tags[0].first.eq(self.first),
+            tags[0].opens.eq(self.opens),
+            tags[0].context.eq(self.context),
+            tags[0].winners.eq(Mux(self.winners > most, most, self.winners)),
+            valids[0].eq(self.valid),
+        ]
+        m.d.sync += [
+            *(new.eq(old) for old, new in pairwise(tags)),
+            valids[1:].eq(valids),
+            last_q.eq(Cat(self.valid & self.last, last_q)),
+        ]
 
         # Stage 1: both halves of each magnitude, compared with every constant
-        valid_1, first_1 = Signal(), Signal(reset_less=True)
-        winners_1 = Signal(self._count_width, reset_less=True)
-        higher = [Signal(8, name=f"higher_{lane}", reset_less=True) for lane in lanes]
-        equal = [Signal(8, name=f"equal_{lane}", reset_less=True) for lane in lanes]
-        lower = [Signal(16, name=f"lower_{lane}", reset_less=True) for lane in lanes]
-        m.d.sync += [
-            valid_1.eq(self.valid),
-            first_1.eq(self.first),
-            last_q.eq(Cat(self.valid & self.last, last_q)),
-            winners_1.eq(Mux(self.winners > most, most, self.winners)),
-        ]
-        for lane in lanes:
-            low, high = self.magnitudes[lane][:4], self.magnitudes[lane][4:]
-            counted = self.counted[lane]
+        higher = [Signal(8, name=f"higher_{index}", reset_less=True) for index in inputs]
+        equal = [Signal(8, name=f"equal_{index}", reset_less=True) for index in inputs]
+        lower = [Signal(16, name=f"lower_{index}", reset_less=True) for index in inputs]
+        for index in inputs:
+            low, high = self.magnitudes[index][:4], self.magnitudes[index][4:]
+            counted = self.counted[index]
             m.d.sync += [
-                higher[lane].eq(Mux(counted, _exceeded(high), 0)),
-                equal[lane].eq(Mux(counted, 1 << high, 0)),
-                lower[lane].eq(_exceeded(low)),
+                higher[index].eq(Mux(counted, _exceeded(high), 0)),
+                equal[index].eq(Mux(counted, 1 << high, 0)),
+                lower[index].eq(_exceeded(low)),
             ]
 
-        # Stage 2: magnitudes above each t
-        m.d.sync += [valid_q.eq(valid_1), first_q.eq(first_1), winners_q.eq(winners_1)]
-        for t in range(INT8_MAX):
-            above = Signal(range(self._config.lanes + 1), name=f"above_{t}", reset_less=True)
+        # Stages 2 and 3: magnitudes above each t, by fours and together. Stage 4: counters
+        lefts = [
+            Signal(signed(self._count_width + 1), name=f"left_{t}", reset_less=True)
+            for t in range(INT8_MAX)
+        ]
+        starts = self._build_kept(m, tags[3], last_q[3], lefts)
+        for t, (left, start) in enumerate(zip(lefts, starts, strict=True)):
             sixteenth, place = divmod(t, 16)
-            hits = [
-                higher[lane][sixteenth] | (equal[lane][sixteenth] & lower[lane][place])
-                for lane in lanes
-            ]
-            m.d.sync += above.eq(reduce(add, hits))
+            fours = []
+            for index in range(0, len(inputs), 4):
+                hits = [
+                    higher[near][sixteenth] | (equal[near][sixteenth] & lower[near][place])
+                    for near in inputs[index : index + 4]
+                ]
+                four = Signal(range(len(hits) + 1), name=f"four_{t}_{index}", reset_less=True)
+                m.d.sync += four.eq(reduce(add, hits))
+                fours.append(four)
+            above = Signal(range(len(inputs) + 1), name=f"above_{t}", reset_less=True)
+            m.d.sync += above.eq(reduce(add, fours))
+            before = Signal(signed(self._count_width + 1), name=f"before_{t}")
+            m.d.comb += [before.eq(Mux(tags[3].first, start, left)), exceeded[t].eq(left[-1])]
+            with m.If(valids[3]):
+                m.d.sync += left.eq(before - Mux(before[-1], 0, above))
 
-            # Stage 3: counters
-            left = Signal(signed(self._count_width + 1), name=f"left_{t}", reset_less=True)
-            fall = Mux(first_q | ~left[-1], above, 0)
-            m.d.comb += exceeded[t].eq(left[-1])
-            with m.If(valid_q):
-                m.d.sync += left.eq(Mux(first_q, winners_q, left) - fall)
-
-        # Stage 4: each sixteenth, and which of them. Stage 5: the threshold
+        # Stage 5: each sixteenth, and which of them. Stage 6: the threshold
         parts = struct_signal(data.ArrayLayout(4, 8), reset_less=True)
         part = Signal(3, reset_less=True)
         m.d.sync += part.eq(_count_ones([exceeded[t] for t in range(15, INT8_MAX, 16)]))
@@ -176,3 +200,37 @@ class ThresholdCounter(wiring.Component):
         m.d.sync += self.theta.eq(Cat(parts[part], part))
         m.d.comb += [self.almost.eq(last_q[-2]), self.done.eq(last_q[-1])]
         return m
+
+    def _tag_layout(self) -> data.StructLayout:
+        return data.StructLayout(
+            {
+                "first": unsigned(1),
+                "opens": unsigned(1),
+                "context": context_shape(self._config),
+                "winners": unsigned(self._count_width),
+            }
+        )
+
+    def _build_kept(
+        self, m: Module, tag: data.View, ended: Value, lefts: list[Signal]
+    ) -> list[Value]:
+        """Keep each context's counters from tile to tile; return what a tile's begin with."""
+        width = self._count_width + 1
+        kept: memory.Memory = memory.Memory(
+            shape=unsigned(width * len(lefts)), depth=self._config.contexts, init=[]
+        )
+        m.submodules.kept = kept
+        write, read = kept.write_port(), kept.read_port(domain="comb")
+        context_q = Signal(context_shape(self._config), reset_less=True)
+        bits = exact_log2(self._config.contexts)
+        m.d.sync += context_q.eq(tag.context)
+        m.d.comb += [
+            write.en.eq(ended),
+            write.addr.eq(context_q[:bits]),
+            write.data.eq(Cat(lefts)),
+            read.addr.eq(tag.context[:bits]),
+        ]
+        return [
+            Mux(tag.opens, tag.winners, read.data.word_select(t, width).as_signed())
+            for t in range(len(lefts))
+        ]

@@ -8,7 +8,7 @@ from jpnet_spec.topn import ThresholdMode, TopN
 
 def config_for(lanes):
     width = max(64, 8 * lanes)
-    return AcceleratorConfig(lanes=lanes, act_word=max(16, lanes), axi_data_width=width)
+    return AcceleratorConfig(lanes=lanes, clusters=1, act_word=max(16, lanes), axi_data_width=width)
 
 
 def run(simulate, lanes, tensors, gap=0, count_width=17):
@@ -23,6 +23,7 @@ def run(simulate, lanes, tensors, gap=0, count_width=17):
     async def bench(ctx):
         got = {}
         expected = {}
+        ctx.set(dut.opens, 1)
         for cycle in range(len(rows) + dut.LATENCY + 1):
             number, row, count = rows[cycle] if cycle < len(rows) else (0, -1, 0)
             magnitudes, counted, winners = tensors[number]
@@ -91,3 +92,47 @@ def test_model_agrees_with_reference(mode, rng):
     magnitudes = np.abs(acts.astype(np.int64)).reshape(120, 1)
     winners = top_n.counted_winners(120)
     assert ThresholdCounter.model(magnitudes, counted, winners) == expected
+
+
+def test_tiles_of_several_contexts_take_turns(simulate, rng):
+    """Each context's tensor comes in tiles between those of the others, without gaps."""
+    lanes, contexts, tiles = 4, 4, 5
+    dut = ThresholdCounter(config_for(lanes))
+    tensors = [
+        [tensor(rng, int(rng.integers(1, 6)), lanes, 0, 0.8)[:2] for _ in range(tiles)]
+        for _ in range(contexts)
+    ]
+    winners = [int(rng.integers(0, 40)) for _ in range(contexts)]
+    rows = []
+    for tile in range(tiles):
+        for context in np.roll(rng.permutation(contexts - 1), tile).tolist() + [contexts - 1]:
+            magnitudes, counted = tensors[context][tile]
+            count = len(magnitudes)
+            rows += [
+                (context, tile, row, count, magnitudes[row], counted[row]) for row in range(count)
+            ]
+
+    async def bench(ctx):
+        got, expected = {}, {}
+        for cycle in range(len(rows) + dut.LATENCY + 1):
+            ctx.set(dut.valid, int(cycle < len(rows)))
+            if cycle < len(rows):
+                context, tile, row, count, magnitudes, counted = rows[cycle]
+                ctx.set(dut.context, context)
+                ctx.set(dut.opens, int(tile == 0))
+                ctx.set(dut.first, int(row == 0))
+                ctx.set(dut.last, int(row == count - 1))
+                ctx.set(dut.winners, winners[context])
+                ctx.set(dut.magnitudes, [int(value) for value in magnitudes])
+                ctx.set(dut.counted, int(counted @ (1 << np.arange(lanes))))
+                if tile == tiles - 1 and row == count - 1:
+                    parts = tensors[context]
+                    whole = [np.concatenate([part[index] for part in parts]) for index in (0, 1)]
+                    expected[cycle + dut.LATENCY] = dut.model(*whole, winners[context])
+            if ctx.get(dut.done):
+                got[cycle] = ctx.get(dut.theta)
+            await ctx.tick()
+        assert {cycle: got[cycle] for cycle in expected} == expected
+        assert len(got) == contexts * tiles
+
+    simulate(dut, bench, budget=len(rows) + 200)
