@@ -217,6 +217,7 @@ class Drain(wiring.Component):
             threshold.first.eq(counted.first),
             threshold.last.eq(counted.last),
             threshold.opens.eq(self._job(counted, "first_tile")),
+            threshold.closes.eq(self._job(counted, "last_tile")),
             threshold.context.eq(counted.context),
             threshold.winners.eq(self._job(counted, "winners")),
         ]

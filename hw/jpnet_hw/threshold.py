@@ -65,6 +65,8 @@ class ThresholdCounter(wiring.Component):
         It is the tile's first or last.
     opens : in
         With `first`: the tensor's first tile. Other tiles go on from their context's last one.
+    closes : in
+        With `last`: the tensor's last tile.
     context : in
         Whose tile it is, with `first` and `last`.
     counted : in, unsigned(lanes * clusters)
@@ -75,7 +77,7 @@ class ThresholdCounter(wiring.Component):
     almost : out
         The cycle before `done`.
     done : out
-        One-cycle pulse, `LATENCY` cycles after the last row.
+        One-cycle pulse, `LATENCY` cycles after the last tile's last row.
     theta : out, unsigned(7)
         Valid with `done`.
     """
@@ -86,6 +88,7 @@ class ThresholdCounter(wiring.Component):
     first: Signal
     last: Signal
     opens: Signal
+    closes: Signal
     context: Signal
     counted: Signal
     magnitudes: data.View
@@ -104,6 +107,7 @@ class ThresholdCounter(wiring.Component):
                 "first": In(1),
                 "last": In(1),
                 "opens": In(1),
+                "closes": In(1),
                 "context": In(context_shape(config)),
                 "counted": In(inputs),
                 "magnitudes": In(data.ArrayLayout(unsigned(7), inputs)),
@@ -138,7 +142,7 @@ class ThresholdCounter(wiring.Component):
             for stage in range(4)
         ]
         valids = Signal(4)
-        last_q = Signal(self.LATENCY)
+        last_q, closed_q = Signal(4), Signal(self.LATENCY)
         m.d.comb += [
             tags[0].first.eq(self.first),
             tags[0].opens.eq(self.opens),
@@ -150,6 +154,7 @@ class ThresholdCounter(wiring.Component):
             *(new.eq(old) for old, new in pairwise(tags)),
             valids[1:].eq(valids),
             last_q.eq(Cat(self.valid & self.last, last_q)),
+            closed_q.eq(Cat(self.valid & self.last & self.closes, closed_q)),
         ]
 
         # Stage 1: both halves of each magnitude, compared with every constant
@@ -198,7 +203,7 @@ class ThresholdCounter(wiring.Component):
                 _count_ones([exceeded[t] for t in range(16 * index, 16 * index + 15)])
             )
         m.d.sync += self.theta.eq(Cat(parts[part], part))
-        m.d.comb += [self.almost.eq(last_q[-2]), self.done.eq(last_q[-1])]
+        m.d.comb += [self.almost.eq(closed_q[-2]), self.done.eq(closed_q[-1])]
         return m
 
     def _tag_layout(self) -> data.StructLayout:
