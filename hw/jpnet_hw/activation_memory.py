@@ -132,10 +132,10 @@ class ActivationMemory(wiring.Component):
         m.d.sync += [row_q.eq(self.row), row_valid_q.eq(self.row_valid)]
         for cluster, bank in enumerate(banks):
             m.d.comb += [
-                bank.row_valid.eq(row_valid_q & (row_q.cluster == cluster)),
+                bank.row_valid.eq(row_valid_q & row_q.banks[cluster]),
                 bank.row_address.eq(self._bank_address(row_q.context, row_q.address)),
                 bank.row_column.eq(row_q.column),
-                bank.row_data.eq(row_q.acts),
+                bank.row_data.eq(row_q.acts[cluster]),
             ]
 
     def _build_beats(self, m: Module, banks: list[ActivationBank]) -> None:

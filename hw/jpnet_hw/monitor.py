@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import context_shape, row_write_layout
+from jpnet_hw.row_writer import INDEX_WIDTH
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Monitor", "trace_members"]
@@ -17,8 +18,9 @@ def trace_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "trace_row_context": Out(context_shape(config)),
         "trace_row_image": Out(32),
         "trace_row_layer": Out(10),
-        "trace_row_index": Out(16),
-        "trace_row_data": Out(8 * config.lanes),
+        "trace_row_index": Out(INDEX_WIDTH),
+        "trace_row_banks": Out(config.clusters),
+        "trace_row_data": Out(8 * config.lanes * config.clusters),
         "trace_theta_valid": Out(1),
         "trace_theta_context": Out(context_shape(config)),
         "trace_theta_image": Out(32),
@@ -62,6 +64,7 @@ class Monitor(wiring.Component):
     trace_row_image: Signal
     trace_row_layer: Signal
     trace_row_index: Signal
+    trace_row_banks: Signal
     trace_row_data: Signal
     trace_theta_valid: Signal
     trace_theta_context: Signal
@@ -75,7 +78,7 @@ class Monitor(wiring.Component):
             {
                 "row_valid": In(1),
                 "row": In(row_write_layout(config)),
-                "row_index": In(config.acc_addr_width),
+                "row_index": In(INDEX_WIDTH),
                 "image": In(32).array(config.contexts),
                 "layer": In(10).array(config.contexts),
                 "theta_valid": In(1).array(config.contexts),
@@ -90,6 +93,7 @@ class Monitor(wiring.Component):
             self.trace_row_valid.eq(self.row_valid),
             self.trace_row_context.eq(self.row.context),
             self.trace_row_index.eq(self.row_index),
+            self.trace_row_banks.eq(self.row.banks),
             self.trace_row_data.eq(self.row.acts),
             self.trace_theta_valid.eq(0),
         ]
