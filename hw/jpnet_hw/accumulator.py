@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,9 @@ from jpnet_hw.weight_lists import operand_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Accumulator"]
+
+_FORWARDED = 5
+"""Products before one whose sums its read may have missed."""
 
 
 def _target_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -47,7 +50,7 @@ class Accumulator(wiring.Component):
         Pulse `LATENCY` cycles after an end: every product before it is in memory.
     """
 
-    LATENCY = 3
+    LATENCY = 5
     DRAIN_LATENCY = 3
 
     i_valid: Signal
@@ -80,29 +83,40 @@ class Accumulator(wiring.Component):
         for context, part in enumerate(rows):
             m.submodules[f"rows_{context}"] = part
 
-        # Stage 0: operands arrive, accumulator read. Stages 1 and 2: memory, product.
-        # Stage 3: the sum is in its register and written. Two stages more are kept to forward.
+        # Stage 0: operands arrive, accumulator read. Stages 1 and 2: memory, product. Stage 3: the
+        # row's content is chosen. Stage 4: the sum is in its register. Stage 5: it is written.
         targets = [
             struct_signal(_target_layout(config), name=f"target_{stage}", reset_less=True)
-            for stage in range(5)
+            for stage in range(2 + _FORWARDED)
         ]
         m.d.comb += [targets[0].context.eq(self.i.context), targets[0].row.eq(self.i.row)]
         m.d.sync += [new.eq(old) for old, new in pairwise(targets)]
-        valids = Signal(5)
-        ends = Signal(5)
+        valids = Signal(2 + _FORWARDED)
+        ends = Signal(1 + self.LATENCY)
         m.d.comb += [
             valids[0].eq(self.i_valid & ~self.i.end),
             ends[0].eq(self.i_valid & self.i.end),
         ]
         m.d.sync += [valids[1:].eq(valids), ends[1:].eq(ends)]
-        sums = self._build_sums(m, rows, targets, valids)
+        total = self._build_sums(m, rows, targets, valids)
+        last_context = targets[self.LATENCY].context
         for context, part in enumerate(rows):
+            w_en = Signal(name=f"w_en_{context}")
+            w_row = Signal(config.acc_addr_width, name=f"w_row_{context}", reset_less=True)
+            w_sum = Signal(signed(config.acc_width), name=f"w_sum_{context}", reset_less=True)
+            m.d.sync += [
+                w_en.eq(valids[4] & (targets[4].context == context)),
+                w_row.eq(targets[4].row),
+                w_sum.eq(total),
+            ]
+            with m.If(self._build_rearm(m, context, w_row, w_sum)):
+                m.d.sync += w_en.eq(1)
             m.d.comb += [
                 part.r_addr.eq(self.i.row),
-                part.w_en.eq(valids[3] & (targets[3].context == context)),
-                part.w_addr.eq(targets[3].row),
-                part.w_data.eq(sums),
-                self.done[context].eq(ends[3] & (targets[3].context == context)),
+                part.w_en.eq(w_en),
+                part.w_addr.eq(w_row),
+                part.w_data.eq(w_sum),
+                self.done[context].eq(ends[-1] & (last_context == context)),
             ]
         self._build_drain(m, rows)
         return m
@@ -110,18 +124,20 @@ class Accumulator(wiring.Component):
     def _build_sums(
         self, m: Module, rows: list[SyncMemory], targets: list[data.View], valids: Signal
     ) -> Signal:
-        """Add products to rows, forwarding the three sums that a read may have missed."""
+        """Add products to rows, forwarding the sums that a read may have missed."""
         config = self._config
-        product = Signal(signed(16), reset_less=True)
-        product_q = Signal(signed(16), reset_less=True)
-        missed = Signal(3, reset_less=True)
+        products = [Signal(signed(16), name=f"product_{age}", reset_less=True) for age in range(3)]
+        missed = Signal(_FORWARDED, reset_less=True)
+        newest = Signal(reset_less=True)
         stored = Signal(signed(config.acc_width))
-        base = Signal(signed(config.acc_width))
+        base = Signal(signed(config.acc_width), reset_less=True)
         recent = [
-            Signal(signed(config.acc_width), name=f"sum_{age}", reset_less=True) for age in range(3)
+            Signal(signed(config.acc_width), name=f"sum_{age}", reset_less=True)
+            for age in range(_FORWARDED - 1)
         ]
-        m.d.sync += [product.eq(self.i.weight * self.i.act), product_q.eq(product)]
-        for age in range(3):
+        m.d.sync += products[0].eq(self.i.weight * self.i.act)
+        m.d.sync += [new.eq(old) for old, new in pairwise(products)]
+        for age in range(_FORWARDED):
             older = targets[2 + age]
             same = (older.context == targets[1].context) & (older.row == targets[1].row)
             m.d.sync += missed[age].eq(valids[2 + age] & same)
@@ -129,22 +145,27 @@ class Accumulator(wiring.Component):
         for context, part in enumerate(rows):
             with m.If(targets[2].context == context):
                 m.d.comb += stored.eq(part.r_data)
-        m.d.comb += base.eq(
-            Mux(
-                missed[0],
-                recent[0],
-                Mux(missed[1], recent[1], Mux(missed[2], recent[2], stored)),
-            )
-        )
+        # The sum of one product ago is in its register a cycle after the older ones.
+        chosen: Value = stored
+        for age in reversed(range(_FORWARDED - 1)):
+            chosen = Mux(missed[age + 1], recent[age], chosen)
         m.d.sync += [
-            recent[0].eq(base + product_q),
-            recent[1].eq(recent[0]),
-            recent[2].eq(recent[1]),
+            base.eq(chosen),
+            newest.eq(missed[0]),
+            recent[0].eq(Mux(newest, recent[0], base) + products[2]),
+            *(new.eq(old) for old, new in pairwise(recent)),
         ]
         return recent[0]
 
+    def _build_rearm(self, m: Module, context: int, w_row: Signal, w_sum: Signal) -> Value:
+        """Write 0 behind a row that is drained; return whether the next write does."""
+        reading: Value = self.drain_valid & (self.drain.context == context)
+        with m.If(reading):
+            m.d.sync += [w_row.eq(self.drain.row), w_sum.eq(0)]
+        return reading
+
     def _build_drain(self, m: Module, rows: list[SyncMemory]) -> None:
-        """Serve reads of finished rows and write 0 behind them."""
+        """Serve reads of finished rows."""
         config = self._config
         request = self.drain
         context = request.context
@@ -155,13 +176,7 @@ class Accumulator(wiring.Component):
             m.d.sync += context_q.eq(context)
             context = context_q
         for number, part in enumerate(rows):
-            reading = self.drain_valid & (request.context == number)
-            rearm = Signal(name=f"rearm_{number}")
-            row_q = Signal(config.acc_addr_width, name=f"rearm_row_{number}", reset_less=True)
-            m.d.sync += [rearm.eq(reading), row_q.eq(request.row)]
-            with m.If(reading):
+            with m.If(self.drain_valid & (request.context == number)):
                 m.d.comb += part.r_addr.eq(request.row)
-            with m.If(rearm):
-                m.d.comb += [part.w_en.eq(1), part.w_addr.eq(row_q), part.w_data.eq(0)]
             with m.If(context == number):
                 m.d.sync += sum_q.eq(part.r_data)

@@ -118,7 +118,7 @@ class Cluster(wiring.Component):
                 & (self.load.all_groups | (self.load.group == number))
             )
         for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):
-            flags_q = Signal(config.lanes * config.groups, name=f"{name}_q")
+            flags_q = Signal(config.lanes * config.groups, name=f"{name}_q", reset_less=True)
             m.d.sync += [
                 flags_q.eq(Cat(getattr(group, name) for group in groups)),
                 count.eq(reduce(add, list(flags_q))),

@@ -193,7 +193,9 @@ class ZeroSkipper(wiring.Component):
             outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
             following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
             room = Signal(name=f"room_{context}", init=1)
-            finished = taken[context] + dropped[context]
+            # Told a cycle late: off the path behind the comparisons and the queues.
+            finished = Signal(2, name=f"finished_{context}")
+            m.d.sync += finished.eq(taken[context] + dropped[context])
             m.d.comb += following.eq(outstanding + chosen[context] - finished)
             m.d.sync += [outstanding.eq(following), room.eq(following != _QUEUE_DEPTH)]
             m.d.comb += requests[context].eq(

@@ -173,15 +173,15 @@ def test_a_run_may_pass_the_end_of_the_memory(simulate, rng):
 
 
 def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
-    """Each product adds to the row of the one before it, at every distance up to four."""
+    """Each product adds to the row of the one before it, at every distance up to seven."""
     dut = Lane(CONFIG)
-    lists = [[(0, 127)], [(1, -127)], [(2, 3)], [(3, 5)]]
+    lists = [[(row, 127 - 30 * row)] for row in range(7)]
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
         for context in range(2):
             await drain(ctx, dut, CONFIG, context)
-        for distance in (1, 2, 3, 4):
+        for distance in range(1, 8):
             tokens = [(127, index % distance, 0) for index in range(40)]
             await feed(ctx, dut, rng, tokens, 0)
             assert await drain(ctx, dut, CONFIG, 0) == expected_sums(lists, tokens, CONFIG, 0)
