@@ -10,11 +10,11 @@ from jpnet_spec.topn import ThresholdMode
 
 
 def test_configuration_grows_only_its_weight_memories(small_network: IntegerNetwork) -> None:
-    small = replace(SMALL, weight_depth=16, pointer_depth=16, run_width=2)
+    small = replace(SMALL, weight_depth=16, pointer_depth=16)
     grown = dense_config(small_network, small)
     assert grown.weight_depth > small.weight_depth
     changed = {name for name, value in small.as_dict().items() if grown.as_dict()[name] != value}
-    assert changed == {"weight_depth", "pointer_depth", "run_width"}
+    assert changed == {"weight_depth", "pointer_depth"}
     assert compile_dense(without_filters(small_network), small).config == grown
 
 
