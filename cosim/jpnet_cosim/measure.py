@@ -126,7 +126,7 @@ def measure(
     latency = alone.counters[Counter.CYCLES] / len(alone.runs)
     ends = np.zeros((len(alone.runs), len(schedule.layers) + 1))
     for entry in alone.thresholds:
-        ends[entry["image"], entry["layer"] + 1] = entry["cycle"]
+        ends[entry["image"], schedule.instruction_layers[entry["layer"]] + 1] = entry["cycle"]
     spans = np.diff(ends, axis=1).mean(axis=0)
     return Measurement(
         comparison=compare(schedule, traces, together),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,8 @@ class Difference:
     image, layer
         Image number and layer name, or instruction number where no layer belongs to it.
     channel, position
-        Element of the tensor; the channel is ``None`` for padding and for thresholds.
+        Element of the tensor, the position in row-major order; the channel is ``None`` for padding,
+        whose position is its place in the order of the bus, and for thresholds.
     expected, got
         Values; ``got`` is ``None`` where nothing was written, or more than once.
     """
@@ -125,30 +127,33 @@ def _compare_tensor(
     expected: NDArray[np.int8],
     got: NDArray[np.int8],
     written: NDArray[np.bool_],
+    stored: NDArray[np.bool_],
 ) -> _Found:
-    """Compare in physical order, padding included, which must be 0."""
+    """Compare in physical order, padding that is stored included, which must be 0."""
     physical = np.zeros(got.shape, dtype=np.int8)
-    physical[:, positions] = expected
-    wrong = (physical != got) | ~written
+    physical[:, positions] = expected.reshape(len(expected), -1)
+    wrong = ((physical != got) | ~written) & stored
     count = int(np.count_nonzero(wrong))
     first = None
     if count:
         image = int(np.argmax(wrong.any(axis=1)))
-        channels = np.full(got.shape[1], len(positions), dtype=np.int64)
-        channels[positions] = np.arange(len(positions))
+        elements = np.full(got.shape[1], len(positions), dtype=np.int64)
+        elements[positions] = np.arange(len(positions))
         places = np.flatnonzero(wrong[image])
-        place = int(places[np.argmin(channels[places])])
-        channel = int(channels[place])
+        place = int(places[np.argmin(elements[places])])
+        channel, position = divmod(int(elements[place]), prod(expected.shape[2:]))
+        is_padding = elements[place] == len(positions)
         first = Difference(
             subject=subject,
             image=image,
             layer=layer,
-            channel=channel if channel < len(positions) else None,
-            position=0 if channel < len(positions) else place,
+            channel=None if is_padding else channel,
+            position=place if is_padding else position,
             expected=int(physical[image, place]),
             got=int(got[image, place]) if written[image, place] else None,
         )
-    return _Found(layer=layer, order=order, values=wrong.size, mismatches=count, first=first)
+    values = len(got) * int(np.count_nonzero(stored))
+    return _Found(layer=layer, order=order, values=values, mismatches=count, first=first)
 
 
 def _compare_threshold(
@@ -174,14 +179,24 @@ def _compare_threshold(
     return _Found(layer=layer, order=order, values=wrong.size, mismatches=count, first=first)
 
 
+def _layers(schedule: Schedule, records: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the layer of each record; one past the last where its instruction is unknown."""
+    layers = np.append(schedule.instruction_layers, len(schedule.layers))
+    found: NDArray[np.int64] = layers[np.minimum(records["layer"], len(layers) - 1)]
+    return found
+
+
 def _excess(
     schedule: Schedule, records: NDArray[np.void], images: int
 ) -> tuple[NDArray[np.void], _Found | None]:
     """Split off the records that no layer of the schedule accounts for."""
-    rows = np.array([plan.rows for plan in schedule.layers] + [0])
-    layer = np.minimum(records["layer"], len(schedule.layers))
-    row = records["row"] if "row" in (records.dtype.names or ()) else np.zeros(len(records))
-    valid = (records["image"] < images) & (row < rows[layer])
+    valid = (records["image"] < images) & (records["layer"] < len(schedule.instruction_layers))
+    if "row" in (records.dtype.names or ()):
+        for index, plan in enumerate(schedule.layers):
+            mine = valid & (_layers(schedule, records) == index)
+            stored = plan.stored_rows(schedule.config.lanes)
+            row = np.minimum(records["row"][mine], plan.rows - 1)
+            valid[mine] = (row == records["row"][mine]) & stored[row]
     if valid.all():
         return records, None
     outside = records[~valid]
@@ -209,7 +224,8 @@ def _findings(
     yield from (found for found in (excess_rows, excess_thresholds) if found is not None)
     for index, plan in enumerate(schedule.layers):
         trace = traces[plan.name]
-        table, once = _gather(rows[rows["layer"] == index], "acts", images, plan.rows)
+        mine = rows[_layers(schedule, rows) == index]
+        table, once = _gather(mine, "acts", images, plan.rows)
         yield _compare_tensor(
             Subject.TENSOR,
             plan.name,
@@ -218,8 +234,10 @@ def _findings(
             expected=trace.tensor,
             got=table.reshape(images, -1),
             written=np.repeat(once, lanes, axis=1),
+            stored=np.repeat(plan.stored_rows(lanes), lanes),
         )
-        found, once = _gather(thresholds[thresholds["layer"] == index], "threshold", images, 1)
+        mine = thresholds[_layers(schedule, thresholds) == index]
+        found, once = _gather(mine, "threshold", images, 1)
         yield _compare_threshold(
             plan.name,
             (index, 1),
@@ -228,6 +246,8 @@ def _findings(
             written=once[:, 0],
         )
     plan = schedule.layers[-1]
+    stored = np.ones(run.results.shape[1], dtype=np.bool_)
+    stored[: plan.rows * lanes] = np.repeat(plan.stored_rows(lanes), lanes)
     yield _compare_tensor(
         Subject.RESULT,
         plan.name,
@@ -236,6 +256,7 @@ def _findings(
         expected=traces[plan.name].tensor,
         got=run.results,
         written=np.ones(run.results.shape, dtype=np.bool_),
+        stored=stored,
     )
 
 

@@ -1,7 +1,6 @@
 """The same network on the same lanes with nothing skipped, to compare with."""
 
 from dataclasses import replace
-from math import prod
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import IntegerNetwork
@@ -26,21 +25,13 @@ def dense_config(network: IntegerNetwork, config: AcceleratorConfig) -> Accelera
     ValueError
         If a lane cannot have that much memory.
     """
-    elements = prod(network.input_shape)
-    entries = table = longest = 0
-    for layer in network.layers:
-        source_rows = -(-elements // (config.lanes * config.clusters))
-        owned = -(-source_rows * config.lanes // config.groups)
-        rows = -(-layer.elements // config.lanes)
-        entries += owned * (rows + rows % 2)
-        table += owned
-        longest = max(longest, rows)
-        elements = layer.elements
+    from jpnet_sw.compiler.depths import dense_depths
+
+    weights, table = dense_depths(network, config)
     return replace(
         config,
-        weight_depth=max(config.weight_depth, _power_of_two(entries)),
+        weight_depth=max(config.weight_depth, _power_of_two(weights)),
         pointer_depth=max(config.pointer_depth, _power_of_two(table)),
-        run_width=max(config.run_width, longest.bit_length()),
     )
 
 

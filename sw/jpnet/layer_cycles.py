@@ -46,10 +46,11 @@ def program_prefix(schedule: Schedule, layers: int) -> NDArray[np.uint32]:
     its values mean nothing.
     """
     editor = ProgramEditor(schedule.program)
-    last = layers - 1
+    instructions = sum(plan.instructions for plan in schedule.layers[:layers])
+    last = instructions - 1
     flags = LayerFlag(editor.field(last, "flags")) | LayerFlag.RESULT | LayerFlag.FREE_IMAGE
     editor.set_field(last, "flags", int(flags))
-    editor.words[HeaderWord.INSTRUCTIONS] = layers
+    editor.words[HeaderWord.INSTRUCTIONS] = instructions
     return editor.seal().words
 
 

@@ -42,6 +42,12 @@ class LayerPlan:
     divided: bool
     weights: int
 
+    def stored_rows(self, lanes: int) -> NDArray[np.bool_]:
+        """Return which rows are stored, shape (rows,); all but the padding of a map's words."""
+        stored = np.zeros(self.rows, dtype=np.bool_)
+        stored[self.positions // lanes] = True
+        return stored
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Schedule:
@@ -96,6 +102,12 @@ class Schedule:
     def result_bytes(self) -> int:
         """Distance between results in memory."""
         return self._whole_beats(self.layers[-1].rows * self.config.lanes)
+
+    @property
+    def instruction_layers(self) -> NDArray[np.int64]:
+        """Place in `layers` of the layer that each instruction belongs to."""
+        counts = [plan.instructions for plan in self.layers]
+        return np.repeat(np.arange(len(counts)), counts)
 
     def _whole_beats(self, size: int) -> int:
         return -(-size // self.config.beat_bytes) * self.config.beat_bytes

@@ -24,7 +24,7 @@ COMPONENTS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
 }
 """Bench name to what it runs on."""
 
-CONFIGS = {"small": SMALL, "odd": replace(SMALL, lanes=4, acc_width=18, run_width=9)}
+CONFIGS = {"small": SMALL, "odd": replace(SMALL, lanes=4, acc_width=18)}
 
 
 @pytest.mark.parametrize("config", list(CONFIGS))

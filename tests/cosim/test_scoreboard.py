@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from jpnet_cosim.benches.core import Job
+from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.runner import THRESHOLD_DTYPE, NativeRun, RunRecord, row_dtype
+from jpnet_cosim.samples import SMALL
 from jpnet_cosim.scoreboard import Subject, compare, compare_counters
+from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
+from jpnet_sw.compiler import compile_network
 
 
 def perfect_run(job: Job) -> NativeRun:
@@ -19,16 +23,18 @@ def perfect_run(job: Job) -> NativeRun:
     rows, thresholds = [], []
     for index, plan in enumerate(schedule.layers):
         physical = np.zeros((images, plan.rows * lanes), dtype=np.int8)
-        physical[:, plan.positions] = traces[plan.name].tensor
-        records = np.zeros((images, plan.rows), dtype=row_dtype(lanes))
+        physical[:, plan.positions] = traces[plan.name].tensor.reshape(images, -1)
+        instruction = np.flatnonzero(schedule.instruction_layers == index)[-1]
+        stored = np.flatnonzero(plan.stored_rows(lanes))
+        records = np.zeros((images, len(stored)), dtype=row_dtype(lanes))
         records["image"] = np.arange(images)[:, None]
-        records["layer"] = index
-        records["row"] = np.arange(plan.rows)[None]
-        records["acts"] = physical.reshape(images, plan.rows, lanes)
+        records["layer"] = instruction
+        records["row"] = stored[None]
+        records["acts"] = physical.reshape(images, plan.rows, lanes)[:, stored]
         rows.append(records.ravel())
         found = np.zeros(images, dtype=THRESHOLD_DTYPE)
         found["image"] = np.arange(images)
-        found["layer"] = index
+        found["layer"] = instruction
         found["threshold"] = traces[plan.name].threshold
         thresholds.append(found)
     results = np.zeros((images, schedule.result_bytes), dtype=np.int8)
@@ -174,3 +180,47 @@ def test_wrong_counters_are_named(job: Job) -> None:
     wrong = compare_counters(job.schedule, traces, run)
     assert wrong[Counter.MACS] == (int(sum(t.macs_effective.sum() for t in traces.values())), 0)
     assert set(wrong) == {Counter.MACS, Counter.ACTS_READ, Counter.ACTS_ZERO, Counter.ACTS_BELOW}
+
+
+def map_job(config: AcceleratorConfig) -> Job:
+    rng = np.random.default_rng(16)
+    network = random_convolutional_network(rng)
+    return Job(
+        network=network,
+        schedule=compile_network(network, config),
+        images=random_maps(rng, 3, network.input_shape),
+    )
+
+
+def test_maps_are_compared_by_channel_and_position_whatever_their_padding_holds() -> None:
+    job = map_job(replace(SMALL, weight_depth=4096, pointer_depth=4096, act_depth=256))
+    run, traces = perfect_run(job), job.network.run(job.images)
+    assert compare(job.schedule, traces, run).mismatches == 0
+    plan, lanes = job.schedule.layers[0], job.schedule.config.lanes
+    assert plan.instructions > 1
+    assert not plan.stored_rows(lanes).all()
+    shape = job.network.layers[0].output_shape
+    channel, position = shape[0] - 1, shape[1] * shape[2] - 2
+    row, lane = divmod(int(plan.positions[channel * shape[1] * shape[2] + position]), lanes)
+    run.rows["acts"][
+        (run.rows["image"] == 1)
+        & (run.rows["layer"] == plan.instructions - 1)
+        & (run.rows["row"] == row),
+        lane,
+    ] ^= 1
+    comparison = compare(job.schedule, traces, run)
+    assert comparison.mismatches == 1
+    assert comparison.first is not None
+    assert (comparison.first.channel, comparison.first.position) == (channel, position)
+
+
+def test_row_of_a_map_that_is_only_padding_is_unexpected() -> None:
+    job = map_job(replace(SMALL, weight_depth=4096, pointer_depth=4096, act_depth=256))
+    run, plan = perfect_run(job), job.schedule.layers[0]
+    extra = run.rows[:1].copy()
+    extra["row"] = np.flatnonzero(~plan.stored_rows(job.schedule.config.lanes))[0]
+    comparison = compare(
+        job.schedule, job.network.run(job.images), replace(run, rows=np.append(run.rows, extra))
+    )
+    assert comparison.first is not None
+    assert comparison.first.subject is Subject.EXCESS

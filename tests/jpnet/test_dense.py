@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from jpnet.dense import compile_dense, dense_config, without_filters
+from jpnet_cosim.map_samples import random_convolutional_network
 from jpnet_cosim.samples import SMALL
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.topn import ThresholdMode
 
 
 def test_configuration_grows_only_its_weight_memories(small_network: IntegerNetwork) -> None:
-    small = replace(SMALL, weight_depth=16, pointer_depth=16, run_width=2)
+    small = replace(SMALL, weight_depth=16, pointer_depth=16)
     grown = dense_config(small_network, small)
     assert grown.weight_depth > small.weight_depth
     changed = {name for name, value in small.as_dict().items() if grown.as_dict()[name] != value}
-    assert changed == {"weight_depth", "pointer_depth", "run_width"}
+    assert changed == {"weight_depth", "pointer_depth"}
     assert compile_dense(without_filters(small_network), small).config == grown
 
 
@@ -35,3 +36,12 @@ def test_without_filters_every_activation_survives(small_network: IntegerNetwork
     images = np.random.default_rng(1).integers(-127, 128, (5, 64)).astype(np.int8)
     trace = without_filters(small_network).run(images)[small_network.layers[0].name]
     assert np.array_equal(trace.survivors, trace.tensor)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_configuration_holds_every_weight_of_a_convolutional_network(seed: int) -> None:
+    network = without_filters(random_convolutional_network(np.random.default_rng(seed)))
+    small = replace(SMALL, weight_depth=16, pointer_depth=16, act_depth=1024, acc_width=32)
+    schedule = compile_dense(network, replace(small, program_depth=256))
+    assert schedule.dense
+    assert schedule.config == dense_config(network, schedule.config)

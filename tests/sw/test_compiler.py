@@ -93,9 +93,8 @@ def decoded_products(schedule, layer_index, positions_in, words):
         for group in range(config.groups) if owner is None else [owner]:
             for lane in range(config.lanes):
                 table = memories[Memory.POINTER, lane, cluster, group]
-                pointer = table[base + entry][0]
-                length, start = pointer >> config.start_width, pointer % 2**config.start_width * 2
-                for address in range(start, start + length):
+                start, end = table[base + entry][0], table[base + entry + 1][0]
+                for address in range(start, end):
                     row, code = divmod(
                         memories[Memory.WEIGHT, lane, cluster, group][address][0], 256
                     )
@@ -199,7 +198,6 @@ def test_another_configuration_is_refused_with_the_differences():
         ({"act_depth": 4}, r"activation memory \(act_depth\) needs a depth of"),
         ({"param_depth": 16}, r"channel parameter memory \(param_depth\) needs a depth of"),
         ({"program_depth": 2}, r"program memory \(program_depth\) needs a depth of 3"),
-        ({"run_width": 2}, "a list of .* weights exceeds the 3 of run_width 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_memory_and_a_preset(change, message):

@@ -82,14 +82,13 @@ class _Bench:
         for pointer, (rows, weights) in enumerate(
             zip(self.lists.rows, self.lists.weights, strict=True)
         ):
-            entry = len(rows) << self.config.start_width | start // 2
-            await self._load_entry(Memory.POINTER, pointer, entry)
+            await self._load_entry(Memory.POINTER, pointer, start)
             await self._load_entry(Memory.PARAM, pointer, 0)
             for row, weight in zip(rows, weights, strict=True):
                 await self._load_entry(Memory.WEIGHT, start, int(row) << 8 | int(weight) & 0xFF)
                 await self._load_entry(Memory.INSTRUCTION, start, 0x55)
                 start += 1
-            start += start % 2
+        await self._load_entry(Memory.POINTER, len(self.lists.rows), start)
         await ClockCycles(self.dut.clk, 4)
 
     async def send(self, context: int, pointer: int, act: int, *, last: bool = False) -> None:

@@ -176,7 +176,7 @@ def _convolution(
 ) -> PartLists:
     config = source.layout.config
     assert layer.convolution is not None
-    lanes = {}
+    lanes: dict[tuple[int, int | None, int], LaneLists] = {}
     for group in groups:
         for lane in range(config.lanes):
             lists = convolution_lists(

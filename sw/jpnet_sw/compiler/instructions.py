@@ -92,11 +92,12 @@ def layer_instructions(
         If a value does not fit its field.
     """
     convolution = place.layer.convolution
+    opcode = Opcode.FULLY_CONNECTED if convolution is None else Opcode.CONVOLUTION
     fields = (
-        [{"opcode": Opcode.FULLY_CONNECTED, **_vector_fields(place)}]
+        [_vector_fields(place)]
         if convolution is None
         else [
-            {"opcode": Opcode.CONVOLUTION, **_tile_fields(place, convolution, number, tile)}
+            _tile_fields(place, convolution, number, tile)
             for number, part in enumerate(place.lists.parts)
             for tile in row_tiles(place.layer, convolution, part.part, config)
         ]
@@ -114,7 +115,7 @@ def layer_instructions(
             flags |= LayerFlag.FREE_IMAGE if frees_image else LayerFlag(0)
             flags |= LayerFlag.RESULT if is_result else LayerFlag(0)
         try:
-            instructions.append(Instruction(**common, **own, flags=flags))
+            instructions.append(Instruction(opcode=opcode, flags=flags, **common, **own))
         except ValueError as error:
             raise CompileError(f"layer {place.layer.name!r}: {error}") from error
     return instructions

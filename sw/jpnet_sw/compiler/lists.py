@@ -144,7 +144,7 @@ def lane_lists(
     weight[:, real] = layer.weight[np.ix_(owned, inputs[real])]
     stored = np.broadcast_to(real, weight.shape) if dense else weight != 0
     channel, column = np.nonzero(stored)
-    rows = positions[owned[channel]] // config.lanes
+    rows = positions[owned[channel]].astype(np.int64) // config.lanes
     return _encode(column, rows, weight[channel, column], lists=len(inputs))
 
 
@@ -182,7 +182,7 @@ def convolution_lists(
     """
     config = source.layout.config
     table = TapTable.of(convolution, config, divided=group is not None)
-    row = positions // config.lanes - part.first_row
+    row = positions.astype(np.int64) // config.lanes - part.first_row
     owned = np.flatnonzero((positions % config.lanes == lane) & (row >= 0) & (row < part.rows))
     weight = layer.weight[owned]
     channel, place, ky, kx = np.nonzero(np.ones_like(weight) if dense else weight)
@@ -211,8 +211,8 @@ def _encode(
 ) -> LaneLists:
     """Gather weights of any order into their lists."""
     order = np.lexsort((rows, index))
-    codes = weights[order].view(np.uint8).astype(np.uint32)
+    codes = weights[order].view(np.uint8)
     return LaneLists(
-        entries=rows[order].astype(np.uint32) << 8 | codes,
+        entries=(rows[order] << 8 | codes).astype(np.uint32),
         starts=np.searchsorted(index[order], np.arange(lists + 1)),
     )

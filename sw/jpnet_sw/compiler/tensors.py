@@ -12,7 +12,7 @@ from jpnet_sw.compiler.graph import layer_activity
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.work import convolution_work, fully_connected_work
 
-__all__ = ["Tensor", "place_tensors"]
+__all__ = ["Tensor", "place_tensors", "tensor_layouts"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,11 +58,13 @@ def place_tensors(
         Training images from which the work of each channel is estimated, or None.
     """
     activity = layer_activity(network, images)
-    layout = _input_layout(network, config)
-    tensors = {INPUT: Tensor(layout=layout, positions=place_in_order(layout.channels))}
+    layouts = tensor_layouts(network, config)
+    tensors = {
+        INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))
+    }
     for layer in network.layers:
         source = layer.inputs[0]
-        layout = _output_layout(layer, config)
+        layout = layouts[layer.name]
         if layer is network.layers[-1]:
             positions = place_in_order(layout.channels)
         elif layer.convolution is not None:
@@ -82,6 +84,12 @@ def place_tensors(
             )
         tensors[layer.name] = Tensor(layout=layout, positions=positions)
     return tensors
+
+
+def tensor_layouts(network: IntegerNetwork, config: AcceleratorConfig) -> dict[str, TensorLayout]:
+    """Return the layout of the image and of every layer's output, by name."""
+    layouts = {INPUT: _input_layout(network, config)}
+    return layouts | {layer.name: _output_layout(layer, config) for layer in network.layers}
 
 
 def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorLayout:
