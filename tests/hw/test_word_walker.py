@@ -1,0 +1,250 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from jpnet_hw.word_walker import WordWalker
+from jpnet_spec.config import AcceleratorConfig
+
+CONFIG = AcceleratorConfig(
+    lanes=4, clusters=4, act_word=8, act_depth=1024, acc_depth=512, pointer_depth=4096
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """A tile of a convolution."""
+
+    channels: int
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride_log2: int = 0
+    padding: tuple[int, int] = (0, 0)
+    output: tuple[int, int]
+    pooled: int = 0
+    rows: int = 3
+    first_block: int = 0
+    blocks: int = 1
+
+    def job(self, config):
+        stride = 1 << self.stride_log2
+        channel_rows = -(-self.channels // config.lanes)
+        pixel_words = -(-channel_rows // config.act_columns)
+        run_lists = -(-self.kernel[1] // stride)
+        channel_lists = -(-self.kernel[0] // stride) * run_lists
+        return {
+            "convolution": 1,
+            "base": 5,
+            "tail": channel_rows % config.act_columns,
+            "pixel_words": pixel_words,
+            "pointer_base": 7,
+            "channel_lists": channel_lists,
+            "stride_log2": self.stride_log2,
+            "pooled": self.pooled,
+            "last_row": self.rows - 1,
+            "line_rows": self.output[1] * self.rows,
+            "kernel_height": self.kernel[0],
+            "source_height": self.height,
+            "source_width": self.width,
+            "source_row_words": pixel_words * self.width,
+            "padding_top": self.padding[0],
+            "padding_left": self.padding[1],
+            "output_height": self.output[0],
+            "output_width": self.output[1],
+            "first_block": self.first_block,
+            "blocks": self.blocks,
+            "run_lists": run_lists,
+            "phase_lists": channel_lists * pixel_words * config.act_word,
+        }
+
+    def words(self, config, cluster):
+        """Return all words as the walk must offer them."""
+        job, stride = self.job(config), 1 << self.stride_log2
+        words = []
+        for block in range(self.first_block, self.first_block + self.blocks):
+            for lower in range(1 + self.pooled):
+                y = (block * config.clusters + cluster) * (1 + self.pooled) + lower
+                line = (block - self.first_block) * (1 + self.pooled) + lower
+                if y >= self.output[0]:
+                    continue
+                for ky in range(self.kernel[0]):
+                    source = y * stride + ky - self.padding[0]
+                    if 0 <= source < self.height:
+                        words += self.row_words(config, job, source, ky, line)
+        return words
+
+    def row_words(self, config, job, source, ky, line):
+        words, stride = [], 1 << self.stride_log2
+        for x in range(self.width):
+            u = x + self.padding[1]
+            column, px = u // stride, u % stride
+            first = max(0, column - self.output[1] + 1)
+            count = min(job["run_lists"] - 1, column) - first + 1
+            if count <= 0:
+                break
+            for word in range(job["pixel_words"]):
+                lists = job["pointer_base"] + (ky % stride * stride + px) * job["phase_lists"]
+                lists += word * config.act_word * job["channel_lists"]
+                lists += ky // stride * job["run_lists"] + first
+                address = job["base"] + source // config.clusters * job["source_row_words"]
+                address += x * job["pixel_words"] + word
+                last = word == job["pixel_words"] - 1
+                used = job["tail"] if last and job["tail"] else config.act_columns
+                words.append(
+                    {
+                        "bank": source % config.clusters,
+                        "address": address,
+                        "lists": lists % 4096,
+                        "count": count,
+                        "base": (line * self.output[1] + column) * self.rows % config.acc_depth,
+                        "columns": (1 << used) - 1,
+                        "end": 0,
+                    }
+                )
+        return words
+
+
+async def walk(ctx, dut, job, rng):
+    """Return what a job offers, taken with pauses."""
+    for name, value in job.items():
+        ctx.set(dut.job[name], value)
+    ctx.set(dut.start, 1)
+    await ctx.tick()
+    ctx.set(dut.start, 0)
+    words = []
+    while True:
+        assert ctx.get(dut.active)
+        taken = ctx.get(dut.valid) and rng.random() < 0.8
+        ctx.set(dut.taken, int(bool(taken)))
+        if taken:
+            word = {name: ctx.get(dut.o[name]) for name in dut.o.shape().members}
+            words.append(word)
+        await ctx.tick()
+        ctx.set(dut.taken, 0)
+        if taken and word["end"]:
+            assert not ctx.get(dut.active)
+            return words[:-1]
+
+
+MAPS = {
+    "plain": Map(channels=1, height=9, width=7, kernel=(3, 3), output=(7, 5), blocks=2),
+    "padded": Map(
+        channels=12, height=6, width=5, kernel=(3, 3), padding=(1, 1), output=(6, 5), blocks=2
+    ),
+    "pooled": Map(channels=9, height=12, width=4, kernel=(5, 3), output=(8, 2), pooled=1, blocks=1),
+    "second_tile": Map(
+        channels=4, height=20, width=3, kernel=(3, 1), output=(18, 3), first_block=2, blocks=3
+    ),
+    "stride_2": Map(
+        channels=8,
+        height=11,
+        width=9,
+        kernel=(3, 5),
+        stride_log2=1,
+        padding=(1, 2),
+        output=(6, 5),
+        blocks=2,
+    ),
+    "stride_4": Map(
+        channels=3, height=19, width=19, kernel=(11, 11), stride_log2=2, output=(3, 3), blocks=1
+    ),
+    "right_edge_unused": Map(
+        channels=5, height=4, width=8, kernel=(1, 1), stride_log2=2, output=(1, 2)
+    ),
+    "one_output": Map(channels=5, height=4, width=4, kernel=(4, 4), output=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("cluster", range(4))
+@pytest.mark.parametrize("name", list(MAPS))
+def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
+    dut = WordWalker(CONFIG, cluster=cluster)
+
+    async def bench(ctx):
+        for _ in range(2):
+            words = await walk(ctx, dut, MAPS[name].job(CONFIG), rng)
+            assert words == MAPS[name].words(CONFIG, cluster)
+
+    simulate(dut, bench, budget=8000)
+
+
+@pytest.mark.parametrize(("words", "tail", "pixel_words"), [(0, 0, 1), (1, 1, 1), (9, 1, 3)])
+@pytest.mark.parametrize("divided", [0, 1])
+def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words, divided):
+    config = replace(CONFIG, groups=2)
+    dut = WordWalker(config, cluster=1)
+    job = {
+        "base": 3,
+        "words": words,
+        "tail": tail,
+        "pixel_words": pixel_words,
+        "pointer_base": 11,
+        "channel_lists": 1,
+        "divided": divided,
+    }
+    expected = [
+        {
+            "bank": 1,
+            "address": 3 + index,
+            "lists": 11 + index * config.act_word // (1 + divided),
+            "count": 1,
+            "base": 0,
+            "columns": 1 if tail and index % pixel_words == pixel_words - 1 else 3,
+            "end": 0,
+        }
+        for index in range(words)
+    ]
+
+    async def bench(ctx):
+        assert await walk(ctx, dut, job, rng) == expected
+
+    simulate(dut, bench, budget=200)
+
+
+def test_words_of_an_arriving_image_are_waited_for(simulate):
+    dut = WordWalker(CONFIG, cluster=0)
+
+    async def bench(ctx):
+        for name, value in {"words": 4, "pixel_words": 4, "limited": 1}.items():
+            ctx.set(dut.job[name], value)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for there in range(1, 5):
+            await ctx.tick().repeat(3)
+            assert ctx.get(dut.waiting)
+            assert not ctx.get(dut.valid)
+            ctx.set(dut.job.limit, there + (there < 4))
+            if there == 4:
+                ctx.set(dut.job.limited, 0)
+            await ctx.tick().repeat(3)
+            assert ctx.get(dut.valid)
+            assert not ctx.get(dut.waiting)
+            ctx.set(dut.taken, 1)
+            await ctx.tick()
+            ctx.set(dut.taken, 0)
+        assert ctx.get(dut.o.end)
+
+    simulate(dut, bench, budget=200)
+
+
+def test_a_convolution_waits_for_the_whole_image(simulate, rng):
+    dut = WordWalker(CONFIG, cluster=0)
+    job = MAPS["plain"].job(CONFIG) | {"limited": 1, "limit": 100}
+
+    async def bench(ctx):
+        for name, value in job.items():
+            ctx.set(dut.job[name], value)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for _ in range(20):
+            assert ctx.get(dut.waiting)
+            assert not ctx.get(dut.valid)
+            await ctx.tick()
+        ctx.set(dut.job.limited, 0)
+        await ctx.tick().repeat(10)
+        assert ctx.get(dut.valid)
+        assert not ctx.get(dut.waiting)
+
+    simulate(dut, bench, budget=200)
