@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.verilator_build import build_native
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
@@ -24,6 +25,7 @@ __all__ = [
     "SimulationError",
     "row_dtype",
     "run_native",
+    "tensor_rows",
 ]
 
 _NEVER = 2**64 - 1
@@ -35,8 +37,62 @@ THRESHOLD_DTYPE = np.dtype(
 
 
 def row_dtype(lanes: int) -> np.dtype:
-    """Return the record of one drained row."""
-    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<u2"), ("acts", "i1", (lanes,))])
+    """Return the record of one drained row; ``row`` is its number in its tensor."""
+    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<i4"), ("acts", "i1", (lanes,))])
+
+
+def tensor_rows(
+    schedule: Schedule,
+    layer: NDArray[np.int64],
+    address: NDArray[np.int64],
+    column: NDArray[np.int64],
+    bank: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the number, in its tensor, of each row written to the activation memory.
+
+    Parameters
+    ----------
+    schedule
+        What runs.
+    layer : shape (rows,)
+        Instruction that writes; those of no instruction belong to the last.
+    address, column, bank : shape (rows,)
+        Where the row is written.
+    """
+    program, config = ProgramEditor(schedule.program), schedule.config
+    firsts = np.flatnonzero(np.diff(schedule.instruction_layers, prepend=-1))
+    bases = np.array([program.field(int(first), "target_base") for first in firsts])
+    base = np.append(bases[schedule.instruction_layers], bases[-1])
+    word = address - base[np.minimum(layer, len(base) - 1)]
+    return (word * config.act_columns + column) * config.clusters + bank
+
+
+def _read_rows(path: Path, schedule: Schedule) -> NDArray[np.void]:
+    """Return the simulator's record of rows, one entry for each bank that was written."""
+    lanes, clusters = schedule.config.lanes, schedule.config.clusters
+    # Verilated ports are whole integers of 1, 2, 4, 8 or more bytes.
+    width = lanes * clusters
+    whole = next((size for size in (1, 2, 4, 8) if size >= width), -(-width // 4) * 4)
+    written = np.fromfile(
+        path,
+        dtype=[
+            *(("image", "<u4"), ("layer", "<u2"), ("column", "<u2"), ("address", "<u4")),
+            *(("banks", "<u8"), ("acts", "i1", (whole,))),
+        ],
+    )
+    set_bits = written["banks"][:, None] >> np.arange(clusters, dtype=np.uint64) & np.uint64(1)
+    step, bank = np.nonzero(set_bits)
+    rows = np.zeros(len(step), dtype=row_dtype(lanes))
+    rows["image"] = written["image"][step]
+    rows["layer"] = written["layer"][step]
+    rows["row"] = tensor_rows(
+        schedule,
+        *(written[name][step].astype(np.int64) for name in ("layer", "address", "column")),
+        bank,
+    )
+    acts = written["acts"][:, :width].reshape(-1, clusters, lanes)
+    rows["acts"] = acts[step, bank]
+    return rows
 
 
 class SimulationError(RuntimeError):
@@ -293,7 +349,7 @@ def run_native(
         if summary["failure"]:
             raise SimulationError(f"simulation of {schedule.network_name}: {summary['failure']}")
         return NativeRun(
-            rows=np.fromfile(folder / "rows.bin", dtype=row_dtype(schedule.config.lanes)),
+            rows=_read_rows(folder / "rows.bin", schedule),
             thresholds=np.fromfile(folder / "thresholds.bin", dtype=THRESHOLD_DTYPE),
             results=np.fromfile(folder / "results.bin", dtype=np.int8).reshape(
                 len(images), schedule.result_bytes

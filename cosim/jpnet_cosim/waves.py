@@ -44,8 +44,9 @@ def _signals(config: AcceleratorConfig) -> dict[str, tuple[tuple[str, int], ...]
             ("trace_row_context", 1),
             ("trace_row_image", 32),
             ("trace_row_layer", 10),
-            ("trace_row_index", 16),
-            ("trace_row_data", 8 * config.lanes),
+            ("trace_row_banks", config.clusters),
+            ("trace_row_address", config.act_addr_width),
+            ("trace_row_data", 8 * config.lanes * config.clusters),
         ),
         "Thresholds": (
             ("trace_theta_valid", 1),

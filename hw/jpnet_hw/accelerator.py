@@ -77,7 +77,7 @@ class _Parts:
             drain=Drain(config, read_latency=Cluster.DRAIN_LATENCY),
             memory=ActivationMemory(config),
             contexts=[ImageContext(config) for _ in range(config.contexts)],
-            skippers=[ZeroSkipper(config) for _ in range(config.clusters)],
+            skippers=[ZeroSkipper(config, cluster=number) for number in range(config.clusters)],
             clusters=[Cluster(config, cluster=number) for number in range(config.clusters)],
         )
 
@@ -103,8 +103,8 @@ class Accelerator(wiring.Component):
     m_axi_*
         AXI4 master: programs, images, results. Incrementing bursts of at most 16 whole beats.
     trace_row_* : out
-        Every drained row, in the cycle of `trace_row_valid`: context, image number in the run,
-        instruction, row number and activations.
+        Drained rows, in the cycle of `trace_row_valid`: context, image number in the run,
+        instruction, banks that are written, their word address and column, and their activations.
     trace_theta_* : out
         Every threshold, likewise.
     """
@@ -361,9 +361,10 @@ class Accelerator(wiring.Component):
             oldest = oldest_q
             m.d.comb += [
                 skipper.oldest.eq(oldest),
-                skipper.hold.eq(parts.memory.hold),
-                skipper.r_word.eq(parts.memory.r_word[place]),
-                parts.memory.r_address[place].eq(skipper.r_address),
+                parts.memory.ask_valid[place].eq(skipper.ask_valid),
+                parts.memory.asks[place].eq(skipper.ask),
+                skipper.granted.eq(parts.memory.granted[place]),
+                skipper.word.eq(parts.memory.words[place]),
                 cluster.load_valid.eq(loader.load_valid),
                 cluster.load.eq(loader.load),
                 cluster.drain_valid.eq(drain.acc_read_valid),
@@ -402,7 +403,6 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             monitor.row_valid.eq(drain.row_valid),
             monitor.row.eq(drain.row),
-            monitor.row_index.eq(drain.row_index),
         ]
         for number, context in enumerate(parts.contexts):
             m.d.comb += [

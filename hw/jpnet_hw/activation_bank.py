@@ -57,7 +57,7 @@ class ActivationBank(wiring.Component):
         The word, `LATENCY` cycles later; activation 0 in the low byte.
     """
 
-    LATENCY = 2
+    LATENCY = 1
 
     row_valid: Signal
     row_address: Signal
@@ -96,7 +96,9 @@ class ActivationBank(wiring.Component):
         ]
         words = []
         for column in range(config.act_columns):
-            part = SyncMemory(shape=row_bits, depth=config.act_depth * config.contexts)
+            part = SyncMemory(
+                shape=row_bits, depth=config.act_depth * config.contexts, output_register=False
+            )
             m.submodules[f"column_{column}"] = part
             row_hit = self.row_valid & (self.row_column == column)
             beat_hit = beat_write & (beat.share == column // columns_per_beat)

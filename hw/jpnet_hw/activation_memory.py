@@ -1,12 +1,13 @@
 """The activation memory: where rows, images and results lie, and who may read."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.activation_bank import ActivationBank, bank_addr_width, beat_layout, beat_rows
 from jpnet_hw.layouts import context_shape, row_write_layout, struct_signal
+from jpnet_hw.word_network import WordNetwork, word_ask_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ActivationMemory", "image_beat_layout"]
@@ -53,22 +54,18 @@ class ActivationMemory(wiring.Component):
         Words of the context's image that are completely there.
     image_ready : out, one bit a context
         Pulse: all of the image is there.
-    r_address : in, per cluster
-        Word to read, the context's number above the address.
-    r_word : out, per cluster
-        The word, `LATENCY` cycles later.
+    ask_valid, asks, granted, words
+        Per skipper, as in `jpnet_hw.word_network.WordNetwork`.
     result_read : in
-        Read a result: takes all clusters' reads two cycles later.
+        Read a result: in the next cycle no skipper is granted a word.
     result_context, result_row : in
         Whose, and which row of it.
     result_data : out, unsigned(8 * lanes)
         The row, `RESULT_LATENCY` cycles later.
-    hold : out
-        The banks cannot be read in the next cycle; comes out of a register.
     """
 
-    LATENCY = ActivationBank.LATENCY
-    RESULT_LATENCY = ActivationBank.LATENCY + 3
+    LATENCY = WordNetwork.LATENCY
+    RESULT_LATENCY = ActivationBank.LATENCY + 4
 
     input_base: Signal
     result_base: Signal
@@ -78,13 +75,14 @@ class ActivationMemory(wiring.Component):
     arriving: Signal
     arrived: list[list[Signal]]
     image_ready: Signal
-    r_address: list[Signal]
-    r_word: list[Signal]
+    ask_valid: Signal
+    asks: list[data.View]
+    granted: Signal
+    words: list[Signal]
     result_read: Signal
     result_context: Signal
     result_row: Signal
     result_data: Signal
-    hold: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
@@ -100,13 +98,14 @@ class ActivationMemory(wiring.Component):
                 "arriving": Out(config.contexts),
                 "arrived": arrived.array(config.contexts, config.clusters),
                 "image_ready": Out(config.contexts),
-                "r_address": In(bank_addr_width(config)).array(config.clusters),
-                "r_word": Out(8 * config.act_word).array(config.clusters),
+                "ask_valid": In(config.clusters),
+                "asks": In(word_ask_layout(config)).array(config.clusters),
+                "granted": Out(config.clusters),
+                "words": Out(8 * config.act_word).array(config.clusters),
                 "result_read": In(1),
                 "result_context": In(context_shape(config)),
                 "result_row": In(rows),
                 "result_data": Out(8 * config.lanes),
-                "hold": Out(1),
             }
         )
 
@@ -224,23 +223,29 @@ class ActivationMemory(wiring.Component):
                 m.d.sync += arrived.eq(arrived + 1)
 
     def _build_reads(self, m: Module, banks: list[ActivationBank]) -> None:
-        """Let the result's reader take the skippers' port."""
+        """Connect the skippers, and let the result's reader take all banks between them."""
         config = self._config
+        m.submodules.network = network = WordNetwork(config)
         cluster_bits, column_bits = exact_log2(config.clusters), exact_log2(config.act_columns)
         local = self.result_row >> cluster_bits
         address = Signal(bank_addr_width(config), reset_less=True)
-        address_q = Signal(bank_addr_width(config), reset_less=True)
-        held = Signal()
+        hold = Signal()
         place: Value = Cat(local[:column_bits], self.result_row[:cluster_bits])
         m.d.sync += [
-            self.hold.eq(self.result_read),
-            held.eq(self.hold),
+            hold.eq(self.result_read),
             address.eq(
                 self._bank_address(self.result_context, (self.result_base + (local >> column_bits)))
             ),
-            address_q.eq(address),
         ]
-        for stage in range(2 + ActivationBank.LATENCY):
+        m.d.comb += [
+            network.hold.eq(hold),
+            network.held_address.eq(address),
+            network.ask_valid.eq(self.ask_valid),
+            self.granted.eq(network.granted),
+            *(here.eq(ask) for here, ask in zip(network.asks, self.asks, strict=True)),
+            *(word.eq(read) for word, read in zip(self.words, network.words, strict=True)),
+        ]
+        for stage in range(3 + ActivationBank.LATENCY):
             place_q = Signal(
                 range(max(2, config.clusters * config.act_columns)),
                 name=f"result_place_{stage}",
@@ -248,12 +253,12 @@ class ActivationMemory(wiring.Component):
             )
             m.d.sync += place_q.eq(place)
             place = place_q
-        words = Cat(bank.r_word for bank in banks)
+        words = Signal(8 * config.act_word * config.clusters, reset_less=True)
         result_data = Signal(8 * config.lanes, reset_less=True)
-        m.d.sync += result_data.eq(words.word_select(place, 8 * config.lanes))
+        m.d.sync += [
+            words.eq(Cat(bank.r_word for bank in banks)),
+            result_data.eq(words.word_select(place, 8 * config.lanes)),
+        ]
         m.d.comb += self.result_data.eq(result_data)
-        for cluster, bank in enumerate(banks):
-            m.d.comb += [
-                bank.r_address.eq(Mux(held, address_q, self.r_address[cluster])),
-                self.r_word[cluster].eq(bank.r_word),
-            ]
+        for bank, r_address, r_word in zip(banks, network.r_address, network.r_word, strict=True):
+            m.d.comb += [bank.r_address.eq(r_address), r_word.eq(bank.r_word)]

@@ -5,13 +5,13 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.drain import drain_job_layout
+from jpnet_hw.drain_sequencer import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, struct_signal
-from jpnet_hw.skipper import skip_job_layout
+from jpnet_hw.word_walker import skip_job_layout
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag
+from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag, Opcode
 
 __all__ = ["ImageContext"]
 
@@ -173,13 +173,14 @@ class ImageContext(wiring.Component):
             m.d.sync += prepared.eq(1)
         with m.If(self.start):
             m.d.sync += prepared.eq(0)
+        copied = self.job.shape().members.keys() & running.shape().members.keys()
         m.d.comb += [
             accept.eq(fetch.valid & ~prepared & ~summing),
-            *(
-                self.job[name].eq(running[name])
-                for name in self.job.shape().members
-                if name != "last_row"
-            ),
+            *(self.job[name].eq(running[name]) for name in sorted(copied)),
+            self.job.convolution.eq(running.opcode == Opcode.CONVOLUTION),
+            self.job.pooled.eq(running.pool_stride == 2),
+            self.job.first_tile.eq((running.flags & LayerFlag.FIRST_TILE).any()),
+            self.job.last_tile.eq((running.flags & LayerFlag.LAST_TILE).any()),
         ]
         self._build_sequence(m, running, (prepared, summing))
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
@@ -215,7 +216,7 @@ class ImageContext(wiring.Component):
                     self.request.eq(1),
                     self.draining.eq(~self.drain_written),
                     self.topn.eq(self.drain_written),
-                    self.theta_valid.eq(self.drain_done),
+                    self.theta_valid.eq(self.drain_done & self.job.last_tile),
                 ]
                 with m.If(self.drain_done):
                     with m.If((flags & LayerFlag.RESULT).any()):
@@ -241,15 +242,23 @@ class ImageContext(wiring.Component):
 
     def _build_skip_jobs(self, m: Module, fetch: InstructionFetch, accept: Signal) -> Signal:
         """Keep what the skippers need of the next instruction; return its threshold's slot."""
-        clusters, columns = self._config.clusters, self._config.act_columns
-        fetched, first = fetch.o, Signal(reset_less=True)
-        base, pointer_base = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        flags, slot = Signal(8, reset_less=True), Signal(4, reset_less=True)
+        config, fetched = self._config, fetch.o
+        clusters, columns = config.clusters, config.act_columns
+        held = struct_signal(skip_job_layout(config), reset_less=True)
+        first, slot = Signal(reset_less=True), Signal(4, reset_less=True)
+        convolution = fetched.opcode == Opcode.CONVOLUTION
+        is_map = (fetched.flags & LayerFlag.MAP).any()
+        copied = held.shape().members.keys() & fetched.shape().members.keys()
         with m.If(accept):
             m.d.sync += [
-                base.eq(fetched.source_base),
-                pointer_base.eq(fetched.pointer_base),
-                flags.eq(fetched.flags),
+                *(held[name].eq(fetched[name]) for name in sorted(copied)),
+                held.convolution.eq(convolution),
+                held.base.eq(fetched.source_base),
+                held.dense.eq((fetched.flags & LayerFlag.DENSE).any()),
+                held.divided.eq((fetched.flags & LayerFlag.DIVIDED).any()),
+                held.channel_lists.eq(Mux(convolution, fetched.channel_lists, 1)),
+                held.pooled.eq(fetched.pool_stride == 2),
+                held.last_row.eq(fetched.rows - 1),
                 slot.eq(fetched.source_slot),
                 first.eq(fetch.index == 0),
             ]
@@ -258,22 +267,32 @@ class ImageContext(wiring.Component):
             m.d.sync += complete.eq(0)
         with m.Elif(self.image_ready):
             m.d.sync += complete.eq(1)
+        full_banks = (fetched.source_height & (clusters - 1))[: exact_log2(clusters) or 1]
+        own = {"words", "tail", "pixel_words", "limited", "limit", "theta"}
         for cluster, job in enumerate(self.skip_jobs):
             words = Signal.like(job.words, name=f"words_{cluster}", reset_less=True)
             tail = Signal.like(job.tail, name=f"tail_{cluster}", reset_less=True)
+            pixel_words = Signal.like(job.pixel_words, name=f"pixel_{cluster}", reset_less=True)
             share = (fetched.source_rows + (clusters - 1 - cluster)) >> exact_log2(clusters)
+            share_words = (share + (columns - 1)) >> exact_log2(columns)
+            row_less = (full_banks != 0) & (full_banks <= cluster)
             with m.If(accept):
                 m.d.sync += [
-                    words.eq((share + (columns - 1)) >> exact_log2(columns)),
+                    words.eq(share_words),
                     tail.eq(share & (columns - 1)),
+                    pixel_words.eq(share_words),
                 ]
+                with m.If(is_map):
+                    m.d.sync += [
+                        words.eq(fetched.source_words - Mux(row_less, fetched.source_row_words, 0)),
+                        tail.eq(fetched.source_tail),
+                        pixel_words.eq(fetched.source_pixel_words),
+                    ]
             m.d.comb += [
-                job.base.eq(base),
+                *(job[name].eq(held[name]) for name in job.shape().members if name not in own),
                 job.words.eq(words),
                 job.tail.eq(tail),
-                job.pointer_base.eq(pointer_base),
-                job.dense.eq((flags & LayerFlag.DENSE).any()),
-                job.divided.eq((flags & LayerFlag.DIVIDED).any()),
+                job.pixel_words.eq(pixel_words),
                 job.limit.eq(self.arrived[cluster]),
                 job.limited.eq(first & ~complete),
             ]

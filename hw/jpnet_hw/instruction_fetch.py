@@ -17,6 +17,10 @@ from jpnet_spec.topn import SAMPLE_STRIDE_MAX, ThresholdMode
 __all__ = ["InstructionFetch", "instruction_layout"]
 
 
+_CHECK_CYCLES = 4
+"""From the last word's arrival to the verdict."""
+
+
 def instruction_layout() -> data.StructLayout:
     """Return all fields of an instruction, by name."""
     return data.StructLayout({name: unsigned(place.width) for name, place in FIELDS.items()})
@@ -56,7 +60,7 @@ class InstructionFetch(wiring.Component):
         `ErrorCode.BAD_OPCODE` or `ErrorCode.BAD_FIELD`.
     """
 
-    LATENCY = 20
+    LATENCY = 19 + _CHECK_CYCLES
 
     load_valid: Signal
     load: data.View
@@ -92,7 +96,7 @@ class InstructionFetch(wiring.Component):
         m.submodules.words = words = SyncMemory(
             shape=unsigned(32), depth=config.program_depth * INSTRUCTION_WORDS
         )
-        fetching, deciding = Signal(), Signal()
+        fetching, deciding = Signal(), Signal(_CHECK_CYCLES)
         word = Signal(range(INSTRUCTION_WORDS))
         arrived = Signal(words.latency)
         places = [word]
@@ -112,12 +116,12 @@ class InstructionFetch(wiring.Component):
         m.d.sync += [
             word.eq(word + 1),
             arrived.eq(Cat(fetching, arrived)),
-            deciding.eq(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1)),
+            deciding.eq(Cat(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1), deciding)),
             self.error_valid.eq(0),
         ]
         with m.If(fetching & (word == INSTRUCTION_WORDS - 1)):
             m.d.sync += fetching.eq(0)
-        with m.If(deciding):
+        with m.If(deciding[-1]):
             wrong = wrong_opcode | wrong_field | reserved
             m.d.sync += [self.valid.eq(~wrong), self.error_valid.eq(wrong)]
             m.d.sync += self.error.eq(Mux(wrong_opcode, ErrorCode.BAD_OPCODE, ErrorCode.BAD_FIELD))
@@ -160,11 +164,25 @@ class InstructionFetch(wiring.Component):
         source_end, target_end = Signal(18, reset_less=True), Signal(18, reset_less=True)
         wrong_opcode, wrong_field = Signal(reset_less=True), Signal(reset_less=True)
         rounding = (1 << shift) - 1
+        convolution = o.opcode == Opcode.CONVOLUTION
+        is_map = (o.flags & LayerFlag.MAP).any()
         m.d.sync += [
-            source_end.eq(o.source_base + ((o.source_rows + rounding) >> shift)),
-            target_end.eq(o.target_base + ((o.rows + rounding) >> shift)),
+            source_end.eq(
+                o.source_base + Mux(is_map, o.source_words, (o.source_rows + rounding) >> shift)
+            ),
+            target_end.eq(
+                o.target_base + Mux(convolution, o.target_words, (o.rows + rounding) >> shift)
+            ),
         ]
         known_flags = sum(LayerFlag)
+        extents = Cat(
+            value.any()
+            for value in (
+                *(o.source_height, o.source_width, o.source_pixel_words, o.output_height),
+                *(o.output_width, o.kernel_height, o.run_lists, o.blocks),
+            )
+        )
+        pools = (o.pool_stride == o.pool_window) & ((o.pool_window == 1) | (o.pool_window == 2))
         final = self.index == self.instructions - 1
         sampled = o.threshold_mode == ThresholdMode.SAMPLED
         rules = {
@@ -176,12 +194,17 @@ class InstructionFetch(wiring.Component):
             "pointer_base": o.pointer_base >= config.pointer_depth,
             "params": o.param_base + o.rows > config.param_depth,
             "shift": o.shift > SHIFT_MAX,
+            "extents": convolution & ~(extents.all() & is_map),
+            "pool": convolution & ~pools,
+            "kernel_stride": o.stride_log2 == 3,
             "stride": sampled & ((o.sample_stride < 2) | (o.sample_stride > SAMPLE_STRIDE_MAX)),
         }
         broken = Signal(len(rules), reset_less=True)
         m.d.sync += [
             broken.eq(Cat(Value.cast(rule)[:1] for rule in rules.values())),
             wrong_field.eq(broken.any()),
-            wrong_opcode.eq(o.opcode != Opcode.FULLY_CONNECTED),
+            wrong_opcode.eq(
+                (o.opcode != Opcode.FULLY_CONNECTED) & (o.opcode != Opcode.CONVOLUTION)
+            ),
         ]
         return wrong_opcode, wrong_field

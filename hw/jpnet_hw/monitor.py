@@ -5,7 +5,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import context_shape, row_write_layout
-from jpnet_hw.row_writer import INDEX_WIDTH
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["Monitor", "trace_members"]
@@ -18,8 +17,9 @@ def trace_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "trace_row_context": Out(context_shape(config)),
         "trace_row_image": Out(32),
         "trace_row_layer": Out(10),
-        "trace_row_index": Out(INDEX_WIDTH),
         "trace_row_banks": Out(config.clusters),
+        "trace_row_address": Out(config.act_addr_width),
+        "trace_row_column": Out(row_write_layout(config).members["column"]),
         "trace_row_data": Out(8 * config.lanes * config.clusters),
         "trace_theta_valid": Out(1),
         "trace_theta_context": Out(context_shape(config)),
@@ -42,7 +42,7 @@ class Monitor(wiring.Component):
 
     Members
     -------
-    row_valid, row, row_index : in
+    row_valid, row : in
         From the drain.
     image, layer : in, per context
         Image and instruction that the context is at.
@@ -54,7 +54,6 @@ class Monitor(wiring.Component):
 
     row_valid: Signal
     row: data.View
-    row_index: Signal
     image: list[Signal]
     layer: list[Signal]
     theta_valid: list[Signal]
@@ -63,8 +62,9 @@ class Monitor(wiring.Component):
     trace_row_context: Signal
     trace_row_image: Signal
     trace_row_layer: Signal
-    trace_row_index: Signal
     trace_row_banks: Signal
+    trace_row_address: Signal
+    trace_row_column: Signal
     trace_row_data: Signal
     trace_theta_valid: Signal
     trace_theta_context: Signal
@@ -78,7 +78,6 @@ class Monitor(wiring.Component):
             {
                 "row_valid": In(1),
                 "row": In(row_write_layout(config)),
-                "row_index": In(INDEX_WIDTH),
                 "image": In(32).array(config.contexts),
                 "layer": In(10).array(config.contexts),
                 "theta_valid": In(1).array(config.contexts),
@@ -92,7 +91,8 @@ class Monitor(wiring.Component):
         m.d.sync += [
             self.trace_row_valid.eq(self.row_valid),
             self.trace_row_context.eq(self.row.context),
-            self.trace_row_index.eq(self.row_index),
+            self.trace_row_address.eq(self.row.address),
+            self.trace_row_column.eq(self.row.column),
             self.trace_row_banks.eq(self.row.banks),
             self.trace_row_data.eq(self.row.acts),
             self.trace_theta_valid.eq(0),

@@ -161,7 +161,8 @@ class WordWalker(wiring.Component):
             self.o.end.eq(0),
         ]
         with m.If(last_word & (job.tail != 0)):
-            for column in range(1, config.act_columns):
+            m.d.comb += self.o.columns[-1].eq(0)
+            for column in range(1, config.act_columns - 1):
                 m.d.comb += self.o.columns[column].eq(job.tail > column)
         m.d.sync += word_lists.eq(
             Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)
@@ -204,7 +205,7 @@ class WordWalker(wiring.Component):
         return m
 
     def _build_words(self, m: Module) -> tuple[Value, Signal]:
-        """Count the words of a vector; return whether none is left and whether the next is there."""
+        """Count a vector's words; return whether none is left and whether the next is there."""
         job = self.job
         left = Signal(self._config.act_addr_width + 1, reset_less=True)
         index = Signal(self._config.act_addr_width + 1, reset_less=True)

@@ -301,13 +301,17 @@ class Monitor {
 
   void sample(uint64_t cycle) {
     if (top_->trace_row_valid) {
-      uint8_t record[8 + sizeof(Vtop::trace_row_data)];
+      uint8_t record[20 + sizeof(Vtop::trace_row_data)];
       const uint32_t image = first_image + top_->trace_row_image;
       const uint16_t place[2] = {static_cast<uint16_t>(top_->trace_row_layer),
-                                 static_cast<uint16_t>(top_->trace_row_index)};
+                                 static_cast<uint16_t>(top_->trace_row_column)};
+      const uint32_t address = top_->trace_row_address;
+      const uint64_t banks = top_->trace_row_banks;
       std::memcpy(record, &image, 4);
       std::memcpy(record + 4, place, 4);
-      std::memcpy(record + 8, &top_->trace_row_data, sizeof(Vtop::trace_row_data));
+      std::memcpy(record + 8, &address, 4);
+      std::memcpy(record + 12, &banks, 8);
+      std::memcpy(record + 20, &top_->trace_row_data, sizeof(Vtop::trace_row_data));
       rows_.write(reinterpret_cast<const char*>(record), sizeof record);
     }
     if (top_->trace_theta_valid) {

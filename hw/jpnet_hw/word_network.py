@@ -1,0 +1,117 @@
+"""Network from the zero skippers to the banks of the activation memory."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from jpnet_hw.activation_bank import ActivationBank, bank_addr_width
+from jpnet_hw.arbitration import first_from, place_of
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["WordNetwork", "word_ask_layout"]
+
+
+def word_ask_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return which word of which bank is asked for; the context's number lies above the address."""
+    return data.StructLayout(
+        {
+            "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
+            "address": unsigned(bank_addr_width(config)),
+        }
+    )
+
+
+class WordNetwork(wiring.Component):
+    """Let every zero skipper read every bank; a bank serves one of them in a cycle, in turn.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+
+    Members
+    -------
+    ask_valid, asks : in, per skipper
+        A word that is wanted; held until it is granted.
+    granted : out, one bit a skipper
+        The word comes `LATENCY` cycles later.
+    words : out, per skipper
+        The words.
+    hold : in
+        No word is granted in this cycle; all banks read `held_address` instead.
+    held_address : in
+        Context and address of a word of every bank.
+    r_address, r_word : out, in, per bank
+        To the banks.
+    """
+
+    LATENCY = 2 + ActivationBank.LATENCY
+
+    ask_valid: Signal
+    asks: list[data.View]
+    granted: Signal
+    words: list[Signal]
+    hold: Signal
+    held_address: Signal
+    r_address: list[Signal]
+    r_word: list[Signal]
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        word = unsigned(8 * config.act_word)
+        super().__init__(
+            {
+                "ask_valid": In(config.clusters),
+                "asks": In(word_ask_layout(config)).array(config.clusters),
+                "granted": Out(config.clusters),
+                "words": Out(word).array(config.clusters),
+                "hold": In(1),
+                "held_address": In(bank_addr_width(config)),
+                "r_address": Out(bank_addr_width(config)).array(config.clusters),
+                "r_word": In(word).array(config.clusters),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        clusters = self._config.clusters
+        grants = [Signal(clusters, name=f"grants_{bank}") for bank in range(clusters)]
+        for bank, grant in enumerate(grants):
+            requests = Signal(clusters, name=f"requests_{bank}")
+            turn = Signal(clusters, name=f"turn_{bank}", init=1)
+            address = Signal(bank_addr_width(self._config), name=f"address_{bank}", reset_less=True)
+            chosen = reduce(
+                or_,
+                (Mux(grant[number], ask.address, 0) for number, ask in enumerate(self.asks)),
+            )
+            m.d.comb += [
+                requests.eq(
+                    Cat(
+                        self.ask_valid[number] & (ask.bank == bank) & ~self.hold
+                        for number, ask in enumerate(self.asks)
+                    )
+                ),
+                grant.eq(first_from(requests, turn)),
+                self.r_address[bank].eq(address),
+            ]
+            m.d.sync += address.eq(Mux(self.hold, self.held_address, chosen))
+            with m.If(requests.any()):
+                m.d.sync += turn.eq(grant.rotate_left(1))
+        for number, word in enumerate(self.words):
+            mine = Cat(grant[number] for grant in grants)
+            m.d.comb += self.granted[number].eq(mine.any())
+            bank: Value = place_of(mine)
+            for stage in range(1 + ActivationBank.LATENCY):
+                bank_q = Signal(len(bank), name=f"bank_{number}_{stage}", reset_less=True)
+                m.d.sync += bank_q.eq(bank)
+                bank = bank_q
+            word_q = Signal(len(word), name=f"word_{number}", reset_less=True)
+            with m.Switch(bank):
+                for source, read in enumerate(self.r_word):
+                    with m.Case(source):
+                        m.d.sync += word_q.eq(read)
+            m.d.comb += word.eq(word_q)
+        return m
