@@ -1,6 +1,6 @@
 """One image in flight: the sequence of its layers."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -267,7 +267,8 @@ class ImageContext(wiring.Component):
             m.d.sync += complete.eq(0)
         with m.Elif(self.image_ready):
             m.d.sync += complete.eq(1)
-        full_banks = (fetched.source_height & (clusters - 1))[: exact_log2(clusters) or 1]
+        # The bank of the row below the map: it and those after it have one row less, if not bank 0.
+        below = fetched.source_height[: exact_log2(clusters)]
         own = {"words", "tail", "pixel_words", "limited", "limit", "theta"}
         for cluster, job in enumerate(self.skip_jobs):
             words = Signal.like(job.words, name=f"words_{cluster}", reset_less=True)
@@ -275,7 +276,7 @@ class ImageContext(wiring.Component):
             pixel_words = Signal.like(job.pixel_words, name=f"pixel_{cluster}", reset_less=True)
             share = (fetched.source_rows + (clusters - 1 - cluster)) >> exact_log2(clusters)
             share_words = (share + (columns - 1)) >> exact_log2(columns)
-            row_less = (full_banks != 0) & (full_banks <= cluster)
+            row_less = Cat(below == bank for bank in range(1, cluster + 1)).any()
             with m.If(accept):
                 m.d.sync += [
                     words.eq(share_words),
