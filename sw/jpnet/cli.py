@@ -154,7 +154,7 @@ def synth(
     config: Config = "edge16",
     target_mhz: Annotated[
         float, typer.Option("--target-mhz", min=1, help="Clock to aim at; less is no error.")
-    ] = 100,
+    ] = 85,
     build: Build = _BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
