@@ -44,12 +44,12 @@ class Bench:
             address, column = divmod(local, config.act_columns)
             for name, value in (
                 ("context", context),
-                ("cluster", cluster),
+                ("banks", 1 << cluster),
                 ("address", address),
                 ("column", column),
             ):
                 ctx.set(dut.row[name], value)
-            ctx.set(dut.row.acts, acts.tolist())
+            ctx.set(dut.row.acts[cluster], acts.tolist())
             self.rows_written += 1
         ready = ctx.get(dut.image_ready)
         if ready:
@@ -140,25 +140,26 @@ def test_a_stream_of_rows_hardly_delays_an_image(simulate, rng):
 
 def test_result_reads_take_the_skippers_turn(simulate):
     dut = ActivationMemory(CONFIG)
-    words, holds = [], []
+    granted, words = [], []
 
     async def run(ctx):
         ctx.set(dut.row_valid, 1)
+        ctx.set(dut.row.banks, 1)
         for address, fill in enumerate((0x11, 0x22)):
             ctx.set(dut.row.address, address)
-            for lane in range(CONFIG.lanes):
-                ctx.set(dut.row.acts[lane], fill)
+            ctx.set(dut.row.acts[0], [fill] * CONFIG.lanes)
             await ctx.tick()
         ctx.set(dut.row_valid, 0)
-        ctx.set(dut.r_address[0], 1)
+        ctx.set(dut.ask_valid, 1)
+        ctx.set(dut.asks[0].address, 1)
         await ctx.tick().repeat(8)
         ctx.set(dut.result_read, 1)
         for _ in range(8):
-            words.append(ctx.get(dut.r_word[0]) & 0xFF)
-            holds.append(ctx.get(dut.hold))
+            granted.append(ctx.get(dut.granted))
+            words.append(ctx.get(dut.words[0]) & 0xFF)
             await ctx.tick()
             ctx.set(dut.result_read, 0)
 
     simulate(dut, run, budget=100)
-    assert holds == [0, 1, 0, 0, 0, 0, 0, 0]
-    assert words == [0x11 if cycle == 2 + dut.LATENCY else 0x22 for cycle in range(8)]
+    assert granted == [1, 0, 1, 1, 1, 1, 1, 1]
+    assert words == [0x11 if cycle == 1 + dut.LATENCY else 0x22 for cycle in range(8)]

@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from jpnet_hw.activation_bank import ActivationBank
 from jpnet_hw.cluster import Cluster
 from jpnet_hw.skipper import ZeroSkipper
+from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 from jpnet_spec.network import Layer
@@ -35,7 +36,8 @@ class Path(wiring.Elaboratable):
         self.config = config
         self.cluster = Cluster(config, cluster=0)
         self.bank = ActivationBank(config)
-        self.skipper = ZeroSkipper(config)
+        self.skipper = ZeroSkipper(config, cluster=0)
+        self.network = WordNetwork(config)
         self.open = Signal(config.contexts, init=-1)
 
     def elaborate(self, platform):
@@ -43,11 +45,16 @@ class Path(wiring.Elaboratable):
         m.submodules.cluster = self.cluster
         m.submodules.bank = bank = self.bank
         m.submodules.skipper = skipper = self.skipper
+        m.submodules.network = network = self.network
         passing = self.open.bit_select(skipper.o.payload.context, 1)
         m.d.comb += [
             skipper.oldest.eq(1),
-            bank.r_address.eq(skipper.r_address),
-            skipper.r_word.eq(bank.r_word),
+            network.ask_valid[0].eq(skipper.ask_valid),
+            network.asks[0].eq(skipper.ask),
+            skipper.granted.eq(network.granted[0]),
+            skipper.word.eq(network.words[0]),
+            bank.r_address.eq(network.r_address[0]),
+            network.r_word[0].eq(bank.r_word),
             self.cluster.i.payload.eq(skipper.o.payload),
             self.cluster.i.valid.eq(skipper.o.valid & passing),
             skipper.o.ready.eq(self.cluster.i.ready & passing),

@@ -63,7 +63,7 @@ class Chain(wiring.Elaboratable):
         self.context = ImageContext(config)
         self.reset = Signal()
         self.memory = memory = ActivationMemory(config)
-        self.skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
+        self.skippers = [ZeroSkipper(config, cluster=number) for number in range(config.clusters)]
         self.tokens = [skipper.o for skipper in self.skippers]
         self.beats, self.row, self.row_valid = memory.beats, memory.row, memory.row_valid
         self.input_base, self.result_base = memory.input_base, memory.result_base
@@ -92,9 +92,10 @@ class Chain(wiring.Elaboratable):
                 skipper.start[self.number].eq(context.begin),
                 skipper.jobs[self.number].eq(context.skip_jobs[cluster]),
                 skipper.oldest.eq(1),
-                skipper.hold.eq(memory.hold),
-                skipper.r_word.eq(memory.r_word[cluster]),
-                memory.r_address[cluster].eq(skipper.r_address),
+                memory.ask_valid[cluster].eq(skipper.ask_valid),
+                memory.asks[cluster].eq(skipper.ask),
+                skipper.granted.eq(memory.granted[cluster]),
+                skipper.word.eq(memory.words[cluster]),
             ]
         return m
 
@@ -268,10 +269,10 @@ class Bench:
                 local, cluster = divmod(row, config.clusters)
                 address, column = divmod(local, config.act_columns)
                 ctx.set(dut.row.context, self.number)
-                ctx.set(dut.row.cluster, cluster)
+                ctx.set(dut.row.banks, 1 << cluster)
                 ctx.set(dut.row.address, item.target_base + address)
                 ctx.set(dut.row.column, column)
-                ctx.set(dut.row.acts, acts[row].tolist())
+                ctx.set(dut.row.acts[cluster], acts[row].tolist())
                 ctx.set(dut.row_valid, 1)
             arms += ctx.get(dut.arm)
             await self.step(ctx)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jpnet_hw.activation_bank import ActivationBank
 from jpnet_hw.skipper import ZeroSkipper
+from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig(act_word=8, lanes=2, groups=2, act_depth=64, pointer_depth=1024)
@@ -14,11 +14,12 @@ def bank_bench(dut, tensor, base):
     """Answer word addresses as the bank does."""
 
     async def bench(ctx):
-        answers = [0] * ActivationBank.LATENCY
+        answers = [0] * WordNetwork.LATENCY
+        ctx.set(dut.granted, 1)
         async for _ in ctx.tick():
-            address = ctx.get(dut.r_address) - base
+            address = ctx.get(dut.ask.address) - base
             word = tensor[address] if 0 <= address < len(tensor) else np.full(8, 77, np.int8)
-            ctx.set(dut.r_word, answers.pop(0))
+            ctx.set(dut.word, answers.pop(0))
             answers.append(int.from_bytes(word.tobytes(), "little"))
 
     return bench
@@ -33,6 +34,8 @@ def set_job(ctx, dut, context, *, words, theta, dense, divided, pointer_base):
     job = dut.jobs[context]
     ctx.set(job.base, 5)
     ctx.set(job.words, words)
+    ctx.set(job.pixel_words, words)
+    ctx.set(job.channel_lists, 1)
     ctx.set(job.theta, theta)
     ctx.set(job.dense, int(dense))
     ctx.set(job.divided, int(divided))
@@ -76,7 +79,7 @@ async def collect(ctx, dut, rng, *, stall, **job):
 )
 def test_exactly_the_survivors_come_in_order(simulate, rng, density, stall, theta, dense, divided):
     tensor = (rng.integers(-127, 128, (24, 8)) * (rng.random((24, 8)) < density)).astype(np.int8)
-    dut = ZeroSkipper(CONFIG)
+    dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         tokens, _, counts = await collect(
@@ -105,7 +108,7 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
     tensor = rng.integers(1, 128, (16, 8)).astype(np.int8)
     tensor[:, 3:] = 0
     tensor[7] = 0
-    dut = ZeroSkipper(CONFIG)
+    dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         _, cycles, _ = await collect(
@@ -128,7 +131,7 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
 @pytest.mark.parametrize("dense", [False, True])
 def test_columns_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
     tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
-    dut = ZeroSkipper(CONFIG)
+    dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
@@ -144,7 +147,7 @@ def test_columns_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
 
 def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
     tensor = rng.integers(1, 128, (2, 8)).astype(np.int8)
-    dut = ZeroSkipper(replace(CONFIG))
+    dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         options = {"stall": 0.3, "theta": 0, "dense": False, "divided": False, "pointer_base": 0}
@@ -159,7 +162,7 @@ def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
 def test_extreme_magnitudes_compare_exactly(simulate, rng):
     values = [127, -127, 126, -126, 1, -1, 0, 64]
     tensor = np.array([values], dtype=np.int8)
-    dut = ZeroSkipper(CONFIG)
+    dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         for theta in (0, 1, 63, 64, 125, 126, 127):
@@ -181,7 +184,7 @@ def test_extreme_magnitudes_compare_exactly(simulate, rng):
 
 def test_words_that_have_not_come_are_waited_for(simulate, rng):
     tensor = rng.integers(1, 128, (4, 8)).astype(np.int8)
-    dut = ZeroSkipper(CONFIG)
+    dut = ZeroSkipper(CONFIG, cluster=0)
     arrived = 0
 
     async def trickle(ctx):
@@ -209,12 +212,11 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
     simulate(dut, bench, bank_bench(dut, tensor, 5), trickle, budget=400)
 
 
-async def tokens_of_all(ctx, dut, rng, contexts, *, stall, hold):
+async def tokens_of_all(ctx, dut, rng, contexts, *, stall):
     """Run jobs that were started together; return (cycle, context, act or None at the end)."""
     seen, ended = [], 0
     for cycle in range(2000):
         ctx.set(dut.o.ready, int(rng.random() >= stall))
-        ctx.set(dut.hold, int(rng.random() < hold))
         if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
             token = dut.o.payload
             last = ctx.get(token.last)
@@ -235,21 +237,19 @@ def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
     config = replace(CONFIG, contexts=4)
     shape = (4, 12, 8)
     tensors = (rng.integers(1, 128, shape) * (rng.random(shape) < 0.4)).astype(np.int8)
-    dut = ZeroSkipper(config)
+    dut = ZeroSkipper(config, cluster=0)
 
     async def banks(ctx):
-        answers = [0] * ActivationBank.LATENCY
+        answers = [0] * WordNetwork.LATENCY
         async for _ in ctx.tick():
-            context, address = divmod(ctx.get(dut.r_address), config.act_depth)
+            context, address = divmod(ctx.get(dut.ask.address), config.act_depth)
+            granted = rng.random() >= hold
+            ctx.set(dut.granted, int(granted))
             word = np.full(8, 77, np.int8)
-            if not held[0] and 5 <= address < 17:
+            if granted and 5 <= address < 17:
                 word = tensors[context][address - 5]
-            held.append(ctx.get(dut.hold))
-            held.pop(0)
-            ctx.set(dut.r_word, answers.pop(0))
+            ctx.set(dut.word, answers.pop(0))
             answers.append(int.from_bytes(word.tobytes(), "little"))
-
-    held = [0]
 
     async def bench(ctx):
         ctx.set(dut.oldest, 1 << oldest)
@@ -259,7 +259,7 @@ def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
         ctx.set(dut.start, 15)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        seen = await tokens_of_all(ctx, dut, rng, 4, stall=stall, hold=hold)
+        seen = await tokens_of_all(ctx, dut, rng, 4, stall=stall)
         for context in range(4):
             mine = [act for _, owner, act in seen if owner == context]
             flat = tensors[context].ravel().tolist()
