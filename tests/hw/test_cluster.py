@@ -12,8 +12,10 @@ from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 from jpnet_spec.network import Layer
+from jpnet_spec.tensor_layout import VectorLayout
 from jpnet_sw.compiler.lists import lane_lists, local_inputs
 from jpnet_sw.compiler.placement import place_in_order
+from jpnet_sw.compiler.tensors import Tensor
 
 CONFIG = AcceleratorConfig(
     lanes=2,
@@ -90,10 +92,11 @@ async def load(ctx, port_valid, port, entries):
 
 def list_entries(layer, config, *, divided, dense=False):
     positions = place_in_order(layer.weight.shape[0])
-    inputs = place_in_order(layer.weight.shape[1])
-    rows = -(-layer.weight.shape[1] // config.lanes)
+    count = layer.weight.shape[1]
+    layout = VectorLayout(config=config, channels=count)
+    source = Tensor(layout=layout, positions=place_in_order(count))
     for group in range(config.groups) if divided else [None]:
-        local = local_inputs(inputs, rows, config, cluster=0, group=group)
+        local = local_inputs(source, cluster=0, group=group)
         for lane in range(config.lanes):
             item = lane_lists(layer, local, positions, config, lane=lane, dense=dense)
             for address, value in enumerate(item.entries):
@@ -146,6 +149,8 @@ def set_job(ctx, skipper, config, context, *, inputs, theta, divided, dense=Fals
     job = skipper.jobs[context]
     ctx.set(job.base, 0)
     ctx.set(job.words, -(-rows // config.act_columns))
+    ctx.set(job.pixel_words, -(-rows // config.act_columns))
+    ctx.set(job.channel_lists, 1)
     ctx.set(job.tail, rows % config.act_columns)
     ctx.set(job.theta, theta)
     ctx.set(job.divided, int(divided))

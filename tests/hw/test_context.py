@@ -39,7 +39,21 @@ def instruction(**fields):
         "static_threshold": 0,
         "sample_stride": 1,
     }
+    whole = LayerFlag.FIRST_TILE | LayerFlag.LAST_TILE
+    fields["flags"] = LayerFlag(0) | fields.get("flags", 0) | whole
     return Instruction(**{**defaults, **fields})
+
+
+def drain_field(item, name):
+    """Return what an instruction means for the drain."""
+    derived = {
+        "last_row": item.rows - 1,
+        "convolution": item.opcode is Opcode.CONVOLUTION,
+        "pooled": item.pool_stride == 2,
+        "first_tile": bool(item.flags & LayerFlag.FIRST_TILE),
+        "last_tile": bool(item.flags & LayerFlag.LAST_TILE),
+    }
+    return derived[name] if name in derived else getattr(item, name)
 
 
 PROGRAM = [
@@ -257,8 +271,7 @@ class Bench:
             await self.step(ctx)
         self.times.request.append(self.cycle)
         for name in dut.job.shape().members:
-            expected = item.rows - 1 if name == "last_row" else getattr(item, name)
-            assert ctx.get(dut.job[name]) == expected
+            assert ctx.get(dut.job[name]) == int(drain_field(item, name))
         shape = (item.rows, config.lanes)
         acts = (self.rng.integers(-127, 128, shape) * (self.rng.random(shape) < 0.6)).astype(
             np.int8
@@ -400,7 +413,8 @@ def test_rows_of_the_other_context_are_not_written(rng, simulate):
     async def run(ctx):
         await bench.load(ctx)
         ctx.set(dut.row.context, 0)
-        ctx.set(dut.row.acts, [1, 2, 3, 4])
+        ctx.set(dut.row.banks, 1)
+        ctx.set(dut.row.acts[0], [1, 2, 3, 4])
         await bench.send_image(ctx)
         ctx.set(dut.row_valid, 1)
         await bench.step(ctx)
@@ -491,7 +505,7 @@ def fetch_outcome(simulate, config, words, instructions, position):
 
 
 WRONG = {
-    "known_flags": {"flags": 16},
+    "known_flags": {"flags": 128},
     "result_too_early": {"flags": RESULT},
     "source_end": {"source_base": 60, "source_rows": 9},
     "source_rows": {"source_rows": 65535},
@@ -530,7 +544,7 @@ def test_field_at_its_limit_is_valid(fields, simulate):
     assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.NONE
 
 
-@pytest.mark.parametrize("opcode", [0, 2, 255])
+@pytest.mark.parametrize("opcode", [0, 3, 255])
 def test_unknown_opcode_is_reported(opcode, simulate):
     words = list(instruction(flags=RESULT).encode())
     words[0] = words[0] & ~0xFF | opcode

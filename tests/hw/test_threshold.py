@@ -106,7 +106,7 @@ def test_tiles_of_several_contexts_take_turns(simulate, rng):
     winners = [int(rng.integers(0, 40)) for _ in range(contexts)]
     rows = []
     for tile in range(tiles):
-        for context in np.roll(rng.permutation(contexts - 1), tile).tolist() + [contexts - 1]:
+        for context in [*np.roll(rng.permutation(contexts - 1), tile).tolist(), contexts - 1]:
             magnitudes, counted = tensors[context][tile]
             count = len(magnitudes)
             rows += [
