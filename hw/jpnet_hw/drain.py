@@ -1,14 +1,6 @@
 """Drain: accumulators of all lanes to activation rows and thresholds."""
 
-from amaranth.hdl import (
-    Cat,
-    Module,
-    Mux,
-    Signal,
-    Value,
-    signed,
-    unsigned,
-)
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2

@@ -81,9 +81,9 @@ class ZeroSkipper(wiring.Component):
 
     A word is read every cycle while its context's queue has room, of the oldest image that has one
     to be read; words without a survivor take no further cycle. Of the words that wait, the oldest
-    image's comes first. The first survivor of the first word
-    leaves `LATENCY` cycles after `start` when no older image has words. After a job's last
-    survivor, or alone when there is none, its end follows.
+    image's comes first. The first survivor of the first word leaves `LATENCY` cycles after `start`
+    when no older image has words. After a job's last survivor, or alone when there is none, its
+    end follows.
 
     Parameters
     ----------
@@ -201,9 +201,7 @@ class ZeroSkipper(wiring.Component):
             m.d.comb += requests[context].eq(
                 self.reading[context] & ~self.waiting[context] & ~self.hold & room
             )
-        m.d.comb += [
-            chosen.eq(first_from(requests, self.oldest)),
-        ]
+        m.d.comb += chosen.eq(first_from(requests, self.oldest))
         address = Signal(config.act_addr_width, reset_less=True)
         asked = struct_signal(_read_layout(config), reset_less=True)
         asked_valid = Signal()
