@@ -43,7 +43,7 @@ class Accumulator(wiring.Component):
     i_valid, i : in, operands
         A product to add, or the end of a context's job.
     drain_valid, drain : in
-        Row to read and re-arm. Its context must have no job under way; the other may.
+        Row to read and re-arm. Its context must have no job under way; others may.
     sum : out, signed(acc_width)
         The row, `DRAIN_LATENCY` cycles after `drain_valid`.
     done : out, one bit per context

@@ -37,6 +37,12 @@ def tool_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _TOOLS}}
 
 
+def _portable(argument: str) -> str:
+    """Return an argument with ``PATH`` in place of a path that only this machine has."""
+    name, separator, value = argument.rpartition("=")
+    return f"{name}{separator}PATH" if Path(value).is_absolute() else argument
+
+
 def provenance(*, seed: int | None, data: str | None) -> dict[str, Any]:
     """Return how a number is being made by the running command.
 
@@ -49,7 +55,7 @@ def provenance(*, seed: int | None, data: str | None) -> dict[str, Any]:
     """
     name = Path(sys.argv[0]).name if sys.argv else "python"
     return {
-        "command": shlex.join([name, *sys.argv[1:]]),
+        "command": shlex.join([name, *map(_portable, sys.argv[1:])]),
         "seed": seed,
         "data": data,
         "commit": commit(),
