@@ -10,89 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.trace import THRESHOLD_DTYPE, rows_of_writes, write_dtype
 from jpnet_cosim.verilator_build import build_native
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.schedule import Schedule
 
 __all__ = [
-    "THRESHOLD_DTYPE",
     "BusModel",
     "MemoryMap",
     "NativeRun",
     "RunRecord",
     "SimulationError",
-    "row_dtype",
     "run_native",
-    "tensor_rows",
 ]
 
 _NEVER = 2**64 - 1
 
-THRESHOLD_DTYPE = np.dtype(
-    [("image", "<u4"), ("layer", "<u2"), ("threshold", "<u2"), ("cycle", "<u8")]
-)
-"""Record of one threshold."""
-
-
-def row_dtype(lanes: int) -> np.dtype:
-    """Return the record of one drained row; ``row`` is its number in its tensor."""
-    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<i4"), ("acts", "i1", (lanes,))])
-
-
-def tensor_rows(
-    schedule: Schedule,
-    layer: NDArray[np.int64],
-    address: NDArray[np.int64],
-    column: NDArray[np.int64],
-    bank: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Return the number, in its tensor, of each row written to the activation memory.
-
-    Parameters
-    ----------
-    schedule
-        What runs.
-    layer : shape (rows,)
-        Instruction that writes; those of no instruction belong to the last.
-    address, column, bank : shape (rows,)
-        Where the row is written.
-    """
-    program, config = ProgramEditor(schedule.program), schedule.config
-    firsts = np.flatnonzero(np.diff(schedule.instruction_layers, prepend=-1))
-    bases = np.array([program.field(int(first), "target_base") for first in firsts])
-    base = np.append(bases[schedule.instruction_layers], bases[-1])
-    word = address - base[np.minimum(layer, len(base) - 1)]
-    return (word * config.act_columns + column) * config.clusters + bank
-
 
 def _read_rows(path: Path, schedule: Schedule) -> NDArray[np.void]:
-    """Return the simulator's record of rows, one entry for each bank that was written."""
-    lanes, clusters = schedule.config.lanes, schedule.config.clusters
+    """Return the rows of the simulator's record of writes."""
     # Verilated ports are whole integers of 1, 2, 4, 8 or more bytes.
-    width = lanes * clusters
+    width = schedule.config.lanes * schedule.config.clusters
     whole = next((size for size in (1, 2, 4, 8) if size >= width), -(-width // 4) * 4)
-    written = np.fromfile(
-        path,
-        dtype=[
-            *(("image", "<u4"), ("layer", "<u2"), ("column", "<u2"), ("address", "<u4")),
-            *(("banks", "<u8"), ("acts", "i1", (whole,))),
-        ],
-    )
-    set_bits = written["banks"][:, None] >> np.arange(clusters, dtype=np.uint64) & np.uint64(1)
-    step, bank = np.nonzero(set_bits)
-    rows = np.zeros(len(step), dtype=row_dtype(lanes))
-    rows["image"] = written["image"][step]
-    rows["layer"] = written["layer"][step]
-    rows["row"] = tensor_rows(
-        schedule,
-        *(written[name][step].astype(np.int64) for name in ("layer", "address", "column")),
-        bank,
-    )
-    acts = written["acts"][:, :width].reshape(-1, clusters, lanes)
-    rows["acts"] = acts[step, bank]
-    return rows
+    return rows_of_writes(np.fromfile(path, dtype=write_dtype(whole)), schedule)
 
 
 class SimulationError(RuntimeError):
@@ -179,10 +120,10 @@ class NativeRun:
     ----------
     rows
         Drained rows in order of time: image, layer (instruction index), row and the activations
-        of all lanes; see `row_dtype`.
+        of all lanes; see `jpnet_cosim.trace.row_dtype`.
     thresholds
         Thresholds in order of time, with the cycle since the start of the run; see
-        `THRESHOLD_DTYPE`.
+        `jpnet_cosim.trace.THRESHOLD_DTYPE`.
     results : int8, shape (images, result bytes)
         The results in memory, in physical order.
     load

@@ -8,7 +8,7 @@ from jpnet_hw.drain_lane import DrainLane
 from jpnet_hw.drain_sequencer import DrainSequencer, drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout, struct_signal
 from jpnet_hw.requantiser import Requantiser
-from jpnet_hw.row_writer import INDEX_WIDTH, RowWriter
+from jpnet_hw.row_writer import RowWriter
 from jpnet_hw.sample_positions import SamplePositions
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
@@ -68,8 +68,6 @@ class Drain(wiring.Component):
         That row's sums, `read_latency` cycles later.
     row_valid, row : out, `row_write_layout`
         Finished row; of a map, one of each cluster whose bank it is for.
-    row_index : out, unsigned(16)
-        Its number in the job.
     """
 
     THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
@@ -89,7 +87,6 @@ class Drain(wiring.Component):
     sums: list[data.View]
     row_valid: Signal
     row: data.View
-    row_index: Signal
 
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
         self._config = config
@@ -114,7 +111,6 @@ class Drain(wiring.Component):
                 "sums": In(sums).array(config.clusters),
                 "row_valid": Out(1),
                 "row": Out(row_write_layout(config)),
-                "row_index": Out(INDEX_WIDTH),
             }
         )
 
@@ -265,8 +261,7 @@ class Drain(wiring.Component):
             writer.coming_valid.eq(valids[self.latency - 1]),
             writer.coming.eq(stages[self.latency - 1]),
             *(here.eq(job) for here, job in zip(writer.jobs, self.jobs, strict=True)),
-            self.row_valid.eq(writer.index_valid),
-            self.row_index.eq(writer.index),
+            self.row_valid.eq(writer.window_valid),
             self.row.context.eq(step.context),
             self.row.banks.eq(writer.banks),
             self.row.address.eq(writer.address),

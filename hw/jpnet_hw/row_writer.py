@@ -9,10 +9,7 @@ from jpnet_hw.drain_sequencer import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import struct_signal
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["INDEX_WIDTH", "RowWriter"]
-
-INDEX_WIDTH = 16
-"""Bits of a row's number in its job."""
+__all__ = ["RowWriter"]
 
 
 def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -45,8 +42,8 @@ class RowWriter(wiring.Component):
         Banks that the row of this cycle is written to; none unless it ends a window.
     address, column : out
         Its word address and column.
-    index_valid, index : out
-        The row ends a window; its number in the job.
+    window_valid : out
+        The row ends a window, stored or not.
     """
 
     jobs: list[data.View]
@@ -55,8 +52,7 @@ class RowWriter(wiring.Component):
     banks: Signal
     address: Signal
     column: Signal
-    index_valid: Signal
-    index: Signal
+    window_valid: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
@@ -68,8 +64,7 @@ class RowWriter(wiring.Component):
                 "banks": Out(config.clusters),
                 "address": Out(config.act_addr_width),
                 "column": Out(range(max(2, config.act_columns))),
-                "index_valid": Out(1),
-                "index": Out(INDEX_WIDTH),
+                "window_valid": Out(1),
             }
         )
 
@@ -87,23 +82,21 @@ class RowWriter(wiring.Component):
             for name in ("word", "pixel", "line")
         )
         column = Signal.like(self.column, reset_less=True)
-        index = Signal(INDEX_WIDTH, reset_less=True)
         m.d.sync += [valid.eq(self.coming_valid), step.eq(self.coming)]
         m.d.comb += [
             self.address.eq(word),
             self.column.eq(column),
-            self.index.eq(index),
-            self.index_valid.eq(valid & step.window_last),
+            self.window_valid.eq(valid & step.window_last),
         ]
         for cluster in range(config.clusters):
             stored = (columns != 0) & (lines > cluster)
             m.d.comb += self.banks[cluster].eq(
-                self.index_valid & Mux(job.convolution, stored, turn[cluster])
+                self.window_valid & Mux(job.convolution, stored, turn[cluster])
             )
 
         full = column == config.act_columns - 1
-        with m.If(self.index_valid):
-            m.d.sync += [index.eq(index + 1), turn.eq(turn.rotate_left(1))]
+        with m.If(self.window_valid):
+            m.d.sync += turn.eq(turn.rotate_left(1))
             with m.If(job.convolution | turn[-1]):
                 m.d.sync += [column.eq(Mux(full, 0, column + 1)), word.eq(word + full)]
             with m.If(job.convolution & step.pixel_last):
@@ -130,7 +123,6 @@ class RowWriter(wiring.Component):
                 m.d.sync += [
                     *(job[name].eq(source[name]) for name in job.shape().members),
                     turn.eq(1),
-                    index.eq(0),
                     word.eq(source.target_base),
                     pixel.eq(source.target_base),
                     line.eq(source.target_base),

@@ -7,9 +7,10 @@ import pytest
 
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
-from jpnet_cosim.runner import THRESHOLD_DTYPE, NativeRun, RunRecord, row_dtype
+from jpnet_cosim.runner import NativeRun, RunRecord
 from jpnet_cosim.samples import SMALL
 from jpnet_cosim.scoreboard import Subject, compare, compare_counters
+from jpnet_cosim.trace import THRESHOLD_DTYPE, row_dtype
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode

@@ -26,6 +26,7 @@ class Job:
     acts: np.ndarray
     threshold: int
     requested: int = 0
+    written: int = 0
 
 
 class Bench:
@@ -153,9 +154,11 @@ class Bench:
     def _check_row(self, ctx, cycle):
         if not ctx.get(self.dut.row_valid):
             return
-        row, index = self.dut.row, ctx.get(self.dut.row_index)
+        row = self.dut.row
         context = ctx.get(row.context)
         job = self.active[context]
+        index = job.written
+        job.written += 1
         local, cluster = divmod(index, self.config.clusters)
         address, column = divmod(local, self.config.act_columns)
         assert ctx.get(row.column) == column

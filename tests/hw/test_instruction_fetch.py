@@ -29,11 +29,42 @@ RIGHTFUL = Instruction(
     static_threshold=0,
     sample_stride=1,
 )
+CONVOLUTION = replace(
+    RIGHTFUL,
+    opcode=Opcode.CONVOLUTION,
+    flags=LayerFlag.MAP | LayerFlag.FIRST_TILE | LayerFlag.LAST_TILE,
+    pool_window=1,
+    pool_stride=1,
+    source_rows=0,
+    source_height=4,
+    source_width=5,
+    source_pixel_words=1,
+    source_row_words=5,
+    source_words=20,
+    output_height=2,
+    output_width=3,
+    kernel_height=3,
+    stored_height=2,
+    stored_width=3,
+    run_lists=3,
+    channel_lists=9,
+    phase_lists=9,
+    blocks=2,
+    line_rows=21,
+    target_words=24,
+    target_pixel_words=4,
+    target_row_words=12,
+)
 
 
 def instruction(**fields):
     """Return an instruction that is right but for the given fields."""
     return replace(RIGHTFUL, **fields)
+
+
+def convolution(**fields):
+    """Return a convolution that is right but for the given fields."""
+    return replace(CONVOLUTION, **fields)
 
 
 def fetch_outcome(simulate, config, words, instructions, position):
@@ -69,7 +100,7 @@ def fetch_outcome(simulate, config, words, instructions, position):
 
 
 WRONG = {
-    "known_flags": {"flags": 16},
+    "known_flags": {"flags": 128},
     "result_too_early": {"flags": RESULT},
     "source_end": {"source_base": 60, "source_rows": 9},
     "source_rows": {"source_rows": 65535},
@@ -108,14 +139,53 @@ def test_field_at_its_limit_is_valid(fields, simulate):
     assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.NONE
 
 
-@pytest.mark.parametrize("opcode", [0, 2, 255])
+WRONG_CONVOLUTION = {
+    "vector": {"flags": LayerFlag.FIRST_TILE},
+    "source_words": {"source_base": 45},
+    "target_words": {"target_base": 41},
+    "no_height": {"source_height": 0},
+    "no_width": {"source_width": 0},
+    "no_pixel": {"source_pixel_words": 0},
+    "no_output_height": {"output_height": 0},
+    "no_output_width": {"output_width": 0},
+    "no_kernel": {"kernel_height": 0},
+    "no_lists": {"run_lists": 0},
+    "no_blocks": {"blocks": 0},
+    "stride": {"stride_log2": 3},
+    "pool_window": {"pool_window": 0},
+    "pool_stride": {"pool_window": 2},
+}
+
+
+@pytest.mark.parametrize("fields", list(WRONG_CONVOLUTION.values()), ids=list(WRONG_CONVOLUTION))
+def test_wrong_field_of_a_convolution_is_reported(fields, simulate):
+    words = instruction().encode() + convolution(**fields).encode() + instruction().encode()
+    assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.BAD_FIELD
+
+
+RIGHT_CONVOLUTION = {
+    "as_it_is": {},
+    "source_words": {"source_base": 44},
+    "target_words": {"target_base": 40},
+    "stride": {"stride_log2": 2},
+    "pool": {"pool_window": 2, "pool_stride": 2},
+}
+
+
+@pytest.mark.parametrize("fields", list(RIGHT_CONVOLUTION.values()), ids=list(RIGHT_CONVOLUTION))
+def test_field_of_a_convolution_at_its_limit_is_valid(fields, simulate):
+    words = instruction().encode() + convolution(**fields).encode() + instruction().encode()
+    assert fetch_outcome(simulate, CONFIG, words, 3, 1) is ErrorCode.NONE
+
+
+@pytest.mark.parametrize("opcode", [0, 3, 255])
 def test_unknown_opcode_is_reported(opcode, simulate):
     words = list(instruction(flags=RESULT).encode())
     words[0] = words[0] & ~0xFF | opcode
     assert fetch_outcome(simulate, CONFIG, words, 1, 0) is ErrorCode.BAD_OPCODE
 
 
-@pytest.mark.parametrize(("word", "bit"), [(0, 31), (4, 30), (5, 7), (5, 17), (6, 0), (15, 31)])
+@pytest.mark.parametrize(("word", "bit"), [(4, 30), (4, 31), (5, 7), (5, 31), (6, 30), (12, 31)])
 def test_reserved_bit_is_reported(word, bit, simulate):
     words = list(instruction(flags=RESULT).encode())
     words[word] |= 1 << bit

@@ -1,3 +1,5 @@
+import numpy as np
+
 from jpnet_hw.monitor import Monitor
 from jpnet_spec.config import AcceleratorConfig
 
@@ -28,29 +30,35 @@ def test_thresholds_of_one_cycle_all_leave(simulate):
 
 
 def test_a_row_carries_its_context_s_image_and_layer(simulate, rng):
-    config = AcceleratorConfig()
+    config = AcceleratorConfig(act_word=8, clusters=4)
     dut = Monitor(config)
 
     async def bench(ctx):
         for _ in range(20):
-            context, row = int(rng.integers(2)), int(rng.integers(config.acc_depth))
-            acts = [int(act) for act in rng.integers(-127, 128, config.lanes)]
+            context, address = int(rng.integers(2)), int(rng.integers(config.act_depth))
+            banks, column = int(rng.integers(1, 2**config.clusters)), int(rng.integers(2))
+            acts = rng.integers(-127, 128, (config.clusters, config.lanes)).astype(np.int8)
             images = [int(image) for image in rng.integers(0, 2**32, 2)]
             for number in range(2):
                 ctx.set(dut.image[number], images[number])
                 ctx.set(dut.layer[number], 5 + number)
             ctx.set(dut.row_valid, 1)
-            ctx.set(dut.row_index, row)
             ctx.set(dut.row.context, context)
-            for lane, act in enumerate(acts):
-                ctx.set(dut.row.acts[lane], act)
+            ctx.set(dut.row.banks, banks)
+            ctx.set(dut.row.address, address)
+            ctx.set(dut.row.column, column)
+            for cluster, values in enumerate(acts.tolist()):
+                for lane, act in enumerate(values):
+                    ctx.set(dut.row.acts[cluster][lane], act)
             await ctx.tick()
             assert ctx.get(dut.trace_row_valid)
             assert ctx.get(dut.trace_row_context) == context
             assert ctx.get(dut.trace_row_image) == images[context]
             assert ctx.get(dut.trace_row_layer) == 5 + context
-            assert ctx.get(dut.trace_row_index) == row
-            word = ctx.get(dut.trace_row_data).to_bytes(config.lanes, "little")
-            assert word == bytes(act & 0xFF for act in acts)
+            assert ctx.get(dut.trace_row_banks) == banks
+            assert ctx.get(dut.trace_row_address) == address
+            assert ctx.get(dut.trace_row_column) == column
+            word = ctx.get(dut.trace_row_data).to_bytes(acts.size, "little")
+            assert word == acts.tobytes()
 
     simulate(dut, bench, budget=64)

@@ -58,7 +58,9 @@ def test_top_has_the_documented_ports(folder):
     master = [f"{channel}{name}" for channel in ("aw", "ar") for name in address]
     master += "wdata wstrb wlast wvalid wready bid bresp bvalid bready".split()
     master += "rid rdata rresp rlast rvalid rready".split()
-    trace = [f"row_{name}" for name in "valid context image layer index data".split()]
+    trace = [
+        f"row_{name}" for name in "valid context image layer banks address column data".split()
+    ]
     trace += [f"theta_{name}" for name in "valid context image layer value".split()]
     expected = {"clk", "rst", "irq"}
     expected |= {f"s_axil_{name}" for name in lite.split()}

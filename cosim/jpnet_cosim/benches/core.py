@@ -12,8 +12,9 @@ from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeo
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 from numpy.typing import NDArray
 
-from jpnet_cosim.runner import THRESHOLD_DTYPE, MemoryMap, NativeRun, RunRecord, row_dtype
+from jpnet_cosim.runner import MemoryMap, NativeRun, RunRecord
 from jpnet_cosim.scoreboard import Comparison, compare
+from jpnet_cosim.trace import THRESHOLD_DTYPE, rows_of_writes, write_dtype
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.model_file import load_network
@@ -91,9 +92,10 @@ class Core:
         self.dut = dut
         self.job = job
         self.schedule = job.schedule
+        self._row_bytes = job.schedule.config.lanes * job.schedule.config.clusters
         self.map = MemoryMap.of(job.schedule, len(job.images), base_address=BASE)
         self.faults = _FaultyRam()
-        self.rows: list[tuple[int, int, int, list[int]]] = []
+        self.writes: list[tuple[int, int, int, int, int, bytes]] = []
         self.thresholds: list[tuple[int, int, int, int]] = []
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=_MEMORY_BYTES)
@@ -161,20 +163,20 @@ class Core:
 
     async def _capture(self) -> None:
         dut, cycle = self.dut, 0
-        lanes = self.schedule.config.lanes
         while True:
             await RisingEdge(dut.clk)
             cycle += 1
             if dut.rst.value:
                 continue
             if dut.trace_row_valid.value:
-                acts = int(dut.trace_row_data.value).to_bytes(lanes, "little")
-                self.rows.append(
+                self.writes.append(
                     (
                         int(dut.trace_row_image.value),
                         int(dut.trace_row_layer.value),
-                        int(dut.trace_row_index.value),
-                        np.frombuffer(acts, dtype=np.int8).tolist(),
+                        int(dut.trace_row_column.value),
+                        int(dut.trace_row_address.value),
+                        int(dut.trace_row_banks.value),
+                        int(dut.trace_row_data.value).to_bytes(self._row_bytes, "little"),
                     )
                 )
             if dut.trace_theta_valid.value:
@@ -255,7 +257,7 @@ class Core:
 
     async def start_run(self) -> None:
         """Start a run of all images."""
-        self.rows.clear()
+        self.writes.clear()
         self.thresholds.clear()
         size = len(self.job.images) * self.schedule.result_bytes
         self.ram.write(self.map.results, b"\x5a" * size)
@@ -286,6 +288,10 @@ class Core:
         """Return what the last run left behind, in the form the scoreboard takes."""
         count = len(self.job.images)
         size = self.schedule.result_bytes
+        writes = np.array(
+            [(*places, np.frombuffer(acts, dtype=np.int8)) for *places, acts in self.writes],
+            dtype=write_dtype(self._row_bytes),
+        )
         results = np.frombuffer(self.ram.read(self.map.results, count * size), dtype=np.int8)
         counters = await self.counters()
         outcome = RunRecord(
@@ -296,7 +302,9 @@ class Core:
             counters=counters,
         )
         return NativeRun(
-            rows=np.array(self.rows, dtype=row_dtype(self.schedule.config.lanes)),
+            rows=rows_of_writes(
+                np.array(writes, dtype=write_dtype(self._row_bytes)), self.schedule
+            ),
             thresholds=np.array(self.thresholds, dtype=THRESHOLD_DTYPE),
             results=results.reshape(count, size),
             load=outcome,

@@ -98,7 +98,8 @@ class _Bench:
             await RisingEdge(self.dut.clk)
             self.dut.i_valid.value = 0
             room = bool(self.dut.room.value)
-        fields = {"pointer": pointer, "act": act, "context": context, "last": int(last)}
+        fields = {"pointer": pointer, "stop": pointer + 1, "act": act, "context": context}
+        fields |= {"last": int(last)}
         self.dut.i.value = packed(group_token_layout(self.config), **fields)
         self.dut.i_valid.value = 1
 

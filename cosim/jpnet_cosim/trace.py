@@ -1,0 +1,72 @@
+"""Records of a core's trace: rows written to the activation memory, and thresholds."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["THRESHOLD_DTYPE", "row_dtype", "rows_of_writes", "write_dtype"]
+
+THRESHOLD_DTYPE = np.dtype(
+    [("image", "<u4"), ("layer", "<u2"), ("threshold", "<u2"), ("cycle", "<u8")]
+)
+"""Record of one threshold."""
+
+
+def row_dtype(lanes: int) -> np.dtype:
+    """Return the record of one drained row; ``row`` is its number in its tensor."""
+    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<i4"), ("acts", "i1", (lanes,))])
+
+
+def write_dtype(acts_bytes: int) -> np.dtype:
+    """Return the record of one write, packed: the trace's row outputs of one cycle.
+
+    Parameters
+    ----------
+    acts_bytes
+        Bytes of ``acts``, at least one a lane of every cluster; the first ones are used.
+    """
+    return np.dtype(
+        [
+            *(("image", "<u4"), ("layer", "<u2"), ("column", "<u2"), ("address", "<u4")),
+            *(("banks", "<u8"), ("acts", "i1", (acts_bytes,))),
+        ]
+    )
+
+
+def rows_of_writes(writes: NDArray[np.void], schedule: Schedule) -> NDArray[np.void]:
+    """Return a record for each bank that each write stored a row in.
+
+    Parameters
+    ----------
+    writes : of a `write_dtype`, shape (writes,)
+    schedule
+        What ran. Writes of an instruction that it lacks count as the last one's.
+
+    Returns
+    -------
+    Records of `row_dtype`, in the order of the writes.
+    """
+    config = schedule.config
+    set_bits = writes["banks"][:, None] >> np.arange(config.clusters, dtype=np.uint64)
+    step, bank = np.nonzero(set_bits & np.uint64(1))
+    layer, address, column = (
+        writes[name][step].astype(np.int64) for name in ("layer", "address", "column")
+    )
+    rows = np.zeros(len(step), dtype=row_dtype(config.lanes))
+    rows["image"] = writes["image"][step]
+    rows["layer"] = layer
+    word = address - _target_bases(schedule)[np.minimum(layer, len(schedule.instruction_layers))]
+    rows["row"] = (word * config.act_columns + column) * config.clusters + bank
+    acts = writes["acts"][:, : config.lanes * config.clusters]
+    rows["acts"] = acts.reshape(-1, config.clusters, config.lanes)[step, bank]
+    return rows
+
+
+def _target_bases(schedule: Schedule) -> NDArray[np.int64]:
+    """Return the first word of each instruction's layer's output, and the last once more."""
+    program = ProgramEditor(schedule.program)
+    firsts = np.flatnonzero(np.diff(schedule.instruction_layers, prepend=-1))
+    bases = np.array([program.field(int(first), "target_base") for first in firsts])
+    return np.append(bases[schedule.instruction_layers], bases[-1])
