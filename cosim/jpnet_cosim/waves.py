@@ -11,6 +11,7 @@ __all__ = ["write_view"]
 def _signals(config: AcceleratorConfig) -> dict[str, tuple[tuple[str, int], ...]]:
     """Return the signals by group, each with its width in bits."""
     data, address = config.axi_data_width, config.axi_addr_width
+    context = max(1, (config.contexts - 1).bit_length())
     return {
         "Core": (("clk", 1), ("rst", 1), ("irq", 1)),
         "Registers": (
@@ -41,16 +42,17 @@ def _signals(config: AcceleratorConfig) -> dict[str, tuple[tuple[str, int], ...]
         ),
         "Drained rows": (
             ("trace_row_valid", 1),
-            ("trace_row_context", 1),
+            ("trace_row_context", context),
             ("trace_row_image", 32),
             ("trace_row_layer", 10),
             ("trace_row_banks", config.clusters),
             ("trace_row_address", config.act_addr_width),
+            ("trace_row_column", max(1, (config.act_columns - 1).bit_length())),
             ("trace_row_data", 8 * config.lanes * config.clusters),
         ),
         "Thresholds": (
             ("trace_theta_valid", 1),
-            ("trace_theta_context", 1),
+            ("trace_theta_context", context),
             ("trace_theta_image", 32),
             ("trace_theta_layer", 10),
             ("trace_theta_value", 7),

@@ -8,7 +8,6 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 from numpy.typing import NDArray
 
 from jpnet_hw.layouts import context_shape, struct_signal
@@ -222,18 +221,17 @@ class ThresholdCounter(wiring.Component):
         """Keep each context's counters from tile to tile; return what a tile's begin with."""
         width = self._count_width + 1
         kept: memory.Memory = memory.Memory(
-            shape=unsigned(width * len(lefts)), depth=self._config.contexts, init=[]
+            shape=unsigned(width * len(lefts)), depth=2 ** len(tag.context), init=[]
         )
         m.submodules.kept = kept
         write, read = kept.write_port(), kept.read_port(domain="comb")
         context_q = Signal(context_shape(self._config), reset_less=True)
-        bits = exact_log2(self._config.contexts)
         m.d.sync += context_q.eq(tag.context)
         m.d.comb += [
             write.en.eq(ended),
-            write.addr.eq(context_q[:bits]),
+            write.addr.eq(context_q),
             write.data.eq(Cat(lefts)),
-            read.addr.eq(tag.context[:bits]),
+            read.addr.eq(tag.context),
         ]
         return [
             Mux(tag.opens, tag.winners, read.data.word_select(t, width).as_signed())
