@@ -63,7 +63,8 @@ class ThresholdCounter(wiring.Component):
     first, last : in
         It is the tile's first or last.
     opens : in
-        With `first`: the tensor's first tile. Other tiles go on from their context's last one.
+        With `first`: the tensor's first tile. Other tiles go on from their context's last one,
+        which must have ended at least two cycles before.
     closes : in
         With `last`: the tensor's last tile.
     context : in

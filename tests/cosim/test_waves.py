@@ -13,4 +13,4 @@ def test_view_names_both_buses_and_the_trace(tmp_path: Path) -> None:
     assert lines[0] == '[dumpfile] "image.fst"'
     shown = [line.removeprefix("TOP.jpnet_native.core.") for line in lines if "TOP." in line]
     assert {"clk", "m_axi_rdata[63:0]", "s_axil_awaddr[11:0]"} <= set(shown)
-    assert {"trace_row_data[15:0]", "trace_theta_value[6:0]"} <= set(shown)
+    assert {"trace_row_data[31:0]", "trace_theta_value[6:0]"} <= set(shown)

@@ -221,7 +221,7 @@ BAD_INSTRUCTIONS: dict[str, tuple[ErrorCode, _Edit]] = {
     ),
     "target_base": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "target_base", 0xFFFF).seal()),
     "param_base": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "param_base", 0xFFFF).seal()),
-    "reserved_word": (ErrorCode.BAD_FIELD, lambda p: p.flip(p.instruction_word(0, 9), 13).seal()),
+    "reserved_word": (ErrorCode.BAD_FIELD, lambda p: p.flip(p.instruction_word(0, 12), 31).seal()),
     "early_result": (
         ErrorCode.BAD_FIELD,
         lambda p: p.set_field(0, "flags", p.field(0, "flags") | LayerFlag.RESULT).seal(),

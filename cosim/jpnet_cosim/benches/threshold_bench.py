@@ -15,21 +15,28 @@ from jpnet_hw.threshold import ThresholdCounter
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Tensor:
-    """Magnitudes and which of them count, shape (rows, lanes)."""
+    """Magnitudes and which of them count, shape (rows, inputs), and where a tile begins anew."""
 
     magnitudes: NDArray[np.int64]
     counted: NDArray[np.bool_]
     winners: int
+    tiles: tuple[int, ...] = ()
 
     @classmethod
-    def random(cls, rng: np.random.Generator, lanes: int, rows: int, winners: int) -> "_Tensor":
+    def random(cls, rng: np.random.Generator, inputs: int, rows: int, winners: int) -> "_Tensor":
         largest = int(rng.choice([1, 5, 127]))
         share = float(rng.choice([0.2, 1.0]))
         return cls(
-            magnitudes=rng.integers(0, largest + 1, (rows, lanes)),
-            counted=rng.random((rows, lanes)) < share,
+            magnitudes=rng.integers(0, largest + 1, (rows, inputs)),
+            counted=rng.random((rows, inputs)) < share,
             winners=winners,
+            tiles=tuple(row for row in range(1, rows) if rng.random() < 0.1),
         )
+
+
+def _inputs() -> int:
+    config = bench_config()
+    return config.lanes * config.clusters
 
 
 def _pack(values: NDArray[np.int64], width: int) -> int:
@@ -49,19 +56,23 @@ async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[
             found.append((cycle - last_rows[len(found)], int(dut.theta.value)))
         cycle += 1
 
-    for tensor in tensors:
+    contexts = bench_config().contexts
+    for number, tensor in enumerate(tensors):
         rows = len(tensor.magnitudes)
         for row in range(rows):
             dut.valid.value = 1
-            dut.first.value = row == 0
-            dut.last.value = row == rows - 1
+            dut.context.value = number % contexts
+            dut.first.value = row == 0 or row in tensor.tiles
+            dut.opens.value = row < min(tensor.tiles, default=rows)
+            dut.last.value = row == rows - 1 or row + 1 in tensor.tiles
+            dut.closes.value = row >= max(tensor.tiles, default=0)
             dut.winners.value = tensor.winners
             dut.magnitudes.value = _pack(tensor.magnitudes[row], 7)
             dut.counted.value = _pack(tensor.counted[row], 1)
             if row == rows - 1:
                 last_rows.append(cycle)
             await clock()
-            for _ in range(gap):
+            for _ in range(max(gap, int(row + 1 in tensor.tiles))):
                 dut.valid.value = 0
                 await clock()
     dut.valid.value = 0
@@ -91,9 +102,9 @@ async def _check(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> None:
 @cocotb.parametrize(gap=[0, 2])
 async def random_tensors_back_to_back_are_exact(dut: Any, gap: int) -> None:
     rng = np.random.default_rng(gap + 1)
-    lanes = bench_config().lanes
+    inputs = _inputs()
     tensors = [
-        _Tensor.random(rng, lanes, int(rows), int(rng.integers(1, rows * lanes + 2)))
+        _Tensor.random(rng, inputs, int(rows), int(rng.integers(1, rows * inputs + 2)))
         for rows in rng.integers(1, 40, 60)
     ]
     await _check(dut, tensors, gap=gap)
@@ -101,11 +112,11 @@ async def random_tensors_back_to_back_are_exact(dut: Any, gap: int) -> None:
 
 @cocotb.test()
 async def extremes_are_exact(dut: Any) -> None:
-    lanes = bench_config().lanes
+    inputs = _inputs()
     tensors = []
     for magnitude in (0, 1, 126, 127):
-        for winners in (1, lanes * 4 - 1, lanes * 4, lanes * 4 + 1, 2**24 - 1):
-            shape = (4, lanes)
+        for winners in (1, inputs * 4 - 1, inputs * 4, inputs * 4 + 1, 2**24 - 1):
+            shape = (4, inputs)
             tensors.append(
                 _Tensor(
                     magnitudes=np.full(shape, magnitude),
@@ -118,7 +129,7 @@ async def extremes_are_exact(dut: Any) -> None:
 
 @cocotb.test()
 async def nothing_counted_gives_zero(dut: Any) -> None:
-    shape = (3, bench_config().lanes)
+    shape = (3, _inputs())
     tensor = _Tensor(
         magnitudes=np.full(shape, 127), counted=np.zeros(shape, dtype=np.bool_), winners=1
     )
@@ -127,8 +138,8 @@ async def nothing_counted_gives_zero(dut: Any) -> None:
 
 @cocotb.test()
 async def long_tensor_of_maxima_does_not_overflow_a_counter(dut: Any) -> None:
-    lanes = bench_config().lanes
-    shape = (20000 // lanes, lanes)
+    inputs = _inputs()
+    shape = (20000 // inputs, inputs)
     magnitudes = np.full(shape, 127)
     magnitudes[0, 0] = 3
     tensor = _Tensor(magnitudes=magnitudes, counted=np.ones(shape, dtype=np.bool_), winners=1)
