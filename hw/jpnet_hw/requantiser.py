@@ -1,5 +1,8 @@
 """Sums back to int8 activations: bias, scale, round, clamp."""
 
+from functools import reduce
+from operator import or_
+
 import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -13,6 +16,9 @@ __all__ = ["Requantiser"]
 
 _LOW_WIDTH = 18
 """Bits of the sum's magnitude that one MULT18X18D takes; a second one takes the rest."""
+
+_WINDOW = 15
+"""Bits that are left after the shift by whole bytes."""
 
 
 class Requantiser(wiring.Component):
@@ -43,7 +49,7 @@ class Requantiser(wiring.Component):
         Sign of the sum; a result of 0 may come with either sign.
     """
 
-    LATENCY = 5
+    LATENCY = 6
     SHIFT_DELAY = 3
 
     acc: Signal
@@ -84,7 +90,7 @@ class Requantiser(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._config.acc_width
-        negative_q = Signal(4, reset_less=True)
+        negative_q = Signal(5, reset_less=True)
         magnitude = Signal(width, reset_less=True)
         scale = Signal(MULTIPLIER_WIDTH, reset_less=True)
         low = Signal(_LOW_WIDTH + MULTIPLIER_WIDTH, reset_less=True)
@@ -114,30 +120,45 @@ class Requantiser(wiring.Component):
         """Shift right by whole bytes, then by bits with rounding and clamping."""
         # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
         wide = Cat(0, product)
-        window = Signal(15, reset_less=True)
-        above = Signal(reset_less=True)
-        sticky = Signal(reset_less=True)
-        fine = Signal(3, reset_less=True)
-        below = Signal(7, reset_less=True)
-        shifted = Signal(15)
+        wide_q = Signal(len(wide), reset_less=True)
+        counts = range(SHIFT_MAX // 8 + 1)
+        window = Signal(_WINDOW, reset_less=True)
+        above, sticky = Signal(reset_less=True), Signal(reset_less=True)
+        shifted = Signal(_WINDOW)
         rounded = Signal(8)
 
-        # Stage 4: whole bytes
-        m.d.sync += [fine.eq(self.shift[:3]), below.eq((1 << self.shift[:3]) - 1)]
-        with m.Switch(self.shift[3:]):
-            for count in range(SHIFT_MAX // 8 + 1):
-                with m.Case(count):
-                    m.d.sync += [
-                        window.eq(wide[8 * count : 8 * count + 15]),
-                        above.eq(wide[8 * count + 15 :].any()),
-                        sticky.eq(wide[: 8 * count].any()),
-                    ]
+        # Stage 4: which bytes, and what is set below and above each choice's window, in pieces
+        chosen = Signal(len(counts), reset_less=True)
+        lower, upper = Signal(len(counts), reset_less=True), Signal(len(counts), reset_less=True)
+        fine = [Signal(3, name=f"fine_{stage}", reset_less=True) for stage in range(2)]
+        below = Signal(7, reset_less=True)
+        m.d.sync += [
+            wide_q.eq(wide),
+            chosen.eq(Cat(self.shift[3:] == count for count in counts)),
+            lower.eq(Cat(wide[8 * count : 8 * count + 8].any() for count in counts)),
+            upper.eq(Cat(wide[8 * count + _WINDOW :][:8].any() for count in counts)),
+            fine[0].eq(self.shift[:3]),
+        ]
 
-        # Stage 5: bits, round half to even, clamp
+        # Stage 5: whole bytes
+        m.d.sync += [
+            window.eq(
+                reduce(
+                    or_,
+                    (Mux(chosen[count], wide_q[8 * count :][:_WINDOW], 0) for count in counts),
+                )
+            ),
+            above.eq(Cat(chosen[count] & upper[count:].any() for count in counts).any()),
+            sticky.eq(Cat(chosen[count] & lower[:count].any() for count in counts).any()),
+            fine[1].eq(fine[0]),
+            below.eq((1 << fine[0]) - 1),
+        ]
+
+        # Stage 6: bits, round half to even, clamp
         dropped = (window & below).any()
         round_up = shifted[0] & (shifted[1] | sticky | dropped)
         m.d.comb += [
-            shifted.eq(window >> fine),
+            shifted.eq(window >> fine[1]),
             rounded.eq(shifted[1:8] + round_up),
         ]
         clamped = above | shifted[8:].any() | rounded[7]
