@@ -412,4 +412,5 @@ class Accelerator(wiring.Component):
                 monitor.layer[number].eq(context.layer),
                 monitor.theta_valid[number].eq(context.theta_valid),
                 monitor.theta[number].eq(context.theta),
+                monitor.theta_layer[number].eq(context.theta_layer),
             ]

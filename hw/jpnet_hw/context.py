@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from jpnet_hw.drain import Drain
 from jpnet_hw.drain_sequencer import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, struct_signal
@@ -67,7 +68,7 @@ class ImageContext(wiring.Component):
     request, job : out
         To the drain, this context's.
     drain_done, drain_theta, drain_written : in
-        From the drain, this context's.
+        From the drain, this context's; the threshold follows `Drain.THETA_CYCLES` after `done`.
     error_valid, error : out
         One-cycle pulse: a wrong instruction was fetched. The context then makes no progress until
         `flush` or `start`.
@@ -76,8 +77,8 @@ class ImageContext(wiring.Component):
         while the sums wait for the image to come.
     layer : out, unsigned(10)
         Number of the instruction that computes or drains.
-    theta_valid, theta : out
-        Trace: one-cycle pulse with each instruction's threshold; `layer` names the instruction.
+    theta_valid, theta, theta_layer : out
+        Trace: one-cycle pulse with the threshold of each layer and its last instruction's number.
     """
 
     start: Signal
@@ -109,6 +110,7 @@ class ImageContext(wiring.Component):
     layer: Signal
     theta_valid: Signal
     theta: Signal
+    theta_layer: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
@@ -144,6 +146,7 @@ class ImageContext(wiring.Component):
                 "layer": Out(10),
                 "theta_valid": Out(1),
                 "theta": Out(7),
+                "theta_layer": Out(10),
             }
         )
 
@@ -216,7 +219,6 @@ class ImageContext(wiring.Component):
                     self.request.eq(1),
                     self.draining.eq(~self.drain_written),
                     self.topn.eq(self.drain_written),
-                    self.theta_valid.eq(self.drain_done & self.job.last_tile),
                 ]
                 with m.If(self.drain_done):
                     with m.If((flags & LayerFlag.RESULT).any()):
@@ -300,17 +302,27 @@ class ImageContext(wiring.Component):
         return slot
 
     def _build_thresholds(self, m: Module, slot: Signal, running: data.View) -> None:
-        """Remember each output's threshold; it reaches the skippers before their first word."""
+        """Remember each output's threshold.
+
+        The next instruction has begun when the threshold comes; it reaches the skippers in the
+        cycle in which they prepare for their first word's arrival.
+        """
         slots: memory.Memory = memory.Memory(shape=unsigned(7), depth=THRESHOLD_SLOTS, init=[])
         m.submodules.slots = slots
         write, read = slots.write_port(), slots.read_port(domain="comb")
-        theta_q = Signal(7, reset_less=True)
+        theta_q, target_slot = Signal(7, reset_less=True), Signal(4, reset_less=True)
+        coming = Signal(Drain.THETA_CYCLES)
+        m.d.sync += coming.eq(Cat(self.drain_done & self.job.last_tile, coming))
+        with m.If(self.drain_done):
+            m.d.sync += [target_slot.eq(running.target_slot), self.theta_layer.eq(self.layer)]
         m.d.comb += [
+            self.theta_valid.eq(coming[-1]),
             self.theta.eq(self.drain_theta),
             write.en.eq(self.theta_valid),
-            write.addr.eq(running.target_slot),
+            write.addr.eq(target_slot),
             write.data.eq(self.drain_theta),
             read.addr.eq(slot),
         ]
-        m.d.sync += theta_q.eq(Mux(slot == 0, 0, read.data))
+        known = Mux(self.theta_valid & (target_slot == slot), self.drain_theta, read.data)
+        m.d.sync += theta_q.eq(Mux(slot == 0, 0, known))
         m.d.comb += [job.theta.eq(theta_q) for job in self.skip_jobs]

@@ -33,7 +33,7 @@ class Drain(wiring.Component):
 
     From `request` to the first `acc_read_valid` 2 cycles; from a row's `acc_read_valid` to its
     place in `rows` `latency` cycles; from the last row to `done` 1 cycle where no threshold is
-    counted or its count goes on, otherwise `THRESHOLD_CYCLES`.
+    counted or its count goes on, otherwise 2.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Drain(wiring.Component):
     jobs : in, one `drain_job_layout` a context
         Held stable from the request until `done`.
     done : out, one bit a context
-        One-cycle pulse: all rows are written and the threshold is known.
+        One-cycle pulse: all rows are written and the threshold is about to be known.
     theta : out, one unsigned(7) a context
-        The threshold; valid with the context's `done`.
+        The threshold; valid `THETA_CYCLES` after the context's `done`.
     oldest : in, one bit a context
         The context of the oldest image: of several requests the oldest image's is served.
     written : out, one bit a context
@@ -70,7 +70,7 @@ class Drain(wiring.Component):
         Finished row; of a map, one of each cluster whose bank it is for.
     """
 
-    THRESHOLD_CYCLES = ThresholdCounter.LATENCY - 1
+    THETA_CYCLES = ThresholdCounter.ALMOST_CYCLES - 1
 
     clear: Signal
     clear_busy: Signal
@@ -139,7 +139,7 @@ class Drain(wiring.Component):
         valids = Cat(sequencer.o_valid, valid_q)
         m.d.sync += valid_q.eq(valids)
         stages = [sequencer.o]
-        for number in range(1, self.latency + ThresholdCounter.LATENCY):
+        for number in range(1, self.latency + 2):
             stage = struct_signal(
                 drain_step_layout(config), name=f"stage_{number}", reset_less=True
             )
@@ -222,9 +222,13 @@ class Drain(wiring.Component):
             counting = _is_counting(job.threshold_mode)
             constant = Mux(job.threshold_mode == ThresholdMode.STATIC, job.static_threshold, 0)
             last = valids[self.latency] & written_row.last & (written_row.context == number)
-            found = threshold.almost & (stages[-2].context == number)
-            m.d.comb += self.theta[number].eq(Mux(counting, threshold.theta, constant))
+            found = threshold.almost & (stages[-1].context == number)
+            constant_q = Signal(7, name=f"constant_{number}", reset_less=True)
+            counting_q = Signal(name=f"counting_{number}", reset_less=True)
+            m.d.comb += self.theta[number].eq(Mux(counting_q, threshold.theta, constant_q))
             m.d.sync += self.done[number].eq(Mux(counting & job.last_tile, found, last))
+            with m.If(self.done[number]):
+                m.d.sync += [constant_q.eq(constant), counting_q.eq(counting)]
             with m.If(last):
                 m.d.sync += self.written[number].eq(1)
             with m.Elif(self.done[number]):

@@ -46,8 +46,8 @@ class Monitor(wiring.Component):
         From the drain.
     image, layer : in, per context
         Image and instruction that the context is at.
-    theta_valid, theta : in, per context
-        Pulse with a threshold.
+    theta_valid, theta, theta_layer : in, per context
+        Pulse with a threshold and its instruction.
     trace_* : out
         As `trace_members`.
     """
@@ -58,6 +58,7 @@ class Monitor(wiring.Component):
     layer: list[Signal]
     theta_valid: list[Signal]
     theta: list[Signal]
+    theta_layer: list[Signal]
     trace_row_valid: Signal
     trace_row_context: Signal
     trace_row_image: Signal
@@ -82,6 +83,7 @@ class Monitor(wiring.Component):
                 "layer": In(10).array(config.contexts),
                 "theta_valid": In(1).array(config.contexts),
                 "theta": In(7).array(config.contexts),
+                "theta_layer": In(10).array(config.contexts),
                 **trace_members(config),
             }
         )
@@ -111,7 +113,7 @@ class Monitor(wiring.Component):
                 m.d.sync += [
                     waiting[number].eq(1),
                     image.eq(self.image[number]),
-                    layer.eq(self.layer[number]),
+                    layer.eq(self.theta_layer[number]),
                     theta.eq(self.theta[number]),
                 ]
             with m.Elif(~Cat(waiting[:number]).any()):

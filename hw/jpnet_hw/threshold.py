@@ -75,7 +75,7 @@ class ThresholdCounter(wiring.Component):
     winners : in, unsigned(24)
         N; whatever exceeds ``2**(count_width - 1)`` counts as that. Sampled with the first row.
     almost : out
-        The cycle before `done`.
+        `ALMOST_CYCLES` before `done`.
     done : out
         One-cycle pulse, `LATENCY` cycles after the last tile's last row.
     theta : out, unsigned(7)
@@ -83,6 +83,7 @@ class ThresholdCounter(wiring.Component):
     """
 
     LATENCY = 6
+    ALMOST_CYCLES = 4
 
     valid: Signal
     first: Signal
@@ -203,7 +204,10 @@ class ThresholdCounter(wiring.Component):
                 _count_ones([exceeded[t] for t in range(16 * index, 16 * index + 15)])
             )
         m.d.sync += self.theta.eq(Cat(parts[part], part))
-        m.d.comb += [self.almost.eq(closed_q[-2]), self.done.eq(closed_q[-1])]
+        m.d.comb += [
+            self.almost.eq(closed_q[self.LATENCY - self.ALMOST_CYCLES - 1]),
+            self.done.eq(closed_q[-1]),
+        ]
         return m
 
     def _tag_layout(self) -> data.StructLayout:

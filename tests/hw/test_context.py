@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 
 from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_hw.context import ImageContext
+from jpnet_hw.drain import Drain
 from jpnet_hw.skipper import ZeroSkipper
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
@@ -137,6 +138,7 @@ class Bench:
         self.cycle = 0
         self.times = Times(cluster_done=[], request=[], done=[], tokens=[])
         self.errors = []
+        self.coming_thetas = {}
         self.levels = {"computing": 0, "draining": 0, "topn": 0}
         self.counts = np.zeros(3, dtype=int)
         self.expected_counts = np.zeros(3, dtype=int)
@@ -154,6 +156,12 @@ class Bench:
         assert len(levels) <= 1
         for name in levels:
             self.levels[name] += 1
+        theta, layer = self.coming_thetas.pop(self.cycle, (None, None))
+        ctx.set(self.dut.drain_theta, int(self.rng.integers(0, 128)) if theta is None else theta)
+        assert ctx.get(self.dut.theta_valid) == (theta is not None)
+        if theta is not None:
+            assert ctx.get(self.dut.theta) == theta
+            assert ctx.get(self.dut.theta_layer) == layer
         if ctx.get(self.dut.error_valid):
             self.errors.append(ctx.get(self.dut.error))
         self.cycle += 1
@@ -299,10 +307,8 @@ class Bench:
             await self.step(ctx)
             await self.step(ctx)
         ctx.set(dut.drain_done, 1)
-        ctx.set(dut.drain_theta, theta)
+        self.coming_thetas[self.cycle + Drain.THETA_CYCLES] = (theta, self.program.index(item))
         assert ctx.get(dut.request)
-        assert ctx.get(dut.theta_valid)
-        assert ctx.get(dut.theta) == theta
         assert ctx.get(dut.layer) == self.program.index(item)
         self.times.done.append(self.cycle)
         await self.step(ctx)

@@ -163,7 +163,8 @@ class Bench:
             for context in range(config.contexts)
         ]
         active, resting, pipe = {}, set(), [None] * (READ_LATENCY + 1)
-        while any(queues) or active:
+        thetas, cycle = [], 0
+        while any(queues) or active or thetas:
             for context, queue in enumerate(queues):
                 if queue and context not in active and context not in resting:
                     layer, tile = queue.pop(0)
@@ -179,13 +180,17 @@ class Bench:
             pipe = [read, *pipe[:-1]]
             self.drive(ctx, active, pipe[READ_LATENCY])
             self.check_row(ctx, active)
+            while thetas and thetas[0][0] == cycle:
+                _, context, theta = thetas.pop(0)
+                assert ctx.get(dut.theta[context]) == theta
             for context in [c for c in active if ctx.get(dut.done) >> c & 1]:
                 layer, tile, rows = active.pop(context)
                 assert rows == []
                 if tile == len(layer.shape.tiles) - 1:
-                    assert ctx.get(dut.theta[context]) == layer.theta
+                    thetas.append((cycle + dut.THETA_CYCLES, context, layer.theta))
                 resting.add(context)
             await ctx.tick()
+            cycle += 1
             for context in resting:
                 ctx.set(dut.request[context], 0)
 

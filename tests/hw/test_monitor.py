@@ -10,14 +10,14 @@ def test_thresholds_of_one_cycle_all_leave(simulate):
     async def bench(ctx):
         for context in range(4):
             ctx.set(dut.image[context], 10 + context)
-            ctx.set(dut.layer[context], 3 + context)
+            ctx.set(dut.theta_layer[context], 3 + context)
             ctx.set(dut.theta[context], 100 + context)
             ctx.set(dut.theta_valid[context], 1)
         await ctx.tick()
         for context in range(4):
             ctx.set(dut.theta_valid[context], 0)
             ctx.set(dut.image[context], 0)
-            ctx.set(dut.layer[context], 0)
+            ctx.set(dut.theta_layer[context], 0)
         seen = []
         for _ in range(8):
             if ctx.get(dut.trace_theta_valid):
