@@ -17,7 +17,8 @@ __all__ = ["random_convolutional_network", "random_maps"]
 
 _KERNELS = (1, 2, 3, 3, 4, 5, 5, 7, 11)
 _STRIDES = (1, 1, 1, 2, 2, 4)
-_POOLS = (None, Window(size=(2, 2), stride=2), Window(size=(2, 2), stride=2, padding=(0, 1, 0, 1)))
+_POOLS = ((2, 2), (2, 1), (3, 1), (3, 2))
+"""Extents and strides of pooling windows."""
 _DENSITIES = (0.0, 0.05, 0.3, 0.3, 0.6, 1.0)
 
 
@@ -30,7 +31,7 @@ class _Next:
 
 
 def random_convolutional_network(
-    rng: np.random.Generator, *, largest: int = 13, channels: int = 9
+    rng: np.random.Generator, *, largest: int = 13, channels: int = 9, overlapping: bool = True
 ) -> IntegerNetwork:
     """Return one to three spatial layers of any geometry, most with a fully connected one after.
 
@@ -42,6 +43,8 @@ def random_convolutional_network(
         Height and width of the image, at most.
     channels
         Of every map, at most.
+    overlapping
+        Whether some pooling windows overlap; the accumulators must hold all rows of such a layer.
     """
     shape = (
         int(rng.integers(1, channels + 1)),
@@ -55,7 +58,7 @@ def random_convolutional_network(
         if rng.random() < 0.2:
             layers.append(_average(rng, name, end))
         else:
-            layers.append(_convolution(rng, name, end, channels))
+            layers.append(_convolution(rng, name, end, channels, overlapping=overlapping))
         end = _Next(source=name, shape=layers[-1].output_shape)
     if rng.random() < 0.8:
         layers.append(_fully_connected(rng, "fc1", end, outputs=int(rng.integers(1, 14))))
@@ -94,12 +97,19 @@ def _filter(rng: np.random.Generator, elements: int) -> TopN:
     )
 
 
-def _pool(rng: np.random.Generator, size: tuple[int, int]) -> Window | None:
-    pool: Window | None = rng.choice(np.array(_POOLS, dtype=object))
-    return pool if pool is not None and min(size) >= 2 else None
+def _pool(rng: np.random.Generator, size: tuple[int, int], *, overlapping: bool) -> Window | None:
+    """Return a pooling window that fits, or None; it may hang over by all but one pixel."""
+    extent, stride = _POOLS[int(rng.integers(len(_POOLS) if overlapping else 1))]
+    over = rng.integers(0, extent, 2).tolist() if rng.random() < 0.5 else [0, 0]
+    fits = size[0] + over[0] >= extent and size[1] + over[1] >= extent
+    if not fits or rng.random() < 0.4:
+        return None
+    return Window(size=(extent, extent), stride=stride, padding=(0, over[0], 0, over[1]))
 
 
-def _convolution(rng: np.random.Generator, name: str, end: _Next, channels: int) -> Layer:
+def _convolution(
+    rng: np.random.Generator, name: str, end: _Next, channels: int, *, overlapping: bool
+) -> Layer:
     ic, height, width = end.shape
     parts = int(rng.choice([part for part in range(1, ic + 1) if ic % part == 0]))
     parts = parts if rng.random() < 0.3 else 1
@@ -115,7 +125,7 @@ def _convolution(rng: np.random.Generator, name: str, end: _Next, channels: int)
         op=LayerOp.CONVOLUTION,
         inputs=(end.source,),
         convolution=geometry,
-        pool=_pool(rng, size),
+        pool=_pool(rng, size, overlapping=overlapping),
         top_n=_filter(rng, oc * size[0] * size[1]),
     )
 

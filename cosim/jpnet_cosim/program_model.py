@@ -240,38 +240,50 @@ class _Run:
             self._memory[:, bank, fields["target_base"] + word, place] = outputs
 
     def _drain_map(self, fields: Mapping[str, int]) -> None:
-        """Store every cluster's own rows: block by block, pixel by pixel, row by row."""
-        stride = fields["pool_stride"]
-        for block in range(fields["blocks"]):
-            for pixel in range(-(-fields["output_width"] // stride)):
-                for row in range(fields["rows"]):
-                    self._drain_window(fields, block, pixel, row)
-
-    def _drain_window(self, fields: Mapping[str, int], block: int, pixel: int, row: int) -> None:
-        """Drain the outputs of one window in all clusters and store their maximum."""
+        """Requantise and count every output, then store the largest of each pooling window."""
         config, stride = self._config, fields["pool_stride"]
-        cluster = np.arange(config.clusters)
-        stored_row = (fields["first_block"] + block) * config.clusters + cluster
-        best = np.full((len(self._memory), config.clusters, config.lanes), _NOTHING, np.int8)
-        for line in range(fields["pool_window"]):
-            exists = stored_row * stride + line < fields["output_height"]
-            residue = fields["sample_start"] + cluster * fields["sample_cluster"]
-            residue += block * fields["sample_block"] + line * fields["sample_line"]
-            columns = range(pixel * stride, pixel * stride + fields["pool_window"])
-            for column in columns[: fields["output_width"] - pixel * stride]:
-                place = (block * stride + line) * fields["line_rows"]
-                place += column * fields["rows"] + row
-                sums = self._acc[:, :, :, place].sum(axis=1).transpose(2, 0, 1)
-                self._acc[:, :, :, place] = 0
+        first = fields["first_block"] * config.clusters * stride
+        lines = fields["blocks"] * config.clusters * stride
+        shape = (lines, fields["output_width"], fields["rows"] * config.lanes)
+        outputs = np.full((len(self._memory), *shape), _NOTHING, np.int8)
+        for line in range(min(lines, fields["output_height"] - first)):
+            outputs[:, line] = self._drain_line(fields, line)
+        self._acc[:, :, :, : fields["blocks"] * stride * fields["line_rows"]] = 0
+        last = min(fields["stored_height"], (first + lines) // stride)
+        for y in range(first // stride, last):
+            top = y * stride - first
+            for x in range(fields["stored_width"]):
+                window = outputs[:, top:, x * stride :]
+                extent = fields["pool_window"]
+                best = window[:, :extent, :extent].max(axis=(1, 2))
+                self._store(fields, y, x, best)
+
+    def _drain_line(self, fields: Mapping[str, int], line: int) -> NDArray[np.int8]:
+        """Return one of the tile's output rows, int8, shape (images, width, rows * lanes)."""
+        block, lower = divmod(line, fields["pool_stride"])
+        local, cluster = divmod(block, self._config.clusters)
+        residue = fields["sample_start"] + cluster * fields["sample_cluster"]
+        residue += local * fields["sample_block"] + lower * fields["sample_line"]
+        base = (local * fields["pool_stride"] + lower) * fields["line_rows"]
+        columns = []
+        for column in range(fields["output_width"]):
+            for row in range(fields["rows"]):
+                place = base + column * fields["rows"] + row
+                sums = self._acc[cluster, :, :, place].sum(axis=0).T  # (images, lanes)
                 outputs, phase = self._requantise(sums, fields, row)
-                position = phase + (residue + column)[:, None]  # (K, lanes)
-                self._count(outputs[:, exists], position[exists], fields)
-                best[:, exists] = np.maximum(best, outputs)[:, exists]
-        if pixel >= fields["stored_width"]:
-            return
-        word, column = divmod(fields["first_column"] + row, config.act_columns)
-        address = fields["target_base"] + block * fields["target_row_words"]
-        address += pixel * fields["target_pixel_words"] + word
-        lanes = slice(column * config.lanes, (column + 1) * config.lanes)
-        for bank in np.flatnonzero(stored_row < fields["stored_height"]):
-            self._memory[:, bank, address, lanes] = best[:, bank]
+                self._count(outputs, phase + residue + column, fields)
+                columns.append(outputs)
+        shape = (len(self._memory), fields["output_width"], -1)
+        return np.concatenate(columns, axis=1).reshape(shape)
+
+    def _store(self, fields: Mapping[str, int], y: int, x: int, values: NDArray[np.int8]) -> None:
+        """Store a pixel's channel rows."""
+        config = self._config
+        local, bank = divmod(y, config.clusters)
+        address = fields["target_base"] + x * fields["target_pixel_words"]
+        address += (local - fields["first_block"]) * fields["target_row_words"]
+        for row in range(fields["rows"]):
+            word, column = divmod(fields["first_column"] + row, config.act_columns)
+            lanes = slice(column * config.lanes, (column + 1) * config.lanes)
+            part = values[:, row * config.lanes : (row + 1) * config.lanes]
+            self._memory[:, bank, address + word, lanes] = part

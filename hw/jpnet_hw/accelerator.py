@@ -370,7 +370,7 @@ class Accelerator(wiring.Component):
                 cluster.load_valid.eq(loader.load_valid),
                 cluster.load.eq(loader.load),
                 cluster.drain_valid.eq(drain.acc_read_valid),
-                cluster.drain.eq(drain.acc_read),
+                cluster.drain.eq(drain.acc_read[place]),
             ]
             for group in range(self._config.groups):
                 m.d.comb += drain.sums[place][group].eq(cluster.sums[group])

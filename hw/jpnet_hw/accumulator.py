@@ -31,7 +31,8 @@ class Accumulator(wiring.Component):
 
     Any sequence of rows is right, the same row in consecutive cycles too: sums on their way to
     memory are forwarded. Each context has its own memory. Sums are modulo ``2**acc_width``; the
-    compiler proves that they cannot leave it. A row read by `drain` is re-armed to 0.
+    compiler proves that they cannot leave it. A row read by `drain` is re-armed to 0, unless it is
+    to be kept.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Accumulator(wiring.Component):
     i_valid, i : in, operands
         A product to add, or the end of a context's job.
     drain_valid, drain : in
-        Row to read and re-arm. Its context must have no job under way; others may.
+        Row to read, and to re-arm or keep. Its context must have no job under way; others may.
     sum : out, signed(acc_width)
         The row, `DRAIN_LATENCY` cycles after `drain_valid`.
     done : out, one bit per context
@@ -158,11 +159,12 @@ class Accumulator(wiring.Component):
         return recent[0]
 
     def _build_rearm(self, m: Module, context: int, w_row: Signal, w_sum: Signal) -> Value:
-        """Write 0 behind a row that is drained; return whether the next write does."""
+        """Write 0 behind a row that is not kept; return whether the next write does."""
         reading: Value = self.drain_valid & (self.drain.context == context)
         with m.If(reading):
             m.d.sync += [w_row.eq(self.drain.row), w_sum.eq(0)]
-        return reading
+        rearming: Value = reading & ~self.drain.keep
+        return rearming
 
     def _build_drain(self, m: Module, rows: list[SyncMemory]) -> None:
         """Serve reads of finished rows."""

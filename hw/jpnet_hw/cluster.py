@@ -32,7 +32,7 @@ class Cluster(wiring.Component):
     load_valid, load : in
         Entries for the lanes' memories.
     drain_valid, drain : in
-        Accumulator row to read and re-arm in all lanes.
+        Accumulator row to read in all lanes, and to re-arm or keep.
     sums : out, signed(acc_width), per group and lane
         The row's partial sums, `DRAIN_LATENCY` cycles later.
     arm : in, one bit per context

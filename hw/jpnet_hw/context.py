@@ -169,6 +169,7 @@ class ImageContext(wiring.Component):
             m.d.sync += [
                 running.eq(fetch.o),
                 self.job.last_row.eq(fetch.o.rows - 1),
+                self.job.last_tap.eq(Mux(fetch.o.pool_window == 0, 0, fetch.o.pool_window - 1)),
                 self.layer.eq(fetch.index),
                 prepared.eq(0),
             ]

@@ -28,8 +28,9 @@ class Drain(wiring.Component):
     A row holds one output of each lane. Of a vector, the groups' and clusters' sums are added; of a
     map, each cluster's groups' sums, and the row of every cluster is an output of its own. They are
     requantised, counted for the threshold, and the largest of each pooling window is written to
-    the context's activation memory. The oldest image is served first; a job's rows may follow
-    another's without a gap. Nothing stalls.
+    the context's activation memory. Where windows overlap, a row is read once for each window that
+    has it, counted at the first and re-armed at the last. The oldest image is served first; a job's
+    rows may follow another's without a gap. Nothing stalls.
 
     From `request` to the first `acc_read_valid` 2 cycles; from a row's `acc_read_valid` to its
     place in `rows` `latency` cycles; from the last row to `done` 1 cycle where no threshold is
@@ -62,10 +63,10 @@ class Drain(wiring.Component):
         Level, from the cycle after the last row until `done`: only the threshold is missing.
     load_valid, load : in, `load_layout`
         Channel parameters, `param_layout` in the low bits of the data.
-    acc_read_valid, acc_read : out, `acc_read_layout`
-        Row to read and re-arm, for all lanes.
+    acc_read_valid, acc_read : out, one `acc_read_layout` a cluster
+        Row to read, and to re-arm or keep, for all lanes.
     sums : in, per cluster an array signed(acc_width) of groups and lanes
-        That row's sums, `read_latency` cycles later.
+        Those rows' sums, `read_latency` cycles later.
     row_valid, row : out, `row_write_layout`
         Finished row; of a map, one of each cluster whose bank it is for.
     """
@@ -83,7 +84,7 @@ class Drain(wiring.Component):
     load_valid: Signal
     load: data.View
     acc_read_valid: Signal
-    acc_read: data.View
+    acc_read: list[data.View]
     sums: list[data.View]
     row_valid: Signal
     row: data.View
@@ -107,7 +108,7 @@ class Drain(wiring.Component):
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
                 "acc_read_valid": Out(1),
-                "acc_read": Out(acc_read_layout(config)),
+                "acc_read": Out(acc_read_layout(config)).array(config.clusters),
                 "sums": In(sums).array(config.clusters),
                 "row_valid": Out(1),
                 "row": Out(row_write_layout(config)),
@@ -131,9 +132,13 @@ class Drain(wiring.Component):
             *(here.eq(job) for here, job in zip(sequencer.jobs, self.jobs, strict=True)),
             self.clear_busy.eq(sequencer.clear_busy),
             self.acc_read_valid.eq(sequencer.read_valid),
-            self.acc_read.context.eq(sequencer.o.context),
-            self.acc_read.row.eq(sequencer.read_row),
         ]
+        for cluster, acc_read in enumerate(self.acc_read):
+            m.d.comb += [
+                acc_read.context.eq(sequencer.o.context),
+                acc_read.row.eq(sequencer.read_rows[cluster]),
+                acc_read.keep.eq(sequencer.keep[cluster]),
+            ]
         # Stage 0 is the cycle of `acc_read_valid`, stage `latency` that of `row_valid`.
         valid_q = Signal(self.latency + 1)
         valids = Cat(sequencer.o_valid, valid_q)
@@ -185,6 +190,7 @@ class Drain(wiring.Component):
                 lane.param_row.eq(param_row),
                 lane.shift.eq(shift),
                 lane.together.eq(together),
+                lane.turn.eq(stages[self.latency - 1].turn),
             ]
             for sums, all_sums in zip(lane.sums, self.sums, strict=True):
                 m.d.comb += [
@@ -197,15 +203,18 @@ class Drain(wiring.Component):
         sampled = self._build_sampled(m, valids, stages)
         counted, before = stages[self.latency - 1], stages[self.latency - 2]
         mode = Signal(ThresholdMode, reset_less=True)
-        m.d.sync += mode.eq(self._job(before, "threshold_mode"))
+        every = Signal(reset_less=True)
+        before_mode = self._job(before, "threshold_mode")
+        m.d.sync += [
+            mode.eq(before_mode),
+            every.eq((before_mode == ThresholdMode.EXACT) & before.counted),
+        ]
         lanes = len(self._lanes)
         for cluster in range(self._config.clusters):
             for number, lane in enumerate(self._lanes):
                 place = cluster * lanes + number
                 m.d.comb += [
-                    threshold.counted[place].eq(
-                        counted.live[cluster] & (sampled[place] | (mode == ThresholdMode.EXACT))
-                    ),
+                    threshold.counted[place].eq(counted.live[cluster] & (sampled[place] | every)),
                     threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
                 ]
         m.d.comb += [
@@ -250,7 +259,7 @@ class Drain(wiring.Component):
             for number, lane in enumerate(self._lanes):
                 total = lane.phase + residue
                 m.d.sync += sampled[cluster * config.lanes + number].eq(
-                    (total == 0) | (total == stride)
+                    stages[self.latency - 2].counted & ((total == 0) | (total == stride))
                 )
         return sampled
 

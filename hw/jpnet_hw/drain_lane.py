@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -40,12 +40,14 @@ class DrainLane(wiring.Component):
         With `sums`: cluster 0's output is the sum over all clusters, the others mean nothing.
     shift : in, unsigned(6)
         ``tree_latency + Requantiser.SHIFT_DELAY`` cycles after `sums`.
+    turn : in, unsigned(2)
+        With `magnitudes`: cluster k's `acts` is the output that the cluster that much further has.
     magnitudes : out, unsigned(7) a cluster
         Of the outputs.
     phase : out, unsigned(8)
         The channel's place in the sampling pattern, a cycle before `magnitudes`.
     acts : out, signed(8) a cluster
-        The outputs, one cycle after `magnitudes`.
+        The outputs, turned, one cycle after `magnitudes`.
     """
 
     PARAM_CYCLES = 2
@@ -57,6 +59,7 @@ class DrainLane(wiring.Component):
     sums: list[data.View]
     together: Signal
     shift: Signal
+    turn: Signal
     magnitudes: data.View
     phase: Signal
     acts: data.View
@@ -75,6 +78,7 @@ class DrainLane(wiring.Component):
                 ),
                 "together": In(1),
                 "shift": In(6),
+                "turn": In(2),
                 "magnitudes": Out(data.ArrayLayout(unsigned(7), config.clusters)),
                 "phase": Out(8),
                 "acts": Out(data.ArrayLayout(signed(8), config.clusters)),
@@ -104,6 +108,7 @@ class DrainLane(wiring.Component):
             params.w_data.eq(self.w_data),
             params.r_addr.eq(self.param_row),
         ]
+        outputs: list[Value] = []
         for cluster in range(config.clusters):
             own: list[Value] = [self.sums[cluster][group] for group in range(config.groups)]
             if cluster == 0:
@@ -115,18 +120,16 @@ class DrainLane(wiring.Component):
                 ]
             requantiser = Requantiser(config)
             m.submodules[f"requantiser_{cluster}"] = requantiser
-            negative, magnitude = requantiser.negative, requantiser.magnitude
-            act = Signal(signed(8), name=f"act_{cluster}", reset_less=True)
+            outputs.append(Cat(requantiser.magnitude, requantiser.negative))
             m.d.comb += [
                 requantiser.acc.eq(self._build_tree(m, own, cluster)),
                 requantiser.bias.eq(param.bias),
                 requantiser.multiplier.eq(param.multiplier),
                 requantiser.negative_multiplier.eq(param.negative_multiplier),
                 requantiser.shift.eq(self.shift),
-                self.magnitudes[cluster].eq(magnitude),
-                self.acts[cluster].eq(act),
+                self.magnitudes[cluster].eq(requantiser.magnitude),
             ]
-            m.d.sync += act.eq(Mux(negative, -magnitude, magnitude))
+        self._build_acts(m, outputs)
         phase: Value = param.phase
         for stage in range(Requantiser.LATENCY - 1):
             phase_q = Signal(8, name=f"phase_{stage}", reset_less=True)
@@ -134,6 +137,15 @@ class DrainLane(wiring.Component):
             phase = phase_q
         m.d.comb += self.phase.eq(phase)
         return m
+
+    def _build_acts(self, m: Module, outputs: list[Value]) -> None:
+        """Turn magnitudes and signs over to the windows' clusters and make numbers of them."""
+        for cluster, act in enumerate(self.acts):
+            zero, one, two = (outputs[(cluster + turn) % len(outputs)] for turn in range(3))
+            output = Mux(self.turn[1], two, Mux(self.turn[0], one, zero))
+            act_q = Signal(signed(8), name=f"act_{cluster}", reset_less=True)
+            m.d.sync += act_q.eq(Mux(output[-1], -output[:-1], output[:-1]))
+            m.d.comb += act.eq(act_q)
 
     def _build_tree(self, m: Module, terms: list[Value], cluster: int) -> Value:
         """Return the sum of the terms after `tree_latency` cycles, however few they are."""

@@ -1,6 +1,8 @@
 """Sequencer of the drain: which accumulator row is read in each cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from itertools import product
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -14,16 +16,21 @@ __all__ = ["DrainSequencer", "drain_job_layout", "drain_step_layout"]
 _EXTENT = 12
 """Bits of a map's height or width."""
 
+_READERS = 3
+"""Clusters that may read different rows; those after them read what the last of these reads."""
+
 
 def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return the fields of an instruction that the drain needs, named as there.
 
-    ``last_row`` is one less than the instruction's rows, ``pooled`` tells windows of 2x2.
+    ``last_row`` is one less than the instruction's rows, ``last_tap`` one less than the extent of
+    the pooling windows; ``pooled`` tells that their stride is 2.
     """
     return data.StructLayout(
         {
             "convolution": unsigned(1),
             "pooled": unsigned(1),
+            "last_tap": unsigned(2),
             "first_tile": unsigned(1),
             "last_tile": unsigned(1),
             "last_row": unsigned(config.acc_addr_width),
@@ -58,7 +65,9 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
     ``first`` and ``last`` mark a job's ends. A pooling window's rows, in ``window_first`` to
     ``window_last``, follow each other; without pooling each row is both. ``pixel_last`` and
     ``line_last`` mark the last window of a pixel and of a line of pixels. ``live`` has a bit for
-    each cluster: its output row exists. ``right`` and ``lower`` tell the place in the window.
+    each cluster: the output row that its window has there exists. That row was read by the cluster
+    ``turn`` further. ``counted`` marks rows that no earlier window had, and ``right`` and ``lower``
+    the place of those in the window.
     """
     return data.StructLayout(
         {
@@ -72,6 +81,8 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
             "line_last": unsigned(1),
             "right": unsigned(1),
             "lower": unsigned(1),
+            "counted": unsigned(1),
+            "turn": unsigned(2),
             "live": unsigned(config.clusters),
         }
     )
@@ -80,20 +91,48 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
 def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return what is kept of the job whose rows are read."""
     names = (
-        *("convolution", "pooled", "last_row", "line_rows"),
+        *("convolution", "pooled", "last_tap", "last_row", "line_rows"),
         *("output_width", "output_height", "first_block", "blocks"),
     )
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
 
 
+class _Tap:
+    """Place in a pooling window, and the accumulator rows that lead there."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        width = config.acc_addr_width
+        self.across = Signal(2, name="across", reset_less=True)
+        self.down = Signal(2, name="down", reset_less=True)
+        self.place = Signal(width, name="place", reset_less=True)
+        self.over = Signal(width, name="over", reset_less=True)
+
+    def reset(self, m: Module) -> None:
+        """Go to the first window's first place."""
+        m.d.sync += [item.eq(0) for item in (self.across, self.down, self.place, self.over)]
+
+
+def _lines_below(reader: int, clusters: int, stride: int, down: int) -> int:
+    """Return how many of its own rows a cluster reads below the first one of its current block.
+
+    A window's row `down` lies in the block ``down // stride`` further, and so in another cluster,
+    there in the same local block or in a later one.
+    """
+    turn, line = divmod(down, stride)
+    owner = (reader - turn) % clusters
+    return (owner + turn) // clusters * stride + line
+
+
 class DrainSequencer(wiring.Component):
     """Choose jobs, oldest image first, and walk through their accumulator rows.
 
     A convolution's tile is walked by local blocks, columns of windows, channel rows and, innermost,
-    the rows and columns of the window; all clusters read the same row. A vector is one pixel. One
-    row per cycle; jobs may follow each other without a gap. A request's first row comes 2 cycles
-    later.
+    the rows and columns of the window. All clusters' windows have the same place, but a window's
+    lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
+    overlap read an accumulator several times; it is kept until the last of them. A vector is one
+    pixel. One row per cycle; jobs may follow each other without a gap. A request's first row comes
+    2 cycles later.
 
     Parameters
     ----------
@@ -113,8 +152,8 @@ class DrainSequencer(wiring.Component):
     jobs : in, one `drain_job_layout` a context
     done : in, one bit a context
         The job has ended.
-    read_valid, read_row : out
-        Accumulator row to read in this cycle.
+    read_valid, read_rows, keep : out
+        Accumulator row that each cluster reads in this cycle, and whether it will read it again.
     o_valid, o : out, `drain_step_layout`
         What is known of that row.
     """
@@ -126,7 +165,8 @@ class DrainSequencer(wiring.Component):
     jobs: list[data.View]
     done: Signal
     read_valid: Signal
-    read_row: Signal
+    read_rows: list[Signal]
+    keep: Signal
     o_valid: Signal
     o: data.View
 
@@ -141,7 +181,8 @@ class DrainSequencer(wiring.Component):
                 "jobs": In(drain_job_layout(config)).array(config.contexts),
                 "done": In(config.contexts),
                 "read_valid": Out(1),
-                "read_row": Out(config.acc_addr_width),
+                "read_rows": Out(config.acc_addr_width).array(config.clusters),
+                "keep": Out(config.clusters),
                 "o_valid": Out(1),
                 "o": Out(drain_step_layout(config)),
             }
@@ -153,27 +194,60 @@ class DrainSequencer(wiring.Component):
         active, clearing, following = Signal(), Signal(), Signal()
         job = struct_signal(_walk_layout(config), reset_less=True)
         step = struct_signal(drain_step_layout(config))
-        place = Signal(config.acc_addr_width, reset_less=True)
+        tap = _Tap(config)
         begin = self._build_choice(m, active, clearing, following, job)
-        self._build_walk(m, begin, clearing, job, (step, place))
+        self._build_walk(m, begin, clearing, job, (step, tap))
         m.d.comb += following.eq(~active | step.last)
 
-        # The row's address takes a cycle of its own.
+        # The rows' addresses take a cycle of their own.
         step_q = struct_signal(drain_step_layout(config), reset_less=True)
-        read_row = Signal(config.acc_addr_width, reset_less=True)
-        right, lower = Mux(step.right, job.last_row + 1, 0), Mux(step.lower, job.line_rows, 0)
         m.d.sync += [
             self.read_valid.eq(active | clearing),
             self.o_valid.eq(active),
             step_q.eq(step),
-            read_row.eq(place + step.channel_row + right + lower),
         ]
         m.d.comb += [
             self.o.eq(step_q),
-            self.read_row.eq(read_row),
             self.clear_busy.eq(clearing | (self.read_valid & ~self.o_valid)),
         ]
+        self._build_reads(m, clearing, job, (step, tap))
         return m
+
+    def _build_reads(
+        self, m: Module, clearing: Signal, job: data.View, position: tuple[data.View, _Tap]
+    ) -> None:
+        """Find each cluster's row, and whether a later window has it."""
+        step, tap = position
+        config = self._config
+        # Blocks from the row that is read to the first window that has it.
+        farthest = Signal(2)
+        m.d.comb += farthest.eq(Mux(job.pooled, (job.last_tap == 2) & ~tap.down[0], job.last_tap))
+        rows, keeps = [], []
+        for reader in range(min(config.clusters, _READERS)):
+            below = Signal(config.acc_addr_width, name=f"below_{reader}")
+            read_row = Signal(config.acc_addr_width, name=f"read_row_{reader}", reset_less=True)
+            keep = Signal(name=f"keep_{reader}", reset_less=True)
+            with m.Switch(Cat(tap.down, job.pooled)):
+                for pooled, down in product(range(2), range(3)):
+                    lines = _lines_below(reader, config.clusters, 1 + pooled, down)
+                    with m.Case(pooled << 2 | down):
+                        m.d.comb += below.eq(job.line_rows * lines)
+            # A cluster's rows are read by the windows of that many clusters before it, and before
+            # that, in an earlier local block, by those of the clusters after it.
+            last_turn = Mux(farthest > reader, reader, farthest)
+            final = (tap.across <= job.pooled) & (step.turn == last_turn)
+            m.d.sync += [
+                read_row.eq(tap.place + step.channel_row + tap.over + below),
+                keep.eq(~final & ~clearing),
+            ]
+            rows.append(read_row)
+            keeps.append(keep)
+        for cluster in range(config.clusters):
+            reader = min(cluster, len(rows) - 1)
+            m.d.comb += [
+                self.read_rows[cluster].eq(rows[reader]),
+                self.keep[cluster].eq(keeps[reader]),
+            ]
 
     def _build_choice(
         self, m: Module, active: Signal, clearing: Signal, following: Signal, job: data.View
@@ -202,53 +276,56 @@ class DrainSequencer(wiring.Component):
         begin: tuple[Signal, Signal],
         clearing: Signal,
         job: data.View,
-        position: tuple[data.View, Signal],
+        position: tuple[data.View, _Tap],
     ) -> None:
-        """Count windows' rows, channel rows, columns and blocks."""
-        step, place = position
+        """Count windows' rows and columns, channel rows, columns and blocks."""
+        step, tap = position
         config = self._config
         start, chosen = begin
         columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
         lines = Signal(signed(_EXTENT + 6), reset_less=True)
         line = Signal(config.acc_addr_width, reset_less=True)
         context = Signal(context_shape(config), reset_less=True)
-        right, lower, begun = (Signal(reset_less=True) for _ in range(3))
+        begun = Signal(reset_less=True)
         channel_row = Signal(config.acc_addr_width, reset_less=True)
-        right_last = ~job.pooled | right | (columns == 1)
+        right_last = (tap.across == job.last_tap) | (columns == tap.across + 1)
         block_lines = exact_log2(config.clusters) + job.pooled
         next_line = line + (job.line_rows << job.pooled)
         m.d.comb += [
             step.context.eq(context),
             step.channel_row.eq(channel_row),
-            step.right.eq(right),
-            step.lower.eq(lower),
+            step.right.eq(tap.across),
+            step.lower.eq(tap.down),
+            step.counted.eq((tap.across <= job.pooled) & (tap.down <= job.pooled)),
+            step.turn.eq(tap.down >> job.pooled),
             step.first.eq(begun),
-            step.window_first.eq(~right & ~lower),
-            step.window_last.eq(right_last & (~job.pooled | lower)),
+            step.window_first.eq((tap.across == 0) & (tap.down == 0)),
+            step.window_last.eq(right_last & (tap.down == job.last_tap)),
             step.pixel_last.eq(step.window_last & (channel_row == job.last_row)),
             step.line_last.eq(step.pixel_last & ((columns == 1) | (job.pooled & (columns == 2)))),
             step.last.eq(step.line_last & (blocks == 1)),
         ]
         for cluster in range(config.clusters):
-            exists = lines > (cluster << job.pooled) + lower
+            exists = lines > (cluster << job.pooled) + tap.down
             m.d.comb += step.live[cluster].eq(Mux(job.convolution, exists, cluster == 0))
         m.d.sync += [
             begun.eq(0),
-            right.eq(~right_last),
+            tap.across.eq(Mux(right_last, 0, tap.across + 1)),
+            tap.over.eq(Mux(right_last, 0, tap.over + job.last_row + 1)),
             channel_row.eq(Mux(step.window_last, channel_row + 1, channel_row)),
         ]
         with m.If(right_last):
-            m.d.sync += lower.eq(~step.window_last)
+            m.d.sync += tap.down.eq(Mux(step.window_last, 0, tap.down + 1))
         with m.If(step.pixel_last):
             m.d.sync += [
                 channel_row.eq(0),
                 columns.eq(columns - (1 << job.pooled)),
-                place.eq(place + ((job.last_row + 1) << job.pooled)),
+                tap.place.eq(tap.place + ((job.last_row + 1) << job.pooled)),
             ]
         with m.If(step.line_last):
             m.d.sync += [
                 columns.eq(job.output_width),
-                place.eq(next_line),
+                tap.place.eq(next_line),
                 line.eq(next_line),
                 blocks.eq(blocks - 1),
                 lines.eq(lines - (1 << block_lines)),
@@ -264,31 +341,21 @@ class DrainSequencer(wiring.Component):
                     lines.eq(source.output_height - first_line),
                 ]
         with m.If(start):
-            m.d.sync += [place.eq(0), line.eq(0), right.eq(0), lower.eq(0), channel_row.eq(0)]
-        self._build_clear(m, clearing, context, channel_row, (place, right, lower))
+            m.d.sync += [line.eq(0), channel_row.eq(0)]
+            tap.reset(m)
+        self._build_clear(m, clearing, context, channel_row, tap)
 
     def _build_clear(
-        self,
-        m: Module,
-        clearing: Signal,
-        context: Signal,
-        row: Signal,
-        others: tuple[Signal, Signal, Signal],
+        self, m: Module, clearing: Signal, context: Signal, row: Signal, tap: _Tap
     ) -> None:
         """Walk over all rows of all contexts."""
         config = self._config
-        place, right, lower = others
         with m.If(clearing):
-            m.d.sync += [row.eq(row + 1), right.eq(0), lower.eq(0), place.eq(0)]
+            tap.reset(m)
+            m.d.sync += row.eq(row + 1)
             with m.If(row == config.acc_depth - 1):
                 m.d.sync += [row.eq(0), context.eq(context + 1)]
                 m.d.sync += clearing.eq(context != config.contexts - 1)
         with m.If(self.clear):
-            m.d.sync += [
-                clearing.eq(1),
-                context.eq(0),
-                row.eq(0),
-                right.eq(0),
-                lower.eq(0),
-                place.eq(0),
-            ]
+            tap.reset(m)
+            m.d.sync += [clearing.eq(1), context.eq(0), row.eq(0)]

@@ -31,7 +31,7 @@ class Group(wiring.Component):
     load_valid, load : in
         Entries for this group; each lane gets its own.
     drain_valid, drain : in
-        Accumulator row to read and re-arm in all lanes.
+        Accumulator row to read in all lanes, and to re-arm or keep.
     sums : out, one signed(acc_width) per lane
         The row, `DRAIN_LATENCY` cycles later.
     arm : in, one bit per context

@@ -182,7 +182,8 @@ class InstructionFetch(wiring.Component):
                 *(o.output_width, o.kernel_height, o.run_lists, o.blocks),
             )
         )
-        pools = (o.pool_stride == o.pool_window) & ((o.pool_window == 1) | (o.pool_window == 2))
+        strides = (o.pool_stride == 1) | (o.pool_stride == 2)
+        pools = strides & (o.pool_window >= o.pool_stride)
         final = self.index == self.instructions - 1
         sampled = o.threshold_mode == ThresholdMode.SAMPLED
         rules = {

@@ -94,9 +94,13 @@ def param_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def acc_read_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Accumulator row to read and re-arm, broadcast to all lanes."""
+    """Accumulator row to read, broadcast to all lanes; with ``keep`` it is not re-armed yet."""
     return data.StructLayout(
-        {"context": context_shape(config), "row": unsigned(config.acc_addr_width)}
+        {
+            "context": context_shape(config),
+            "row": unsigned(config.acc_addr_width),
+            "keep": unsigned(1),
+        }
     )
 
 

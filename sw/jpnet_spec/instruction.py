@@ -123,9 +123,9 @@ class Instruction:
     A convolution's output rows are dealt to the clusters in blocks: block ``b`` holds the output
     rows ``b * pool_stride`` onwards, `pool_stride` of them, and is local block ``b // K`` of
     cluster ``b % K``. A tile is a range of local blocks of all clusters, and a range of channel
-    rows. The accumulator row of output position ``(y, x)`` and of channel row ``j`` of the tile,
-    for row ``y`` in local block ``t`` of the tile, is ``((t * pool_stride + y % pool_stride) *
-    output_width + x) * rows + j``.
+    rows; where pooling windows overlap it has all local blocks. The accumulator row of output
+    position ``(y, x)`` and of channel row ``j`` of the tile, for row ``y`` in local block ``t`` of
+    the tile, is ``((t * pool_stride + y % pool_stride) * output_width + x) * rows + j``.
 
     Source row ``y`` meets output row ``oy`` with the kernel's row ``ky = y + padding_top -
     (oy << stride_log2)``. The activation of channel position ``c`` and column ``x`` has, with
@@ -149,7 +149,7 @@ class Instruction:
     stride_log2
         Stride of the kernel, 1, 2 or 4, as a power of two: 0 to 2.
     pool_window, pool_stride
-        Max pooling: 1 and 1 for none, 2 and 2; 0 for vectors.
+        Max pooling: 1 and 1 for none; a window of 2 or 3 with a stride of 1 or 2; 0 for vectors.
     source_base, source_rows
         First word address of the input tensor, and number of rows of a vector; 0 rows for a map.
     target_base

@@ -50,6 +50,7 @@ def drain_field(item, name):
         "last_row": item.rows - 1,
         "convolution": item.opcode is Opcode.CONVOLUTION,
         "pooled": item.pool_stride == 2,
+        "last_tap": max(0, item.pool_window - 1),
         "first_tile": bool(item.flags & LayerFlag.FIRST_TILE),
         "last_tile": bool(item.flags & LayerFlag.LAST_TILE),
     }

@@ -144,7 +144,11 @@ class Bench:
     def _read(self, ctx, cycle):
         if not ctx.get(self.dut.acc_read_valid):
             return None
-        context, row = ctx.get(self.dut.acc_read.context), ctx.get(self.dut.acc_read.row)
+        ports = self.dut.acc_read
+        reads = {(ctx.get(port.context), ctx.get(port.row), ctx.get(port.keep)) for port in ports}
+        assert len(reads) == 1
+        context, row, keep = reads.pop()
+        assert not keep
         self.reads.append((cycle, context, row))
         return context, row
 
@@ -244,7 +248,7 @@ def test_the_oldest_image_is_served_first_and_the_others_by_age(oldest, rng, sim
 
 
 def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
-    config = replace(CONFIG, acc_depth=16)
+    config = replace(CONFIG, acc_depth=16, clusters=2)
     dut = Drain(config, read_latency=READ_LATENCY)
 
     async def bench(ctx):
@@ -254,7 +258,10 @@ def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
         seen = []
         while ctx.get(dut.clear_busy):
             if ctx.get(dut.acc_read_valid):
-                seen.append((ctx.get(dut.acc_read.context), ctx.get(dut.acc_read.row)))
+                assert not any(ctx.get(port.keep) for port in dut.acc_read)
+                reads = {(ctx.get(port.context), ctx.get(port.row)) for port in dut.acc_read}
+                assert len(reads) == 1
+                seen.append(reads.pop())
             await ctx.tick()
         assert seen == [(context, row) for context in range(2) for row in range(16)]
         for _ in range(dut.latency + 10):

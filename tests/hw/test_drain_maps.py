@@ -25,18 +25,29 @@ class Shape:
     height: int
     width: int
     rows: int
-    pooled: int
-    tiles: tuple[tuple[int, int], ...]
+    window: int = 1
+    stride: int = 1
+    tiles: tuple[tuple[int, int], ...] = ((0, 1),)
     ceil: int = 0
 
     @property
-    def window(self):
-        return 1 + self.pooled
+    def stored(self):
+        """The stored map's size; rounded up, windows may hang over by all but one pixel."""
+        over = self.window - 1 if self.ceil else 0
+        sizes = (self.height + over, self.width + over)
+        return tuple(max(0, size - self.window) // self.stride + 1 for size in sizes)
 
     @property
-    def stored(self):
-        rounding = self.window - 1 if self.ceil else 0
-        return tuple((extent + rounding) // self.window for extent in (self.height, self.width))
+    def reads(self):
+        """Cycles of a whole drain: the columns that a window has, for each of its rows."""
+        starts = range(0, self.width, self.stride)
+        columns = sum(min(self.window, self.width - start) for start in starts)
+        return sum(blocks for _, blocks in self.tiles) * self.rows * self.window * columns
+
+
+def whole(height, clusters, stride):
+    """Return all local blocks as one tile."""
+    return ((0, -(-height // (clusters * stride))),)
 
 
 class Layer:
@@ -67,10 +78,11 @@ class Layer:
         """Return the job of a tile."""
         shape, config = self.shape, bench.config
         first, blocks = shape.tiles[tile]
-        lines = config.clusters * shape.window
+        lines = config.clusters * shape.stride
         return {
             "convolution": 1,
-            "pooled": shape.pooled,
+            "pooled": int(shape.stride == 2),
+            "last_tap": shape.window - 1,
             "first_tile": int(tile == 0),
             "last_tile": int(tile == len(shape.tiles) - 1),
             "last_row": shape.rows - 1,
@@ -92,22 +104,24 @@ class Layer:
             "target_row_words": self.pixel_words * shape.stored[1],
             "sample_stride": self.stride,
             "sample_start": first * lines * shape.width % self.stride,
-            "sample_cluster": shape.window * shape.width % self.stride,
+            "sample_cluster": shape.stride * shape.width % self.stride,
             "sample_block": lines * shape.width % self.stride,
             "sample_line": shape.width % self.stride,
         }
 
-    def line(self, config, tile, row):
-        """Return the output row of each cluster and the rest of an accumulator row's place."""
+    def place(self, config, tile, cluster, row):
+        """Return the output position of an accumulator row, whether or not it exists."""
         shape = self.shape
         line, inner = divmod(row, shape.width * shape.rows)
-        block, lower = divmod(line, shape.window)
+        block, lower = divmod(line, shape.stride)
         block += shape.tiles[tile][0]
-        outputs = [
-            (block * config.clusters + cluster) * shape.window + lower
-            for cluster in range(config.clusters)
-        ]
-        return outputs, *divmod(inner, shape.rows)
+        y = (block * config.clusters + cluster) * shape.stride + lower
+        return y, *divmod(inner, shape.rows)
+
+    def lines(self, tile):
+        """Return the accumulator rows of a tile."""
+        shape = self.shape
+        return shape.tiles[tile][1] * shape.stride * shape.width * shape.rows
 
     def rows(self, config, tile, base):
         """Return (banks, address, column, rows by bank) in the order of the drain."""
@@ -115,14 +129,14 @@ class Layer:
         first, blocks = shape.tiles[tile]
         found = []
         for block in range(blocks):
-            for column in range(-(-shape.width // shape.window)):
+            for column in range(-(-shape.width // shape.stride)):
                 for j in range(shape.rows):
                     values = {}
                     for cluster in range(config.clusters):
                         y = (first + block) * config.clusters + cluster
                         if y < shape.stored[0] and column < shape.stored[1]:
-                            m = shape.window
-                            window = self.acts[m * y : m * y + m, m * column : m * column + m, j]
+                            top, left = y * shape.stride, column * shape.stride
+                            window = self.acts[top:, left:, j][: shape.window, : shape.window]
                             values[cluster] = window.max(axis=(0, 1)).tolist()
                     place = self.first_column + j
                     words = block * shape.stored[1] + column
@@ -163,6 +177,8 @@ class Bench:
             for context in range(config.contexts)
         ]
         active, resting, pipe = {}, set(), [None] * (READ_LATENCY + 1)
+        self.armed = {context: set() for context in range(config.contexts)}
+        self.reads = 0
         thetas, cycle = [], 0
         while any(queues) or active or thetas:
             for context, queue in enumerate(queues):
@@ -174,11 +190,9 @@ class Bench:
                     ctx.set(dut.request[context], 1)
                     active[context] = (layer, tile, layer.rows(config, tile, base))
             resting = set()
-            read = None
-            if ctx.get(dut.acc_read_valid):
-                read = ctx.get(dut.acc_read.context), ctx.get(dut.acc_read.row)
+            read = self.read(ctx, active) if ctx.get(dut.acc_read_valid) else None
             pipe = [read, *pipe[:-1]]
-            self.drive(ctx, active, pipe[READ_LATENCY])
+            self.drive(ctx, pipe[READ_LATENCY])
             self.check_row(ctx, active)
             while thetas and thetas[0][0] == cycle:
                 _, context, theta = thetas.pop(0)
@@ -186,6 +200,7 @@ class Bench:
             for context in [c for c in active if ctx.get(dut.done) >> c & 1]:
                 layer, tile, rows = active.pop(context)
                 assert rows == []
+                self.check_armed(layer, tile, self.armed[context])
                 if tile == len(layer.shape.tiles) - 1:
                     thetas.append((cycle + dut.THETA_CYCLES, context, layer.theta))
                 resting.add(context)
@@ -194,17 +209,36 @@ class Bench:
             for context in resting:
                 ctx.set(dut.request[context], 0)
 
-    def drive(self, ctx, active, read):
-        """Give the accumulators' contents; rows that do not exist hold anything."""
+    def read(self, ctx, active):
+        """Return the sums of the rows that are read; re-armed or missing ones hold anything."""
+        config = self.config
+        self.reads += 1
+        values = self.junk()
+        for cluster, port in enumerate(self.dut.acc_read):
+            context, row = ctx.get(port.context), ctx.get(port.row)
+            layer, tile, _ = active[context]
+            y, column, j = layer.place(config, tile, cluster, row)
+            armed = self.armed[context]
+            if row < layer.lines(tile) and y < layer.shape.height and (cluster, row) not in armed:
+                values[cluster] = layer.sums[y, column, j]
+            if not ctx.get(port.keep):
+                assert (cluster, row) not in armed
+                armed.add((cluster, row))
+        return values
+
+    def junk(self):
         config = self.config
         shape = (config.clusters, config.groups, config.lanes)
-        values = self.rng.integers(-(2**14), 2**14, shape)
-        if read is not None:
-            layer, tile, _ = active[read[0]]
-            outputs, column, j = layer.line(config, tile, read[1])
-            for cluster, y in enumerate(outputs):
-                if y < layer.shape.height:
-                    values[cluster] = layer.sums[y, column, j]
+        return self.rng.integers(-(2**14), 2**14, shape)
+
+    def check_armed(self, layer, tile, armed):
+        """Every accumulator of the tile was re-armed, and no other."""
+        rows, clusters = range(layer.lines(tile)), range(self.config.clusters)
+        assert armed == {(cluster, row) for cluster in clusters for row in rows}
+        armed.clear()
+
+    def drive(self, ctx, read):
+        values = self.junk() if read is None else read
         for cluster, port in enumerate(self.dut.sums):
             ctx.set(port, values[cluster].tolist())
 
@@ -222,24 +256,71 @@ class Bench:
 
 
 SHAPES = {
-    "plain": Shape(height=7, width=3, rows=2, pooled=0, tiles=((0, 1), (1, 1))),
-    "pixel": Shape(height=1, width=1, rows=3, pooled=0, tiles=((0, 1),)),
-    "pooled": Shape(height=12, width=6, rows=1, pooled=1, tiles=((0, 2),)),
-    "odd": Shape(height=11, width=5, rows=3, pooled=1, tiles=((0, 1), (1, 1))),
-    "odd_ceil": Shape(height=9, width=7, rows=2, pooled=1, tiles=((0, 1), (1, 1)), ceil=1),
+    "plain": Shape(height=7, width=3, rows=2, tiles=((0, 1), (1, 1))),
+    "pixel": Shape(height=1, width=1, rows=3),
+    "pooled": Shape(height=12, width=6, rows=1, window=2, stride=2, tiles=((0, 2),)),
+    "odd": Shape(height=11, width=5, rows=3, window=2, stride=2, tiles=((0, 1), (1, 1))),
+    "odd_ceil": Shape(
+        height=9, width=7, rows=2, window=2, stride=2, tiles=((0, 1), (1, 1)), ceil=1
+    ),
 }
+OVERLAPPING = [(2, 1), (3, 1), (3, 2)]
+
+
+def drain(simulate, bench, layers):
+    async def run(ctx):
+        await bench.run(ctx, layers)
+
+    simulate(bench.dut, run, budget=4000)
+    shapes = [layer.shape for queue in layers for layer in queue]
+    assert bench.reads == sum(shape.reads for shape in shapes)
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
 @pytest.mark.parametrize("mode", [ThresholdMode.EXACT, ThresholdMode.SAMPLED], ids=str)
 def test_tiles_match_reference(simulate, rng, name, mode):
     bench = Bench(CONFIG, rng)
-    layers = [[Layer(bench, SHAPES[name], mode)] for _ in range(2)]
+    drain(simulate, bench, [[Layer(bench, SHAPES[name], mode)] for _ in range(2)])
 
-    async def run(ctx):
-        await bench.run(ctx, layers)
 
-    simulate(bench.dut, run, budget=4000)
+@pytest.mark.parametrize(("window", "stride"), OVERLAPPING)
+@pytest.mark.parametrize("clusters", [1, 2, 4])
+@pytest.mark.parametrize("ceil", [0, 1])
+def test_overlapping_windows_match_reference(simulate, rng, window, stride, clusters, ceil):
+    bench = Bench(replace(CONFIG, clusters=clusters), rng)
+    layers = [[], []]
+    for number, height in enumerate((3, clusters * stride + 1, 2 * clusters * stride + 2)):
+        shape = Shape(
+            height=height,
+            width=int(rng.integers(3, 8)),
+            rows=int(rng.integers(1, 3)),
+            window=window,
+            stride=stride,
+            tiles=whole(height, clusters, stride),
+            ceil=ceil,
+        )
+        mode = [ThresholdMode.EXACT, ThresholdMode.SAMPLED][number % 2]
+        layers[number % 2].append(Layer(bench, shape, mode))
+    drain(simulate, bench, layers)
+
+
+@pytest.mark.parametrize(("window", "stride"), [*OVERLAPPING, (2, 2)])
+@pytest.mark.parametrize("clusters", [1, 2, 4])
+def test_windows_that_hang_over_small_maps_match_reference(simulate, rng, window, stride, clusters):
+    bench = Bench(replace(CONFIG, clusters=clusters), rng)
+    layers = [[], []]
+    for number, (height, width) in enumerate(((1, 1), (2, 1), (1, 4), (2, 2))):
+        shape = Shape(
+            height=height,
+            width=width,
+            rows=2,
+            window=window,
+            stride=stride,
+            tiles=whole(height, clusters, stride),
+            ceil=1,
+        )
+        layers[number % 2].append(Layer(bench, shape, ThresholdMode.SAMPLED))
+    drain(simulate, bench, layers)
 
 
 @pytest.mark.parametrize(
@@ -251,13 +332,35 @@ def test_tiles_match_reference(simulate, rng, name, mode):
     ],
     ids=["one_cluster", "groups", "single_column"],
 )
-def test_other_configurations_match_reference(simulate, rng, config):
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2)])
+def test_other_configurations_match_reference(simulate, rng, config, window, stride):
     bench = Bench(config, rng)
-    tiles = tuple((first, 1) for first in range(-(-6 // config.clusters)))
-    shape = Shape(height=11, width=4, rows=2, pooled=1, tiles=tiles)
-    layers = [[Layer(bench, shape, ThresholdMode.SAMPLED)] for _ in range(config.contexts)]
+    tiles = whole(11, config.clusters, stride)
+    if window == stride:
+        tiles = tuple((first, 1) for first in range(tiles[0][1]))
+    shape = Shape(height=11, width=4, rows=2, window=window, stride=stride, tiles=tiles)
+    mode = ThresholdMode.SAMPLED
+    drain(simulate, bench, [[Layer(bench, shape, mode)] for _ in range(config.contexts)])
+
+
+@pytest.mark.parametrize("clusters", [1, 4])
+def test_clear_rearms_every_row_after_overlapping_windows(simulate, rng, clusters):
+    bench = Bench(replace(CONFIG, clusters=clusters, acc_depth=32), rng)
+    dut = bench.dut
+    shape = Shape(height=5, width=3, rows=1, window=3, stride=2, tiles=whole(5, clusters, 2))
+    layers = [[Layer(bench, shape, ThresholdMode.EXACT)], []]
 
     async def run(ctx):
         await bench.run(ctx, layers)
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        seen = []
+        while ctx.get(dut.clear_busy):
+            if ctx.get(dut.acc_read_valid):
+                assert not any(ctx.get(port.keep) for port in dut.acc_read)
+                seen.append({(ctx.get(port.context), ctx.get(port.row)) for port in dut.acc_read})
+            await ctx.tick()
+        assert seen == [{(context, row)} for context in range(2) for row in range(32)]
 
-    simulate(bench.dut, run, budget=4000)
+    simulate(dut, run, budget=600)

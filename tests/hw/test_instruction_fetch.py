@@ -200,3 +200,19 @@ def test_missing_result_flag_is_reported(simulate):
 def test_fetch_wraps_to_the_first_instruction(simulate):
     words = instruction().encode() + instruction(flags=RESULT).encode()
     assert fetch_outcome(simulate, CONFIG, words, 2, 4) is ErrorCode.NONE
+
+
+POOLS = {(1, 1), (2, 1), (2, 2), (3, 1), (3, 2)}
+
+
+@pytest.mark.parametrize("window", range(4))
+@pytest.mark.parametrize("stride", range(4))
+def test_pooling_windows_and_strides_that_the_drain_knows_are_valid(simulate, window, stride):
+    extents = ("source_height", "source_width", "source_pixel_words", "source_row_words")
+    extents += ("source_words", "output_height", "output_width", "kernel_height", "run_lists")
+    fields = dict.fromkeys((*extents, "stored_height", "stored_width", "blocks", "line_rows"), 1)
+    fields |= {"opcode": Opcode.CONVOLUTION, "flags": RESULT | LayerFlag.MAP, "source_rows": 0}
+    words = instruction(**fields, pool_window=window, pool_stride=stride).encode()
+    valid = (window, stride) in POOLS
+    outcome = ErrorCode.NONE if valid else ErrorCode.BAD_FIELD
+    assert fetch_outcome(simulate, CONFIG, words, 1, 0) is outcome

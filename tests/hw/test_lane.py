@@ -27,12 +27,13 @@ async def load(ctx, dut, config, lists):
     ctx.set(dut.load_valid, 0)
 
 
-async def drain(ctx, dut, config, context):
+async def drain(ctx, dut, config, context, keep=lambda row: False):
     seen = []
     for cycle in range(config.acc_depth + dut.DRAIN_LATENCY):
         ctx.set(dut.drain_valid, int(cycle < config.acc_depth))
         ctx.set(dut.drain.context, context)
         ctx.set(dut.drain.row, cycle % config.acc_depth)
+        ctx.set(dut.drain.keep, int(keep(cycle % config.acc_depth)))
         if cycle >= dut.DRAIN_LATENCY:
             seen.append(ctx.get(dut.sum))
         await ctx.tick()
@@ -237,3 +238,22 @@ def test_first_product_is_in_memory_after_the_latency(simulate, rng):
         assert cycles == dut.LATENCY + 1
 
     simulate(dut, bench, budget=200)
+
+
+def test_kept_rows_are_read_again_and_the_others_are_0(simulate, rng):
+    dut = Lane(CONFIG)
+    lists = [[(row, row + 1) for row in range(8)]]
+
+    async def bench(ctx):
+        await load(ctx, dut, CONFIG, lists)
+        for context in range(2):
+            await drain(ctx, dut, CONFIG, context)
+        await feed(ctx, dut, rng, [(3, 0, 0)], 0)
+        sums = expected_sums(lists, [(3, 0, 0)], CONFIG, 0)
+        assert await drain(ctx, dut, CONFIG, 0, keep=lambda row: True) == sums
+        assert await drain(ctx, dut, CONFIG, 0, keep=lambda row: row % 3 == 0) == sums
+        kept = [total if row % 3 == 0 else 0 for row, total in enumerate(sums)]
+        assert await drain(ctx, dut, CONFIG, 0) == kept
+        assert await drain(ctx, dut, CONFIG, 0) == [0] * CONFIG.acc_depth
+
+    simulate(dut, bench, budget=1000)

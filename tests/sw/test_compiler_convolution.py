@@ -122,6 +122,30 @@ def test_channels_are_split_where_one_block_does_not_fit():
     assert bases == [0, 0, 1, 1, 2]
 
 
+OVERLAPPING = Window(size=(3, 3), stride=2, padding=(0, 1, 0, 1))
+
+
+def test_layers_with_overlapping_windows_are_split_by_channels_only():
+    network = single(Window(size=(5, 5), padding=(2, 2, 2, 2)), pool=OVERLAPPING, oc=20)
+    config = replace(EDGE, clusters=2, acc_depth=128, pointer_depth=4096)
+    tiles = instructions(compile_network(network, config))
+    assert [item["rows"] for item in tiles] == [1] * 5
+    assert {(item["first_block"], item["blocks"]) for item in tiles} == {(0, 3)}
+    assert {(item["stored_height"], item["stored_width"]) for item in tiles} == {(6, 6)}
+    tiles = instructions(compile_network(network, replace(config, acc_depth=256)))
+    assert [item["rows"] for item in tiles] == [3, 2]
+
+
+def test_overlapping_windows_that_the_accumulators_do_not_hold_are_refused():
+    network = single(Window(size=(5, 5), padding=(2, 2, 2, 2)), pool=OVERLAPPING)
+    message = (
+        r"layer 'conv1': needs 72 accumulators a lane, for pooling windows that overlap, acc_depth "
+        "is 64; it fits"
+    )
+    with pytest.raises(CompileError, match=message):
+        compile_network(network, replace(EDGE, clusters=2, acc_depth=64))
+
+
 def test_images_are_laid_out_as_maps(rng):
     schedule = compile_network(lenet4(), EDGE)
     image = rng.integers(-127, 128, (1, 1, 28, 28)).astype(np.int8)
@@ -157,12 +181,16 @@ def test_dealing_balances_the_products_of_the_calibration_images():
             "layer 'conv1': a stride of 3 is not supported, those of 1, 2, 4 are",
         ),
         (
-            single(Window(size=(3, 3)), pool=Window(size=(3, 3), stride=2)),
-            "layer 'conv1': max pooling of 3x3 with stride 2 .* is not supported, 2x2",
+            single(Window(size=(3, 3)), pool=Window(size=(3, 3), stride=3)),
+            "layer 'conv1': max pooling of 3x3 with stride 3 .* is not supported, 2x2 and 3x3 with",
+        ),
+        (
+            single(Window(size=(3, 3)), pool=Window(size=(3, 2), stride=2)),
+            "layer 'conv1': max pooling of 3x2 with stride 2 .* is not supported, 2x2 and 3x3 with",
         ),
         (
             single(Window(size=(3, 3)), pool=replace(POOL, padding=(1, 0, 0, 0))),
-            r"2x2 with stride 2 and padding \(1, 0, 0, 0\) is not supported",
+            r"2x2 with stride 2 and padding \(1, 0, 0, 0\) is not supported, .* at top and left",
         ),
     ],
 )

@@ -78,7 +78,10 @@ def tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) 
     words = output_rows * tile.kernel_height * tile.source_row_words * config.clusters
     walks = sum(_walk(lane) for lane in lists.lanes.values())
     products = output_rows * tile.source_width * walks
-    return words * config.act_word + products + output_rows * tile.line_rows
+    # Every window's positions are read, there are as many windows as the blocks have columns.
+    windows = tile.blocks * -(-tile.output_width // tile.pool_stride)
+    drain = windows * tile.pool_window**2 * tile.rows
+    return words * config.act_word + products + drain
 
 
 def _walk(lists: LaneLists) -> int:

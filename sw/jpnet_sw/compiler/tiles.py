@@ -10,6 +10,8 @@ from jpnet_sw.compiler.errors import CompileError
 __all__ = ["Part", "Tile", "block_rows", "channel_parts", "check_supported", "row_tiles"]
 
 _STRIDES = (1, 2, 4)
+_POOLS = ((2, 1), (2, 2), (3, 1), (3, 2))
+"""Extents and strides of pooling windows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,33 +61,40 @@ def check_supported(layer: Layer) -> None:
     pool = layer.pool
     if pool is None or (pool.size, pool.stride) == ((1, 1), 1):
         return
-    if (pool.size, pool.stride) != ((2, 2), 2) or pool.padding[0] or pool.padding[2]:
+    rows, columns = pool.size
+    known = rows == columns and (rows, pool.stride) in _POOLS
+    if not known or pool.padding[0] or pool.padding[2]:
         raise CompileError(
-            f"layer {layer.name!r}: max pooling of {pool.size[0]}x{pool.size[1]} with stride "
-            f"{pool.stride} and padding {pool.padding} is not supported, 2x2 with stride 2 and no "
-            "padding at top and left is"
+            f"layer {layer.name!r}: max pooling of {rows}x{columns} with stride {pool.stride} and "
+            f"padding {pool.padding} is not supported, 2x2 and 3x3 with stride 1 or 2 and no "
+            "padding at top and left are"
         )
 
 
 def block_rows(layer: Layer) -> int:
-    """Return how many output rows are pooled into one."""
+    """Return by how many output rows the pooling windows step, 1 without pooling."""
     return 1 if layer.pool is None else layer.pool.stride
 
 
 def channel_parts(
     layer: Layer, convolution: Convolution, config: AcceleratorConfig
 ) -> tuple[Part, ...]:
-    """Split the channel rows, only as far as the accumulators of one block demand it.
+    """Split the channel rows, only as far as the accumulators of the smallest tile demand it.
+
+    That is a tile of one block; where pooling windows overlap, all blocks, as the rows that two
+    windows have are computed once.
 
     Raises
     ------
     CompileError
-        If the accumulators do not hold one block of one channel row.
+        If the accumulators do not hold that tile of one channel row.
     """
-    positions = block_rows(layer) * convolution.output_size[1]
+    blocks = _cluster_blocks(layer, convolution, config) if _windows_overlap(layer) else 1
+    positions = blocks * block_rows(layer) * convolution.output_size[1]
     if positions > config.acc_depth:
+        reason = ", for pooling windows that overlap" if _windows_overlap(layer) else ""
         raise CompileError(
-            f"layer {layer.name!r}: needs {positions} accumulators a lane, "
+            f"layer {layer.name!r}: needs {positions} accumulators a lane{reason}, "
             f"acc_depth is {config.acc_depth}"
         )
     total = -(-len(layer.weight) // config.lanes)
@@ -100,12 +109,21 @@ def row_tiles(
     layer: Layer, convolution: Convolution, part: Part, config: AcceleratorConfig
 ) -> tuple[Tile, ...]:
     """Split the output rows into as few tiles as the accumulators allow, of about equal size."""
-    rows, columns = convolution.output_size
-    blocks = -(-rows // (block_rows(layer) * config.clusters))
-    fitting = config.acc_depth // (block_rows(layer) * columns * part.rows)
+    blocks = _cluster_blocks(layer, convolution, config)
+    line_rows = convolution.output_size[1] * part.rows
+    fitting = config.acc_depth // (block_rows(layer) * line_rows)
     tiles = -(-blocks // fitting)
     size = -(-blocks // tiles)
     return tuple(
         Tile(first_block=first, blocks=min(size, blocks - first))
         for first in range(0, blocks, size)
     )
+
+
+def _windows_overlap(layer: Layer) -> bool:
+    return layer.pool is not None and layer.pool.size[0] > layer.pool.stride
+
+
+def _cluster_blocks(layer: Layer, convolution: Convolution, config: AcceleratorConfig) -> int:
+    """Return the local blocks of the cluster with most of them."""
+    return -(-convolution.output_size[0] // (block_rows(layer) * config.clusters))
