@@ -153,7 +153,7 @@ WRONG_CONVOLUTION = {
     "no_blocks": {"blocks": 0},
     "stride": {"stride_log2": 3},
     "pool_window": {"pool_window": 0},
-    "pool_stride": {"pool_window": 2},
+    "pool_stride": {"pool_stride": 2},
 }
 
 
