@@ -63,12 +63,11 @@ class ThresholdCounter(wiring.Component):
     first, last : in
         It is the tile's first or last.
     opens : in
-        With `first`: the tensor's first tile. Other tiles go on from their context's last one,
-        which must have ended at least two cycles before.
+        With `first`: the tensor's first tile. Other tiles go on from their context's last one.
     closes : in
         With `last`: the tensor's last tile.
     context : in
-        Whose tile it is, with `first` and `last`.
+        Whose row it is.
     counted : in, unsigned(lanes * clusters)
         Which of its magnitudes count; all in the exact mode, some in the sampled one.
     magnitudes : in, array of ``lanes * clusters`` unsigned(7)
@@ -136,14 +135,14 @@ class ThresholdCounter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         inputs = range(self._config.lanes * self._config.clusters)
-        exceeded = Signal(INT8_MAX)
+        exceeded = Signal(INT8_MAX, reset_less=True)
         most = 1 << (self._count_width - 1)
         tags = [
             struct_signal(self._tag_layout(), name=f"tag_{stage}", reset_less=True)
             for stage in range(4)
         ]
         valids = Signal(4)
-        last_q, closed_q = Signal(4), Signal(self.LATENCY)
+        closed_q = Signal(self.LATENCY)
         m.d.comb += [
             tags[0].first.eq(self.first),
             tags[0].opens.eq(self.opens),
@@ -154,7 +153,6 @@ class ThresholdCounter(wiring.Component):
         m.d.sync += [
             *(new.eq(old) for old, new in pairwise(tags)),
             valids[1:].eq(valids),
-            last_q.eq(Cat(self.valid & self.last, last_q)),
             closed_q.eq(Cat(self.valid & self.last & self.closes, closed_q)),
         ]
 
@@ -171,13 +169,9 @@ class ThresholdCounter(wiring.Component):
                 lower[index].eq(_exceeded(low)),
             ]
 
-        # Stages 2 and 3: magnitudes above each t, by fours and together. Stage 4: counters
-        lefts = [
-            Signal(signed(self._count_width + 1), name=f"left_{t}", reset_less=True)
-            for t in range(INT8_MAX)
-        ]
-        starts = self._build_kept(m, tags[3], last_q[3], lefts)
-        for t, (left, start) in enumerate(zip(lefts, starts, strict=True)):
+        # Stages 2 and 3: magnitudes above each t, by fours and together
+        sums = []
+        for t in range(INT8_MAX):
             sixteenth, place = divmod(t, 16)
             fours = []
             for index in range(0, len(inputs), 4):
@@ -190,10 +184,8 @@ class ThresholdCounter(wiring.Component):
                 fours.append(four)
             above = Signal(range(len(inputs) + 1), name=f"above_{t}", reset_less=True)
             m.d.sync += above.eq(reduce(add, fours))
-            before = Signal(signed(self._count_width + 1), name=f"before_{t}")
-            m.d.comb += [before.eq(Mux(tags[3].first, start, left)), exceeded[t].eq(left[-1])]
-            with m.If(valids[3]):
-                m.d.sync += left.eq(before - Mux(before[-1], 0, above))
+            sums.append(above)
+        self._build_counters(m, (valids[3], tags[3]), sums, exceeded)
 
         # Stage 5: each sixteenth, and which of them. Stage 6: the threshold
         parts = struct_signal(data.ArrayLayout(4, 8), reset_less=True)
@@ -220,25 +212,31 @@ class ThresholdCounter(wiring.Component):
             }
         )
 
-    def _build_kept(
-        self, m: Module, tag: data.View, ended: Value, lefts: list[Signal]
-    ) -> list[Value]:
-        """Keep each context's counters from tile to tile; return what a tile's begin with."""
+    def _build_counters(
+        self, m: Module, row: tuple[Value, data.View], sums: list[Signal], exceeded: Signal
+    ) -> None:
+        """Stage 4: lower the row's context's counters and tell which of them are negative."""
+        valid, tag = row
         width = self._count_width + 1
-        kept: memory.Memory = memory.Memory(
-            shape=unsigned(width * len(lefts)), depth=2 ** len(tag.context), init=[]
+        counters: memory.Memory = memory.Memory(
+            shape=unsigned(width * len(sums)), depth=2 ** len(tag.context), init=[]
         )
-        m.submodules.kept = kept
-        write, read = kept.write_port(), kept.read_port(domain="comb")
-        context_q = Signal(context_shape(self._config), reset_less=True)
-        m.d.sync += context_q.eq(tag.context)
+        m.submodules.counters = counters
+        write, read = counters.write_port(), counters.read_port(domain="comb")
+        following = []
+        for t, above in enumerate(sums):
+            before = Signal(signed(width), name=f"before_{t}")
+            after = Signal(signed(width), name=f"after_{t}")
+            kept = read.data.word_select(t, width).as_signed()
+            m.d.comb += [
+                before.eq(Mux(tag.first & tag.opens, tag.winners, kept)),
+                after.eq(before - Mux(before[-1], 0, above)),
+            ]
+            following.append(after)
         m.d.comb += [
-            write.en.eq(ended),
-            write.addr.eq(context_q),
-            write.data.eq(Cat(lefts)),
             read.addr.eq(tag.context),
+            write.addr.eq(tag.context),
+            write.en.eq(valid),
+            write.data.eq(Cat(following)),
         ]
-        return [
-            Mux(tag.opens, tag.winners, read.data.word_select(t, width).as_signed())
-            for t in range(len(lefts))
-        ]
+        m.d.sync += exceeded.eq(Cat(after[-1] for after in following))

@@ -72,7 +72,7 @@ async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[
             if row == rows - 1:
                 last_rows.append(cycle)
             await clock()
-            for _ in range(max(gap, int(row + 1 in tensor.tiles))):
+            for _ in range(gap):
                 dut.valid.value = 0
                 await clock()
     dut.valid.value = 0
