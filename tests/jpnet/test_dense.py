@@ -41,7 +41,8 @@ def test_without_filters_every_activation_survives(small_network: IntegerNetwork
 @pytest.mark.parametrize("seed", range(8))
 def test_configuration_holds_every_weight_of_a_convolutional_network(seed: int) -> None:
     network = without_filters(random_convolutional_network(np.random.default_rng(seed)))
-    small = replace(SMALL, weight_depth=16, pointer_depth=16, act_depth=1024, acc_width=32)
-    schedule = compile_dense(network, replace(small, program_depth=256))
+    small = replace(SMALL, weight_depth=16, pointer_depth=16, acc_depth=128)
+    roomy = replace(small, act_depth=1024, acc_width=32, program_depth=256)
+    schedule = compile_dense(network, roomy)
     assert schedule.dense
     assert schedule.config == dense_config(network, schedule.config)
