@@ -64,7 +64,8 @@ def tensor_rows(
     bases = np.array([program.field(int(first), "target_base") for first in firsts])
     base = np.append(bases[schedule.instruction_layers], bases[-1])
     word = address - base[np.minimum(layer, len(base) - 1)]
-    return (word * config.act_columns + column) * config.clusters + bank
+    rows: NDArray[np.int64] = (word * config.act_columns + column) * config.clusters + bank
+    return rows
 
 
 def _read_rows(path: Path, schedule: Schedule) -> NDArray[np.void]:
@@ -85,11 +86,10 @@ def _read_rows(path: Path, schedule: Schedule) -> NDArray[np.void]:
     rows = np.zeros(len(step), dtype=row_dtype(lanes))
     rows["image"] = written["image"][step]
     rows["layer"] = written["layer"][step]
-    rows["row"] = tensor_rows(
-        schedule,
-        *(written[name][step].astype(np.int64) for name in ("layer", "address", "column")),
-        bank,
+    layer, address, column = (
+        written[name][step].astype(np.int64) for name in ("layer", "address", "column")
     )
+    rows["row"] = tensor_rows(schedule, layer, address, column, bank)
     acts = written["acts"][:, :width].reshape(-1, clusters, lanes)
     rows["acts"] = acts[step, bank]
     return rows

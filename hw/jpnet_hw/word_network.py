@@ -103,15 +103,15 @@ class WordNetwork(wiring.Component):
         for number, word in enumerate(self.words):
             mine = Cat(grant[number] for grant in grants)
             m.d.comb += self.granted[number].eq(mine.any())
-            bank: Value = place_of(mine)
+            source: Value = place_of(mine)
             for stage in range(1 + ActivationBank.LATENCY):
-                bank_q = Signal(len(bank), name=f"bank_{number}_{stage}", reset_less=True)
-                m.d.sync += bank_q.eq(bank)
-                bank = bank_q
+                source_q = Signal(len(source), name=f"source_{number}_{stage}", reset_less=True)
+                m.d.sync += source_q.eq(source)
+                source = source_q
             word_q = Signal(len(word), name=f"word_{number}", reset_less=True)
-            with m.Switch(bank):
-                for source, read in enumerate(self.r_word):
-                    with m.Case(source):
+            with m.Switch(source):
+                for bank, read in enumerate(self.r_word):
+                    with m.Case(bank):
                         m.d.sync += word_q.eq(read)
             m.d.comb += word.eq(word_q)
         return m
