@@ -13,7 +13,7 @@ from jpnet_spec.numbers import choose_multipliers
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_spec.window import Window
 
-__all__ = ["random_convolutional_network", "random_maps"]
+__all__ = ["branching_network", "random_convolutional_network", "random_maps"]
 
 _KERNELS = (1, 2, 3, 3, 4, 5, 5, 7, 11)
 _STRIDES = (1, 1, 1, 2, 2, 4)
@@ -66,6 +66,13 @@ def random_convolutional_network(
             _fully_connected(rng, "fc2", _Next(source="fc1", shape=layers[-1].output_shape), 5)
         )
     return IntegerNetwork(name="random", input_shape=shape, layers=tuple(layers))
+
+
+def branching_network(rng: np.random.Generator, shape: tuple[int, ...]) -> IntegerNetwork:
+    """Return a convolution and a fully connected layer that read the same image."""
+    end = _Next(source=INPUT, shape=shape)
+    layers = (_convolution(rng, "conv1", end, channels=9), _fully_connected(rng, "fc1", end, 7))
+    return IntegerNetwork(name="branching", input_shape=shape, layers=layers)
 
 
 def random_maps(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> NDArray[np.int8]:

@@ -54,37 +54,64 @@ def tokens(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[Tok
             yield from _fully_connected(fields, config, cluster)
 
 
-def _columns(word: int, words: int, tail: int, config: AcceleratorConfig) -> int:
-    """Return the columns of a word that are read, where `tail` tells those of the last."""
-    return tail if tail and word == words - 1 else config.act_columns
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Element:
+    """An activation of a map's row: its column and channel, and where in the row it lies."""
+
+    x: int
+    channel: int
+    word: int
+    slot: int
+
+
+def _row(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[_Element]:
+    """Yield what is read of one row of a map."""
+    packing, tail = fields["source_packing"], fields["source_tail"]
+    words = fields["source_pixel_words"]
+    for x in range(fields["source_width"]):
+        if packing:
+            word, neighbour = divmod(x, 1 << packing)
+            slots = config.act_word >> packing
+            for channel in range(tail or slots):
+                slot = neighbour * slots + channel
+                yield _Element(x=x, channel=channel, word=word, slot=slot)
+            continue
+        columns = words * config.act_columns
+        columns -= (config.act_columns - tail) if tail else 0
+        for channel in range(columns * config.lanes):
+            word, slot = divmod(channel, config.act_word)
+            yield _Element(x=x, channel=channel, word=x * words + word, slot=slot)
 
 
 def _fully_connected(
     fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
 ) -> Iterator[Token]:
-    if fields["flags"] & LayerFlag.MAP:
-        empty = fields["source_height"] % config.clusters
-        fewer = fields["source_row_words"] if 0 < empty <= cluster else 0
-        words = fields["source_words"] - fewer
-        unit, tail = fields["source_pixel_words"], fields["source_tail"]
-    else:
+    for place in _places(fields, config, cluster):
+        word, slot = divmod(place, config.act_word)
+        owner, entry = _owner(fields, config, place)
+        yield Token(
+            cluster=cluster,
+            bank=cluster,
+            word=fields["source_base"] + word,
+            slot=slot,
+            owner=owner,
+            entry=fields["pointer_base"] + entry,
+            lists=1,
+            base=0,
+        )
+
+
+def _places(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Iterator[int]:
+    """Yield the places in its bank of what a cluster reads of a vector, or of a map as one."""
+    if not fields["flags"] & LayerFlag.MAP:
         rows = -(-(fields["source_rows"] - cluster) // config.clusters)
-        words = unit = -(-rows // config.act_columns)
-        tail = rows % config.act_columns
-    for word in range(words):
-        columns = _columns(word % unit, unit, tail, config)
-        for slot in range(columns * config.lanes):
-            owner, place = _owner(fields, config, word * config.act_word + slot)
-            yield Token(
-                cluster=cluster,
-                bank=cluster,
-                word=fields["source_base"] + word,
-                slot=slot,
-                owner=owner,
-                entry=fields["pointer_base"] + place,
-                lists=1,
-                base=0,
-            )
+        yield from range(rows * config.lanes)
+        return
+    empty = fields["source_height"] % config.clusters
+    fewer = fields["source_row_words"] if 0 < empty <= cluster else 0
+    for first in range(0, fields["source_words"] - fewer, fields["source_row_words"]):
+        for element in _row(fields, config):
+            yield (first + element.word) * config.act_word + element.slot
 
 
 def _owner(
@@ -120,27 +147,24 @@ def _pass(
     y: int,
 ) -> Iterator[Token]:
     bank, width = y % config.clusters, fields["output_width"]
-    words, shift = fields["source_pixel_words"], fields["stride_log2"]
     row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]
+    shift = fields["stride_log2"]
     phase_mask = (1 << shift) - 1
     tap_row = (kernel_row >> shift) * fields["run_lists"]
-    for x in range(fields["source_width"]):
-        column = x + fields["padding_left"]
+    for element in _row(fields, config):
+        column = element.x + fields["padding_left"]
         first = max(0, (column >> shift) - width + 1)
         last = min(fields["run_lists"] - 1, column >> shift)
         phase = ((kernel_row & phase_mask) << shift) + (column & phase_mask)
-        for word in range(words):
-            columns = _columns(word, words, fields["source_tail"], config)
-            for slot in range(columns * config.lanes if first <= last else 0):
-                owner, place = _owner(fields, config, word * config.act_word + slot)
-                lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
-                yield Token(
-                    cluster=cluster,
-                    bank=bank,
-                    word=row_base + x * words + word,
-                    slot=slot,
-                    owner=owner,
-                    entry=fields["pointer_base"] + lists + first,
-                    lists=last - first + 1,
-                    base=line * fields["line_rows"] + (column >> shift) * fields["rows"],
-                )
+        owner, place = _owner(fields, config, element.channel)
+        lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
+        yield Token(
+            cluster=cluster,
+            bank=bank,
+            word=row_base + element.word,
+            slot=element.slot,
+            owner=owner,
+            entry=fields["pointer_base"] + lists + first,
+            lists=last - first + 1,
+            base=line * fields["line_rows"] + (column >> shift) * fields["rows"],
+        )

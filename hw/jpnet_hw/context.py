@@ -9,7 +9,7 @@ from jpnet_hw.drain import Drain
 from jpnet_hw.drain_sequencer import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, struct_signal
-from jpnet_hw.word_walker import skip_job_layout
+from jpnet_hw.skip_job import skip_job_layout
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag, Opcode
@@ -252,6 +252,7 @@ class ImageContext(wiring.Component):
         convolution = fetched.opcode == Opcode.CONVOLUTION
         is_map = (fetched.flags & LayerFlag.MAP).any()
         copied = held.shape().members.keys() & fetched.shape().members.keys()
+        map_words, map_tail, blank = self._build_map_slots(m, fetched)
         with m.If(accept):
             m.d.sync += [
                 *(held[name].eq(fetched[name]) for name in sorted(copied)),
@@ -260,8 +261,11 @@ class ImageContext(wiring.Component):
                 held.dense.eq((fetched.flags & LayerFlag.DENSE).any()),
                 held.divided.eq((fetched.flags & LayerFlag.DIVIDED).any()),
                 held.channel_lists.eq(Mux(convolution, fetched.channel_lists, 1)),
+                held.run_lists.eq(Mux(convolution, fetched.run_lists, 1)),
+                held.last_column.eq(Mux(convolution, fetched.output_width - 1, 0)),
+                held.packing.eq(Mux(convolution, fetched.source_packing, 0)),
+                held.blank.eq(blank),
                 held.pooled.eq(fetched.pool_stride == 2),
-                held.last_row.eq(fetched.rows - 1),
                 slot.eq(fetched.source_slot),
                 first.eq(fetch.index == 0),
             ]
@@ -283,14 +287,14 @@ class ImageContext(wiring.Component):
             with m.If(accept):
                 m.d.sync += [
                     words.eq(share_words),
-                    tail.eq(share & (columns - 1)),
+                    tail.eq((share & (columns - 1)) << exact_log2(config.lanes)),
                     pixel_words.eq(share_words),
                 ]
                 with m.If(is_map):
                     m.d.sync += [
                         words.eq(fetched.source_words - Mux(row_less, fetched.source_row_words, 0)),
-                        tail.eq(fetched.source_tail),
-                        pixel_words.eq(fetched.source_pixel_words),
+                        tail.eq(map_tail),
+                        pixel_words.eq(map_words),
                     ]
             m.d.comb += [
                 *(job[name].eq(held[name]) for name in job.shape().members if name not in own),
@@ -301,6 +305,38 @@ class ImageContext(wiring.Component):
                 job.limited.eq(first & ~complete),
             ]
         return slot
+
+    def _build_map_slots(self, m: Module, fetched: data.View) -> tuple[Signal, Signal, Signal]:
+        """Return what a map's words hold.
+
+        After how many words one follows that is not full, how many of its slots are used, 0 for
+        all, and which slots are used in no word. A packed map has such a word at the end of a row;
+        a convolution's walk knows by itself how many pixels are left there.
+        """
+        config, packing = self._config, fetched.source_packing
+        words = Signal.like(fetched.source_row_words, name="map_words")
+        tail, blank = Signal(range(config.act_word), name="map_tail"), Signal(config.act_word)
+        m.d.comb += [
+            words.eq(fetched.source_pixel_words),
+            tail.eq(fetched.source_tail << exact_log2(config.lanes)),
+        ]
+        with m.If(packing != 0):
+            m.d.comb += tail.eq(0)
+            with m.If(fetched.opcode != Opcode.CONVOLUTION):
+                m.d.comb += [
+                    words.eq(fetched.source_row_words),
+                    tail.eq((fetched.source_width << exact_log2(config.act_word)) >> packing),
+                ]
+        with m.Switch(packing):
+            for shared in range(1, exact_log2(config.act_word) + 1):
+                pixel_slots = config.act_word >> shared
+                used = [
+                    (fetched.source_tail == 0) | (fetched.source_tail > slot % pixel_slots)
+                    for slot in range(config.act_word)
+                ]
+                with m.Case(shared):
+                    m.d.comb += blank.eq(~Cat(*used))
+        return words, tail, blank
 
     def _build_thresholds(self, m: Module, slot: Signal, running: data.View) -> None:
         """Remember each output's threshold.

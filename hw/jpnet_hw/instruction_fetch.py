@@ -198,6 +198,7 @@ class InstructionFetch(wiring.Component):
             "extents": convolution & ~(extents.all() & is_map),
             "pool": convolution & ~pools,
             "kernel_stride": o.stride_log2 == 3,
+            "packing": o.source_packing > exact_log2(config.act_word),
             "stride": sampled & ((o.sample_stride < 2) | (o.sample_stride > SAMPLE_STRIDE_MAX)),
         }
         broken = Signal(len(rules), reset_less=True)

@@ -11,10 +11,11 @@ from amaranth.utils import exact_log2
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.skid_buffer import SkidBuffer
+from jpnet_hw.skip_job import skip_job_layout
 from jpnet_hw.token_builder import TokenBuilder, without_lowest, word_layout
 from jpnet_hw.word_network import WordNetwork, word_ask_layout
 from jpnet_hw.word_queues import WordQueues
-from jpnet_hw.word_walker import WordWalker, skip_job_layout, word_place_layout
+from jpnet_hw.word_walker import WordWalker, word_place_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ZeroSkipper"]
@@ -88,6 +89,7 @@ class ZeroSkipper(wiring.Component):
         self._limit = Signal(signed(8), reset_less=True)
         self._lower = Signal(signed(8), reset_less=True)
         self._dense = Signal(reset_less=True)
+        self._present = Signal(config.act_word, reset_less=True)
         count = range(config.act_word + 1)
         super().__init__(
             {
@@ -199,22 +201,24 @@ class ZeroSkipper(wiring.Component):
         item = wanted
         for stage in range(WordNetwork.LATENCY):
             if stage == WordNetwork.LATENCY - 1:
-                self._build_limits(m, item.context)
+                self._build_limits(m, item)
             valid_q = Signal(name=f"read_valid_{stage}")
             item_q = struct_signal(_asked_layout(config), name=f"read_{stage}", reset_less=True)
             m.d.sync += [valid_q.eq(valid), item_q.eq(item)]
             valid, item = valid_q, item_q
         return valid, item
 
-    def _build_limits(self, m: Module, context: Value) -> None:
-        """Have the threshold of a word's context ready when the word arrives."""
-        with m.Switch(context):
+    def _build_limits(self, m: Module, asked: data.View) -> None:
+        """Have a word's threshold and the slots of its tensor ready when the word arrives."""
+        used = Cat(asked.place.used > slot for slot in range(self._config.act_word))
+        with m.Switch(asked.context):
             for number, job in enumerate(self.jobs):
                 with m.Case(number):
                     m.d.sync += [
                         self._limit.eq(job.theta),
                         self._lower.eq(-job.theta),
                         self._dense.eq(job.dense),
+                        self._present.eq(used & ~job.blank),
                     ]
 
     def _build_filter(
@@ -232,18 +236,18 @@ class ZeroSkipper(wiring.Component):
         zeros = Signal(config.act_word, reset_less=True)
         below = Signal(config.act_word, reset_less=True)
         acts = data.View(data.ArrayLayout(signed(8), config.act_word), self.word)
-        columns = Signal(config.act_columns, reset_less=True)
+        read = Signal(config.act_word, reset_less=True)
         place = asked.place
         m.d.sync += [
             valid_q.eq(valid),
-            columns.eq(Mux(valid, place.columns, 0)),
+            read.eq(Mux(valid, self._present, 0)),
             word.acts.eq(acts),
             word.context.eq(asked.context),
-            *(word[name].eq(place[name]) for name in ("lists", "count", "base", "end")),
+            *(word[name].eq(place[name]) for name in ("lists", "line", "column", "end")),
         ]
         for slot in range(config.act_word):
             act = acts[slot]
-            present = valid & place.columns[slot // config.lanes]
+            present = valid & self._present[slot]
             survives = (act > self._limit) | (act < self._lower) | self._dense
             m.d.sync += [
                 word.keep[slot].eq(survives & present),
@@ -261,7 +265,7 @@ class ZeroSkipper(wiring.Component):
             dropped.eq(Mux(valid_q & ~wanted, 1 << word.context, 0)),
         ]
         m.d.sync += [
-            self.read_count.eq(reduce(add, list(columns)) * config.lanes),
+            self.read_count.eq(reduce(add, list(read))),
             self.zero_count.eq(reduce(add, list(zeros))),
             self.below_count.eq(reduce(add, list(below))),
         ]

@@ -77,7 +77,7 @@ class AcceleratorConfig:
     program_depth
         Instructions.
     fifo_depth
-        Lists waiting at a lane.
+        Lists waiting at a lane, those that are being looked up included.
     axi_data_width, axi_addr_width
         Bits of the AXI4 master.
 
@@ -99,7 +99,7 @@ class AcceleratorConfig:
     act_depth: int = 256
     param_depth: int = 512
     program_depth: int = 64
-    fifo_depth: int = 8
+    fifo_depth: int = 16
     axi_data_width: int = 64
     axi_addr_width: int = 32
 

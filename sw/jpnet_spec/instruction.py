@@ -80,6 +80,7 @@ FIELDS: dict[str, Field] = {
     "shift": Field(word=4, bit=24, width=6),
     "static_threshold": Field(word=5, bit=0, width=7),
     "sample_stride": Field(word=5, bit=8, width=9),
+    "source_packing": Field(word=5, bit=20, width=4),
     "source_height": Field(word=6, bit=0, width=12),
     "source_width": Field(word=6, bit=12, width=12),
     "source_tail": Field(word=6, bit=24, width=6),
@@ -134,9 +135,10 @@ class Instruction:
     * phase_lists + c * channel_lists + (ky >> stride_log2) * run_lists + jx``. One list belongs to
     each ``jx`` from 0 to ``run_lists - 1``; those whose output column ``(u >> stride_log2) - jx``
     exists are one run. An entry's row is an offset, modulo ``2**acc_addr_width``, from
-    the accumulator row of output column ``u >> stride_log2`` and channel row 0. With `LayerFlag`
-    ``DIVIDED`` the position ``c`` belongs to group ``c % groups``, and ``c // groups`` takes its
-    place in the sum.
+    the accumulator row of output column ``u >> stride_log2`` and channel row 0. In a packed map a
+    pixel has ``s = act_word >> source_packing`` slots; the activation in slot i of its row's word w
+    has ``x = (w << source_packing) + i // s`` and ``c = i % s``. With `LayerFlag` ``DIVIDED`` the
+    position ``c`` belongs to group ``c % groups``, and ``c // groups`` takes its place in the sum.
 
     Parameters
     ----------
@@ -170,12 +172,16 @@ class Instruction:
     sample_stride
         For the sampled mode; an output is counted iff its channel's phase and its position's
         residue add up to 0 modulo the stride.
+    source_packing
+        Pixels of the map that share a word, as a power of two: 0 where each takes whole words, and
+        for a vector, like all that follows.
     source_height, source_width
-        Pixels of the map that is read; 0 for a vector, like all that follows.
+        Pixels of the map that is read; of a convolution's width only the columns, from the left,
+        that some output sees.
     source_tail
-        Columns used in each pixel's last word; 0 for all.
+        Columns used in each pixel's last word, of a packed map slots used by each pixel; 0 for all.
     source_pixel_words, source_row_words
-        Words of a pixel, and of a map's row.
+        Words of a pixel, 1 of a packed map, and of a map's row.
     source_words
         Words of bank 0, the fullest: ``ceil(source_height / K) * source_row_words``; banks from
         ``source_height % K`` onwards, if that is not 0, have `source_row_words` fewer.
@@ -232,6 +238,7 @@ class Instruction:
     shift: int
     static_threshold: int
     sample_stride: int
+    source_packing: int = 0
     source_height: int = 0
     source_width: int = 0
     source_tail: int = 0

@@ -5,10 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jpnet_cosim.map_samples import random_convolutional_network, random_maps
+from jpnet_cosim.map_samples import (
+    branching_network,
+    random_convolutional_network,
+    random_maps,
+)
+from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import LayerOutput, ProgramModel
+from jpnet_cosim.program_tokens import tokens
 from jpnet_cosim.samples import SMALL
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.instruction import FIELDS
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import TopN
@@ -64,14 +71,20 @@ def test_random_networks_are_exact_and_issue_no_product_in_vain(seed: int, name:
         assert np.array_equal(output.macs, layer.pairs(survivors)), layer.name
 
 
+def tight_config(network: IntegerNetwork) -> tuple[AcceleratorConfig, int]:
+    """Return a configuration whose groups cannot hold all weights, and how many those are."""
+    roomy = replace(CONFIGS["small"], groups=4)
+    needed = sum(plan.weights for plan in compile_network(network, roomy).layers) + 1
+    return replace(roomy, weight_depth=max(16, 1 << (needed - 1).bit_length() - 1)), needed
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_small_weight_memories_divide_the_input_channels(seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = random_convolutional_network(rng)
     images = random_maps(rng, 2, network.input_shape)
+    tight, needed = tight_config(network)
     roomy = replace(CONFIGS["small"], groups=4)
-    needed = sum(plan.weights for plan in compile_network(network, roomy).layers) + 1
-    tight = replace(roomy, weight_depth=max(16, 1 << (needed - 1).bit_length() - 1))
     schedule = compile_network(network, tight)
     assert any(plan.divided for plan in schedule.layers) == (needed > 16)
     outputs = execute(network, schedule, images)
@@ -91,3 +104,31 @@ def test_dense_programs_issue_every_product_that_has_an_output(seed: int) -> Non
     for layer, output in zip(network.layers, outputs, strict=True):
         full = replace(layer, weight=np.ones_like(layer.weight))
         assert output.macs.item() == full.reach.sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 9), (2, 5, 4), (3, 7, 3), (5, 3, 5), (9, 3, 2)])
+@pytest.mark.parametrize("name", ["small", "wide", "one-lane", "divided"])
+def test_images_are_read_as_maps_and_as_vectors(name: str, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng([5, *shape])
+    network = branching_network(rng, shape)
+    images = random_maps(rng, 2, shape)
+    config, needed = tight_config(network) if name == "divided" else (CONFIGS[name], 0)
+    schedule = compile_network(network, config)
+    assert any(plan.divided for plan in schedule.layers) == (needed > 16)
+    outputs = execute(network, schedule, images)
+    for layer, output in zip(network.layers, outputs, strict=True):
+        assert np.array_equal(output.macs, layer.pairs(images)), layer.name
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_dense_programs_issue_the_channels_and_pixels_of_an_image(channels: int) -> None:
+    rng = np.random.default_rng(channels)
+    config = replace(CONFIGS["wide"], lanes=2)
+    network = branching_network(rng, (channels, 7, 11))
+    schedule = compile_network(network, config, dense=True)
+    editor = ProgramEditor(schedule.program)
+    for index, layer in enumerate(network.layers):
+        found = list(tokens({name: editor.field(index, name) for name in FIELDS}, config))
+        read = len({(token.bank, token.word, token.slot) for token in found})
+        assert read == len(found) == channels * 7 * 11 or layer.convolution is not None
+        assert read <= channels * 7 * 11

@@ -495,3 +495,66 @@ def test_wrong_instruction_stops_the_context(rng, simulate):
         assert bench.errors == [ErrorCode.BAD_FIELD]
 
     simulate(dut, run, budget=600)
+
+
+CONVOLUTION = {
+    "opcode": Opcode.CONVOLUTION,
+    "flags": LayerFlag.MAP,
+    "source_rows": 0,
+    "source_height": 6,
+    "source_row_words": 3,
+    "source_words": 6,
+    "source_pixel_words": 1,
+    "pool_window": 1,
+    "pool_stride": 1,
+    "output_height": 6,
+    "output_width": 9,
+    "kernel_height": 1,
+    "run_lists": 2,
+    "channel_lists": 2,
+    "blocks": 2,
+}
+FLAT = CONVOLUTION | {"opcode": Opcode.FULLY_CONNECTED}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"source_rows": 21}, {"tail": 4, "pixel_words": 3, "run_lists": 1, "channel_lists": 1}),
+        (CONVOLUTION | {"source_width": 3, "source_tail": 1}, {"tail": 4, "run_lists": 2}),
+        (
+            CONVOLUTION | {"source_width": 9, "source_packing": 2},
+            {"packing": 2, "last_column": 8, "blank": 0},
+        ),
+        (
+            CONVOLUTION | {"source_width": 5, "source_packing": 1, "source_tail": 3},
+            {"packing": 1, "pixel_words": 1, "blank": 0b10001000},
+        ),
+        (
+            FLAT | {"source_width": 18, "source_packing": 3},
+            {"tail": 2, "pixel_words": 3, "run_lists": 1, "channel_lists": 1},
+        ),
+        (
+            FLAT | {"source_width": 5, "source_packing": 1, "source_tail": 2},
+            {"tail": 4, "pixel_words": 3, "blank": 0b11001100, "last_column": 0},
+        ),
+        (FLAT | {"source_width": 3, "source_tail": 1}, {"tail": 4, "pixel_words": 1}),
+    ],
+)
+def test_skippers_are_told_which_slots_belong_to_the_tensor(rng, simulate, fields, expected):
+    config = replace(CONFIG, clusters=4)
+    bench = Bench(config, [instruction(**fields | {"flags": fields.get("flags", 0) | RESULT})], rng)
+    dut = bench.dut
+    defaults = {"packing": 0, "blank": 0}
+
+    async def run(ctx):
+        await bench.load(ctx)
+        await ctx.tick().repeat(40)
+        job = dut.context.skip_jobs[1]
+        for name, value in (defaults | expected).items():
+            assert ctx.get(job[name]) == value, name
+        assert [ctx.get(job.words) for job in dut.context.skip_jobs] == (
+            [6, 6, 3, 3] if "source_words" in fields else [3] * 4
+        )
+
+    simulate(dut, run, budget=400)

@@ -110,6 +110,7 @@ WRONG = {
     "pointer_base": {"pointer_base": 2048},
     "param_end": {"param_base": 506},
     "shift": {"shift": 41},
+    "packing": {"source_packing": 4},
     "stride_low": {"threshold_mode": 2, "sample_stride": 1},
     "stride_high": {"threshold_mode": 2, "sample_stride": 257},
 }

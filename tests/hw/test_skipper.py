@@ -36,6 +36,7 @@ def set_job(ctx, dut, context, *, words, theta, dense, divided, pointer_base):
     ctx.set(job.words, words)
     ctx.set(job.pixel_words, words)
     ctx.set(job.channel_lists, 1)
+    ctx.set(job.run_lists, 1)
     ctx.set(job.theta, theta)
     ctx.set(job.dense, int(dense))
     ctx.set(job.divided, int(divided))
@@ -129,20 +130,100 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
 
 
 @pytest.mark.parametrize("dense", [False, True])
-def test_columns_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
+def test_slots_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
     tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
     dut = ZeroSkipper(CONFIG, cluster=0)
 
     async def bench(ctx):
         options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
-        for tail in (1, 3, 0, 2):
+        for tail in (1, 6, 0, 7):
             ctx.set(dut.jobs[0].tail, tail)
             tokens, _, counts = await collect(ctx, dut, rng, words=3, dense=dense, **options)
-            inside = 16 + (2 * tail or 8)
+            inside = 16 + (tail or 8)
             assert [act for _, _, act in tokens] == tensor.ravel()[:inside].tolist()
             assert counts == [inside, 0, 0]
 
     simulate(dut, bench, bank_bench(dut, tensor, 5), budget=500)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_blank_slots_are_nothing_of_the_tensor(simulate, rng, dense):
+    tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
+    dut = ZeroSkipper(CONFIG, cluster=0)
+
+    async def bench(ctx):
+        options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
+        for blank, tail in ((0b10001000, 0), (0b01111110, 7), (0xFF, 0), (0xFE, 1)):
+            ctx.set(dut.jobs[0].blank, blank)
+            ctx.set(dut.jobs[0].tail, tail)
+            tokens, _, counts = await collect(ctx, dut, rng, words=3, dense=dense, **options)
+            inside = [
+                (place, act)
+                for place, act in enumerate(tensor.ravel().tolist())
+                if not blank >> place % 8 & 1 and not (tail and place >= 16 + tail)
+            ]
+            assert [(place, act) for place, _, act in tokens] == inside
+            assert counts == [len(inside), 0, 0]
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=500)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize(("channels", "packing"), [(1, 3), (2, 2), (3, 1)])
+def test_a_convolution_takes_exactly_the_pixels_of_packed_rows(
+    simulate, rng, channels, packing, dense
+):
+    width, kernel, taps = 13, 3, 3
+    pixels, slots = 1 << packing, 8 >> packing
+    words = -(-width // pixels)
+    tensor = rng.integers(1, 128, (4 * words, 8)) * (rng.random((4 * words, 8)) < 0.5)
+    tensor = tensor.astype(np.int8)
+    job = {
+        "convolution": 1,
+        "packing": packing,
+        "rows": 2,
+        "line_rows": 22,
+        "kernel_height": kernel,
+    }
+    job |= {"source_height": 4, "source_width": width, "source_row_words": words, "blocks": 2}
+    job |= {"output_height": 2, "last_column": 10, "run_lists": taps, "channel_lists": 9}
+    job |= {"blank": 0b10001000 if channels == 3 else 0}
+    dut = ZeroSkipper(replace(CONFIG, clusters=1), cluster=0)
+
+    async def bench(ctx):
+        set_job(ctx, dut, 0, words=0, theta=0, dense=dense, divided=False, pointer_base=3)
+        for name, value in (job | {"pixel_words": 1}).items():
+            ctx.set(dut.jobs[0][name], value)
+        ctx.set(dut.oldest, 1)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        names, tokens = ("act", "pointer", "stop", "base"), []
+        while True:
+            token = dut.o.payload
+            if ctx.get(dut.o.valid) and ctx.get(token.last):
+                break
+            if ctx.get(dut.o.valid):
+                tokens.append(tuple(ctx.get(token[name]) for name in names))
+            await ctx.tick()
+        assert tokens == [
+            (
+                act,
+                3 + 9 * channel + ky * taps + first,
+                3 + 9 * channel + ky * taps + min(taps, x + 1),
+                22 * row + 2 * x,
+            )
+            for row in range(2)
+            for ky in range(kernel)
+            for x in range(width)
+            for channel in range(channels)
+            for act in [tensor[(row + ky) * words + x // pixels, x % pixels * slots + channel]]
+            for first in [max(0, x - 10)]
+            if dense or act
+        ]
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=1000)
 
 
 def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):

@@ -25,6 +25,7 @@ class Map:
     rows: int = 3
     first_block: int = 0
     blocks: int = 1
+    packing: int = 0
 
     def job(self, config):
         stride = 1 << self.stride_log2
@@ -32,25 +33,27 @@ class Map:
         pixel_words = -(-channel_rows // config.act_columns)
         run_lists = -(-self.kernel[1] // stride)
         channel_lists = -(-self.kernel[0] // stride) * run_lists
+        seen = (self.output[1] + run_lists - 1) * stride - self.padding[1]
         return {
             "convolution": 1,
             "base": 5,
-            "tail": channel_rows % config.act_columns,
+            "tail": 0 if self.packing else channel_rows * config.lanes % config.act_word,
             "pixel_words": pixel_words,
+            "packing": self.packing,
             "pointer_base": 7,
             "channel_lists": channel_lists,
             "stride_log2": self.stride_log2,
             "pooled": self.pooled,
-            "last_row": self.rows - 1,
+            "rows": self.rows,
             "line_rows": self.output[1] * self.rows,
             "kernel_height": self.kernel[0],
             "source_height": self.height,
-            "source_width": self.width,
-            "source_row_words": pixel_words * self.width,
+            "source_width": min(self.width, seen),
+            "source_row_words": -(-self.width >> self.packing) * pixel_words,
             "padding_top": self.padding[0],
             "padding_left": self.padding[1],
             "output_height": self.output[0],
-            "output_width": self.output[1],
+            "last_column": self.output[1] - 1,
             "first_block": self.first_block,
             "blocks": self.blocks,
             "run_lists": run_lists,
@@ -74,30 +77,27 @@ class Map:
         return words
 
     def row_words(self, config, job, source, ky, line):
-        words, stride = [], 1 << self.stride_log2
-        for x in range(self.width):
-            u = x + self.padding[1]
-            column, px = u // stride, u % stride
-            first = max(0, column - self.output[1] + 1)
-            count = min(job["run_lists"] - 1, column) - first + 1
-            if count <= 0:
-                break
+        words, stride, pixels = [], 1 << self.stride_log2, 1 << self.packing
+        for x in range(0, job["source_width"], pixels):
             for word in range(job["pixel_words"]):
-                lists = job["pointer_base"] + (ky % stride * stride + px) * job["phase_lists"]
+                lists = job["pointer_base"] + ky % stride * stride * job["phase_lists"]
                 lists += word * config.act_word * job["channel_lists"]
-                lists += ky // stride * job["run_lists"] + first
+                lists += ky // stride * job["run_lists"]
                 address = job["base"] + source // config.clusters * job["source_row_words"]
-                address += x * job["pixel_words"] + word
+                address += x // pixels * job["pixel_words"] + word
                 last = word == job["pixel_words"] - 1
-                used = job["tail"] if last and job["tail"] else config.act_columns
+                used = job["tail"] if last and job["tail"] else config.act_word
+                if self.packing:
+                    here = min(pixels, job["source_width"] - x)
+                    used = here * (config.act_word // pixels)
                 words.append(
                     {
                         "bank": source % config.clusters,
                         "address": address,
                         "lists": lists % 4096,
-                        "count": count,
-                        "base": (line * self.output[1] + column) * self.rows % config.acc_depth,
-                        "columns": (1 << used) - 1,
+                        "line": line * self.output[1] * self.rows % config.acc_depth,
+                        "column": x + self.padding[1],
+                        "used": used,
                         "end": 0,
                     }
                 )
@@ -152,6 +152,24 @@ MAPS = {
         channels=5, height=4, width=8, kernel=(1, 1), stride_log2=2, output=(1, 2)
     ),
     "one_output": Map(channels=5, height=4, width=4, kernel=(4, 4), output=(1, 1)),
+    "packed": Map(channels=1, height=9, width=28, kernel=(5, 5), output=(5, 24), packing=3),
+    "packed_whole_words": Map(
+        channels=2, height=5, width=8, kernel=(1, 3), output=(5, 6), packing=2, blocks=2
+    ),
+    "packed_stride_2": Map(
+        channels=3,
+        height=7,
+        width=7,
+        kernel=(3, 3),
+        stride_log2=1,
+        padding=(1, 1),
+        output=(4, 4),
+        packing=1,
+    ),
+    "packed_right_edge_unused": Map(
+        channels=1, height=4, width=31, kernel=(1, 1), stride_log2=2, output=(1, 3), packing=3
+    ),
+    "packed_one_pixel": Map(channels=1, height=3, width=1, kernel=(2, 1), output=(2, 1), packing=3),
 }
 
 
@@ -168,7 +186,7 @@ def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
     simulate(dut, bench, budget=8000)
 
 
-@pytest.mark.parametrize(("words", "tail", "pixel_words"), [(0, 0, 1), (1, 1, 1), (9, 1, 3)])
+@pytest.mark.parametrize(("words", "tail", "pixel_words"), [(0, 0, 1), (1, 4, 1), (9, 3, 3)])
 @pytest.mark.parametrize("divided", [0, 1])
 def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words, divided):
     config = replace(CONFIG, groups=2)
@@ -187,9 +205,9 @@ def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words
             "bank": 1,
             "address": 3 + index,
             "lists": 11 + index * config.act_word // (1 + divided),
-            "count": 1,
-            "base": 0,
-            "columns": 1 if tail and index % pixel_words == pixel_words - 1 else 3,
+            "line": 0,
+            "column": 0,
+            "used": tail if tail and index % pixel_words == pixel_words - 1 else 8,
             "end": 0,
         }
         for index in range(words)
@@ -226,6 +244,33 @@ def test_words_of_an_arriving_image_are_waited_for(simulate):
         assert ctx.get(dut.o.end)
 
     simulate(dut, bench, budget=200)
+
+
+@pytest.mark.parametrize("name", ["packed", "padded"])
+def test_rows_of_an_output_row_follow_each_other_without_a_gap(simulate, name):
+    shape = replace(MAPS[name], blocks=1)
+    dut, job = WordWalker(CONFIG, cluster=1), shape.job(CONFIG)
+    expected = len(shape.words(CONFIG, 1))
+
+    async def bench(ctx):
+        for field, value in job.items():
+            ctx.set(dut.job[field], value)
+        ctx.set(dut.start, 1)
+        ctx.set(dut.taken, 0)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while not ctx.get(dut.valid):
+            await ctx.tick()
+        ctx.set(dut.taken, 1)
+        for _ in range(expected):
+            assert ctx.get(dut.valid)
+            assert not ctx.get(dut.o.end)
+            await ctx.tick()
+        ctx.set(dut.taken, 0)
+        await ctx.tick().until(dut.valid)
+        assert ctx.get(dut.o.end)
+
+    simulate(dut, bench, budget=300)
 
 
 def test_a_convolution_waits_for_the_whole_image(simulate, rng):

@@ -23,7 +23,7 @@ def test_hash_tells_every_parameter_apart():
     base = AcceleratorConfig()
     others = [
         replace(base, lanes=2),
-        replace(base, fifo_depth=16),
+        replace(base, fifo_depth=32),
         replace(base, acc_width=25),
         replace(base, axi_addr_width=40),
     ]

@@ -72,11 +72,11 @@ def instructions(schedule):
     ]
 
 
-def test_lenet4_fits_edge16_with_512_activation_words():
-    schedule = compile_network(lenet4(), EDGE)
+def test_lenet4_fits_edge16():
+    schedule = compile_network(lenet4(), PRESETS["edge16"])
     assert [plan.instructions for plan in schedule.layers] == [2, 1, 1, 1]
-    with pytest.raises(CompileError, match="needs a depth of 332, the configuration has 256"):
-        compile_network(lenet4(), PRESETS["edge16"])
+    with pytest.raises(CompileError, match="needs a depth of 164, the configuration has 128"):
+        compile_network(lenet4(), replace(EDGE, act_depth=128))
 
 
 def test_flags_mark_the_tiles_of_a_layer_and_the_end_of_the_image():
@@ -149,11 +149,30 @@ def test_overlapping_windows_that_the_accumulators_do_not_hold_are_refused():
 def test_images_are_laid_out_as_maps(rng):
     schedule = compile_network(lenet4(), EDGE)
     image = rng.integers(-127, 128, (1, 1, 28, 28)).astype(np.int8)
-    assert schedule.image_bytes == 4 * 7 * 28 * 8
-    words = schedule.layout_images(image).reshape(7 * 28, 2, 4, 4)  # (words, columns, banks, lanes)
-    banks = words.transpose(2, 0, 1, 3).reshape(4, 7, 28, 8)
-    assert np.array_equal(banks[:, :, :, 0].transpose(1, 0, 2).reshape(28, 28), image[0, 0])
-    assert not banks[..., 1:].any()
+    assert schedule.image_bytes == 4 * 7 * 4 * 8
+    words = schedule.layout_images(image).reshape(7 * 4, 2, 4, 4)  # (words, columns, banks, lanes)
+    banks = words.transpose(2, 0, 1, 3).reshape(4, 7, 32)
+    assert np.array_equal(banks[..., :28].transpose(1, 0, 2).reshape(28, 28), image[0, 0])
+    assert not banks[..., 28:].any()
+
+
+def test_pixels_of_an_image_share_words_and_those_of_other_maps_do_not():
+    found = instructions(compile_network(lenet4(), EDGE))
+    assert [item["source_packing"] for item in found] == [3, 3, 0, 0, 0]
+    assert [item["source_row_words"] for item in found] == [4, 4, 36, 28, 0]
+    narrow = single(Window(size=(3, 3)), shape=(3, 9, 5))
+    (item,) = instructions(compile_network(narrow, EDGE))
+    assert [item[f"source_{name}"] for name in ("packing", "tail", "row_words")] == [1, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "left", "width", "read"),
+    [(5, 1, 0, 14, 14), (3, 4, 0, 14, 12), (2, 2, 0, 9, 8), (3, 2, 1, 14, 14), (4, 4, 3, 15, 13)],
+)
+def test_columns_that_no_output_sees_are_not_read(kernel, stride, left, width, read):
+    window = Window(size=(1, kernel), stride=stride, padding=(0, 0, left, 0))
+    (item,) = instructions(compile_network(single(window, shape=(1, 40, width)), EDGE))
+    assert item["source_width"] == read
 
 
 def test_dealing_balances_the_products_of_the_calibration_images():
@@ -203,7 +222,7 @@ def test_what_is_not_supported_is_refused_with_what_is(network, message):
     ("change", "message"),
     [
         ({"acc_depth": 16}, "layer 'conv1': needs 20 accumulators a lane, acc_depth is 16"),
-        ({"pointer_depth": 32}, "list table needs 37 entries a lane, the configuration has 32"),
+        ({"pointer_depth": 16}, "list table needs 28 entries a lane, the configuration has 16"),
         ({"param_depth": 4}, r"channel parameter memory \(param_depth\) needs a depth of 5"),
         ({"acc_depth": 32, "program_depth": 2}, r"program memory \(program_depth\) needs"),
         ({"act_depth": 16}, r"activation memory \(act_depth\) needs a depth of"),

@@ -39,7 +39,7 @@ def dense_depths(network: IntegerNetwork, config: AcceleratorConfig) -> tuple[in
             table += lists + 1
         else:
             weights += _kernel_weights(layer, layer.convolution, source, config)
-            lists = TapTable.of(layer.convolution, config, divided=True).lists
+            lists = TapTable.of(layer.convolution, source, divided=True).lists
             table += len(channel_parts(layer, layer.convolution, config)) * (lists + 1)
     return weights, table
 

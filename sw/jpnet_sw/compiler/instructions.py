@@ -115,7 +115,7 @@ def layer_instructions(
             flags |= LayerFlag.FREE_IMAGE if frees_image else LayerFlag(0)
             flags |= LayerFlag.RESULT if is_result else LayerFlag(0)
         try:
-            instructions.append(Instruction(opcode=opcode, flags=flags, **common, **own))
+            instructions.append(Instruction(opcode=opcode, flags=flags, **(common | own)))
         except ValueError as error:
             raise CompileError(f"layer {place.layer.name!r}: {error}") from error
     return instructions
@@ -141,9 +141,10 @@ def _common_fields(place: LayerPlace) -> dict[str, int]:
         return fields | {"source_rows": layout.rows}
     return fields | {
         "source_rows": 0,
+        "source_packing": layout.packing,
         "source_height": layout.height,
         "source_width": layout.width,
-        "source_tail": layout.tail_columns,
+        "source_tail": layout.tail,
         "source_pixel_words": layout.pixel_words,
         "source_row_words": layout.row_words,
         "source_words": layout.bank_words,
@@ -176,11 +177,15 @@ def _tile_fields(
         The tile's blocks.
     """
     part = place.lists.parts[number].part
-    table = TapTable.of(convolution, place.source.layout.config, divided=place.lists.divided)
-    pool = place.layer.pool
+    table = TapTable.of(convolution, place.source.layout, divided=place.lists.divided)
+    pool, stride = place.layer.pool, convolution.window.stride
     height, width = convolution.output_size
+    padded_width = (width + table.columns - 1) * stride
     return {
-        "stride_log2": convolution.window.stride.bit_length() - 1,
+        "source_width": min(
+            convolution.input_shape[2], padded_width - convolution.window.padding[2]
+        ),
+        "stride_log2": stride.bit_length() - 1,
         "pool_window": 1 if pool is None else pool.size[0],
         "pool_stride": block_rows(place.layer),
         "rows": part.rows,

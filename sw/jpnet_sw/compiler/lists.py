@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
+from jpnet_spec.tensor_layout import MapLayout, TensorLayout
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part
 
@@ -53,15 +54,13 @@ class TapTable:
     columns: int
 
     @classmethod
-    def of(
-        cls, convolution: Convolution, config: AcceleratorConfig, *, divided: bool
-    ) -> "TapTable":
+    def of(cls, convolution: Convolution, source: TensorLayout, *, divided: bool) -> "TapTable":
         """Return the table of a convolution, whose inputs may be divided among the groups."""
-        positions = -(-convolution.input_shape[0] // config.lanes) * config.lanes
-        stride = convolution.window.stride
+        assert isinstance(source, MapLayout)
+        positions, stride = source.read_channels, convolution.window.stride
         return cls(
             stride=stride,
-            channels=-(-positions // config.groups) if divided else positions,
+            channels=-(-positions // source.config.groups) if divided else positions,
             rows=-(-convolution.window.size[0] // stride),
             columns=-(-convolution.window.size[1] // stride),
         )
@@ -181,7 +180,7 @@ def convolution_lists(
         Whether zero weights are stored too.
     """
     config = source.layout.config
-    table = TapTable.of(convolution, config, divided=group is not None)
+    table = TapTable.of(convolution, source.layout, divided=group is not None)
     row = positions.astype(np.int64) // config.lanes - part.first_row
     owned = np.flatnonzero((positions % config.lanes == lane) & (row >= 0) & (row < part.rows))
     weight = layer.weight[owned]

@@ -93,11 +93,13 @@ def tensor_layouts(network: IntegerNetwork, config: AcceleratorConfig) -> dict[s
 
 
 def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorLayout:
-    """Return the image's layout: a map where a convolution reads it."""
+    """Return the image's layout: a packed map where a convolution reads it."""
     for layer in network.layers:
         if INPUT in layer.inputs and layer.convolution is not None:
             channels, height, width = layer.convolution.input_shape
-            return MapLayout(config=config, channels=channels, height=height, width=width)
+            return MapLayout(
+                config=config, channels=channels, height=height, width=width, packed=True
+            )
     return VectorLayout(config=config, channels=int(np.prod(network.input_shape)))
 
 

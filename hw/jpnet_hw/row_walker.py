@@ -1,0 +1,186 @@
+"""Walk of a convolution's job through the rows of its map."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_hw.layouts import struct_signal
+from jpnet_hw.skip_job import EXTENT_WIDTH, RUN_WIDTH, skip_job_layout
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["RowWalker", "row_place_layout"]
+
+
+def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return where a row lies and what it meets.
+
+    ``bank`` and ``address`` are those of its first word, ``lists`` the first list of channel 0 in
+    the kernel's row and column phase 0, ``line`` the first accumulator row of the output row. The
+    ``end`` of a job is no row.
+    """
+    return data.StructLayout(
+        {
+            "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
+            "address": unsigned(config.act_addr_width),
+            "lists": unsigned(config.pointer_addr_width),
+            "line": unsigned(config.acc_addr_width),
+            "end": unsigned(1),
+        }
+    )
+
+
+class RowWalker(wiring.Component):
+    """Offer the source rows of a convolution's job, for one cluster, one after the other.
+
+    The cluster's output rows come one after the other, and for each of them the kernel's rows: a
+    row is offered for every one of them that meets a row of the map. The first row is offered at
+    the earliest two cycles after `start`, the next one of the same output row in the cycle after a
+    row was taken.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+    cluster
+        Which cluster's share.
+
+    Members
+    -------
+    start : in
+        Pulse; `job` is held from then on until the end was taken.
+    job : in, `skip_job_layout`
+    valid, o : out, `row_place_layout`
+        The next row, or the end.
+    taken : in
+        It is taken in this cycle.
+    """
+
+    start: Signal
+    job: data.View
+    valid: Signal
+    o: data.View
+    taken: Signal
+
+    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._row = struct_signal(row_place_layout(config), name="row", reset_less=True)
+        # Of the output row: its first source row, which may lie above the map, and the first row
+        # of the map that it meets.
+        self._target = Signal(signed(EXTENT_WIDTH + 4), name="target", reset_less=True)
+        self._highest = struct_signal(row_place_layout(config), name="highest", reset_less=True)
+        super().__init__(
+            {
+                "start": In(1),
+                "job": In(skip_job_layout(config)),
+                "valid": Out(1),
+                "o": Out(row_place_layout(config)),
+                "taken": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        entering, walking = Signal(), Signal()
+        passed = self._build_kernel(m, entering, walking)
+        m.d.comb += self.o.eq(self._row)
+        with m.FSM(name="rows"):
+            self._build_outputs(m, entering)
+            with m.State("KERNEL"):
+                m.d.comb += walking.eq(1)
+                with m.If(passed):
+                    m.next = "NEXT"
+            with m.State("END"):
+                m.d.comb += [self.valid.eq(1), self.o.end.eq(1)]
+                with m.If(self.taken):
+                    m.next = "IDLE"
+        return m
+
+    def _move_down(self, m: Module, place: data.View) -> None:
+        """Move a place to the row below."""
+        wraps = place.bank == self._config.clusters - 1
+        m.d.sync += place.bank.eq(Mux(wraps, 0, place.bank + 1))
+        with m.If(wraps):
+            m.d.sync += place.address.eq(place.address + self.job.source_row_words)
+
+    def _build_outputs(self, m: Module, entering: Signal) -> None:
+        """Step from output row to output row, and down to the first source row of each."""
+        config, job, highest, target = self._config, self.job, self._highest, self._target
+        output = Signal(EXTENT_WIDTH + 1, reset_less=True)
+        seen = Signal(EXTENT_WIDTH + 1, reset_less=True)
+        blocks, lower = Signal(EXTENT_WIDTH, reset_less=True), Signal(reset_less=True)
+        first = ((job.first_block << exact_log2(config.clusters)) + self._cluster) << job.pooled
+        with m.State("IDLE"):
+            m.d.sync += [
+                output.eq(first),
+                target.eq((first << job.stride_log2) - job.padding_top),
+                seen.eq(0),
+                blocks.eq(job.blocks),
+                lower.eq(0),
+                self._row.line.eq(0),
+                highest.bank.eq(0),
+                highest.address.eq(job.base),
+            ]
+            with m.If(self.start):
+                m.next = "OUTPUT"
+        with m.State("OUTPUT"):
+            m.d.comb += entering.eq(1)
+            with m.If(output >= job.output_height):
+                m.next = "NEXT"
+            with m.Elif(seen.as_signed() >= target):
+                m.next = "KERNEL"
+            with m.Else():
+                self._move_down(m, highest)
+                m.d.sync += seen.eq(seen + 1)
+        with m.State("NEXT"):
+            more = job.pooled & ~lower
+            step = Mux(more, 1, (config.clusters << job.pooled) - job.pooled)
+            m.d.sync += [
+                lower.eq(more),
+                self._row.line.eq(self._row.line + job.line_rows),
+                output.eq(output + step),
+                target.eq(target + (step << job.stride_log2)),
+            ]
+            m.next = "OUTPUT"
+            with m.If(~more):
+                m.d.sync += blocks.eq(blocks - 1)
+                with m.If(blocks == 1):
+                    m.next = "END"
+
+    def _build_kernel(self, m: Module, entering: Signal, walking: Signal) -> Signal:
+        """Step from kernel row to kernel row; return whether the last one of the map is passed."""
+        job, row = self.job, self._row
+        kernel_row = Signal(RUN_WIDTH, reset_less=True)
+        source = Signal(signed(EXTENT_WIDTH + 4), reset_less=True)
+        phase = Signal(2, reset_less=True)
+        tap_lists = Signal.like(row.lists, reset_less=True)
+        last_phase = phase == (1 << job.stride_log2) - 1
+        next_tap = tap_lists + job.run_lists
+        below = source >= Cat(job.source_height, 0).as_signed()
+        passed = Signal()
+        m.d.comb += passed.eq((kernel_row == job.kernel_height) | below)
+        with m.If(walking):
+            m.d.comb += self.valid.eq(~passed & (source >= 0))
+        with m.If(walking & ((source < 0) | self.taken)):
+            m.d.sync += [
+                kernel_row.eq(kernel_row + 1),
+                source.eq(source + 1),
+                phase.eq(Mux(last_phase, 0, phase + 1)),
+                row.lists.eq(row.lists + (job.phase_lists << job.stride_log2)),
+            ]
+            with m.If(last_phase):
+                m.d.sync += [tap_lists.eq(next_tap), row.lists.eq(next_tap)]
+        with m.If(walking & self.taken):
+            self._move_down(m, row)
+        with m.If(entering):
+            m.d.sync += [
+                kernel_row.eq(0),
+                source.eq(self._target),
+                phase.eq(0),
+                row.bank.eq(self._highest.bank),
+                row.address.eq(self._highest.address),
+                row.lists.eq(job.pointer_base),
+                tap_lists.eq(job.pointer_base),
+            ]
+        return passed
