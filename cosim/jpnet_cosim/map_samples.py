@@ -71,7 +71,10 @@ def random_convolutional_network(
 def branching_network(rng: np.random.Generator, shape: tuple[int, ...]) -> IntegerNetwork:
     """Return a convolution and a fully connected layer that read the same image."""
     end = _Next(source=INPUT, shape=shape)
-    layers = (_convolution(rng, "conv1", end, channels=9), _fully_connected(rng, "fc1", end, 7))
+    layers = (
+        _convolution(rng, "conv1", end, channels=9, overlapping=True),
+        _fully_connected(rng, "fc1", end, 7),
+    )
     return IntegerNetwork(name="branching", input_shape=shape, layers=layers)
 
 
