@@ -10,12 +10,14 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
+from jpnet_hw.map_walker import MapWalker
 from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.skip_job import skip_job_layout
 from jpnet_hw.token_builder import TokenBuilder, without_lowest, word_layout
+from jpnet_hw.vector_walker import VectorWalker
 from jpnet_hw.word_network import WordNetwork, word_ask_layout
+from jpnet_hw.word_place import word_place_layout
 from jpnet_hw.word_queues import WordQueues
-from jpnet_hw.word_walker import WordWalker, word_place_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ZeroSkipper"]
@@ -149,10 +151,12 @@ class ZeroSkipper(wiring.Component):
         requests, chosen = Signal(config.contexts), Signal(config.contexts)
         asked = struct_signal(_asked_layout(config), reset_less=True)
         asked_valid, step = Signal(), Signal()
-        places = []
+        owner, walker = self._build_map_walker(m)
+        m.d.comb += walker.taken.eq((chosen & owner).any())
+        places = [(walker.taken, walker.o)]
         for context, job in enumerate(self.jobs):
-            walker = WordWalker(config, cluster=self._cluster)
-            m.submodules[f"walker_{context}"] = walker
+            vector = VectorWalker(config, cluster=self._cluster)
+            m.submodules[f"vector_{context}"] = vector
             outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
             following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
             room = Signal(name=f"room_{context}", init=1)
@@ -164,25 +168,22 @@ class ZeroSkipper(wiring.Component):
                 room.eq(following != _QUEUE_DEPTH),
             ]
             m.d.comb += [
-                walker.start.eq(self.start[context]),
-                walker.job.eq(job),
-                walker.taken.eq(chosen[context]),
-                self.waiting[context].eq(walker.waiting),
+                vector.start.eq(self.start[context] & ~job.convolution),
+                vector.job.eq(job),
+                vector.taken.eq(chosen[context] & ~owner[context]),
                 following.eq(outstanding + chosen[context] - finished),
-                requests[context].eq(walker.valid & room & step),
+                requests[context].eq(
+                    (vector.valid | (owner[context] & walker.valid)) & room & step
+                ),
             ]
-            places.append(walker.o)
+            with m.If(vector.waiting):
+                m.d.comb += self.waiting[context].eq(1)
+            places.append((vector.taken, vector.o))
         m.d.comb += chosen.eq(first_from(requests, self.oldest))
         with m.If(step):
             m.d.sync += [asked_valid.eq(chosen.any()), asked.context.eq(place_of(chosen))]
             m.d.sync += asked.place.eq(
-                reduce(
-                    or_,
-                    (
-                        Mux(chosen[context], Value.cast(place), 0)
-                        for context, place in enumerate(places)
-                    ),
-                )
+                reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
             )
         m.submodules.asks = asks = SkidBuffer(_asked_layout(config))
         wanted = asks.o.payload
@@ -207,6 +208,40 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += [valid_q.eq(valid), item_q.eq(item)]
             valid, item = valid_q, item_q
         return valid, item
+
+    def _build_map_walker(self, m: Module) -> tuple[Signal, MapWalker]:
+        """Give the walker to one context's convolution after the other, the oldest image's first.
+
+        Returns
+        -------
+        Whose it is, one bit per context, none while it is free; and the walker.
+        """
+        config = self._config
+        m.submodules.walker = walker = MapWalker(config, cluster=self._cluster)
+        pending, ready = Signal(config.contexts), Signal(config.contexts)
+        owner, begins = Signal(config.contexts), Signal()
+        job = struct_signal(skip_job_layout(config), reset_less=True)
+        granted = Mux(owner.any(), 0, first_from(ready, self.oldest))
+        m.d.comb += [
+            ready.eq(pending & ~Cat(here.limited for here in self.jobs)),
+            walker.start.eq(begins & ~walker.active),
+            walker.job.eq(job),
+        ]
+        for context, here in enumerate(self.jobs):
+            with m.If(self.start[context] & here.convolution):
+                m.d.sync += pending[context].eq(1)
+            with m.Elif(granted[context]):
+                m.d.sync += pending[context].eq(0)
+            with m.If(owner[context] & ~begins):
+                m.d.sync += job.eq(here)
+            m.d.comb += self.waiting[context].eq(pending[context] & here.limited)
+        with m.If(owner.any()):
+            m.d.sync += begins.eq(1)
+            with m.If(walker.taken & walker.o.end):
+                m.d.sync += [owner.eq(0), begins.eq(0)]
+        with m.Else():
+            m.d.sync += owner.eq(granted)
+        return owner, walker
 
     def _build_limits(self, m: Module, asked: data.View) -> None:
         """Have a word's threshold and the slots of its tensor ready when the word arrives."""

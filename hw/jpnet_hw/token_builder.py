@@ -10,7 +10,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.skip_job import skip_job_layout
-from jpnet_hw.word_walker import word_place_layout
+from jpnet_hw.word_place import word_place_layout
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["TokenBuilder", "without_lowest", "word_layout"]

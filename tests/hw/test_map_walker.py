@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from jpnet_hw.word_walker import WordWalker
+from jpnet_hw.map_walker import MapWalker
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig(
@@ -176,7 +176,7 @@ MAPS = {
 @pytest.mark.parametrize("cluster", range(4))
 @pytest.mark.parametrize("name", list(MAPS))
 def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
-    dut = WordWalker(CONFIG, cluster=cluster)
+    dut = MapWalker(CONFIG, cluster=cluster)
 
     async def bench(ctx):
         for _ in range(2):
@@ -186,70 +186,10 @@ def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
     simulate(dut, bench, budget=8000)
 
 
-@pytest.mark.parametrize(("words", "tail", "pixel_words"), [(0, 0, 1), (1, 4, 1), (9, 3, 3)])
-@pytest.mark.parametrize("divided", [0, 1])
-def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words, divided):
-    config = replace(CONFIG, groups=2)
-    dut = WordWalker(config, cluster=1)
-    job = {
-        "base": 3,
-        "words": words,
-        "tail": tail,
-        "pixel_words": pixel_words,
-        "pointer_base": 11,
-        "channel_lists": 1,
-        "divided": divided,
-    }
-    expected = [
-        {
-            "bank": 1,
-            "address": 3 + index,
-            "lists": 11 + index * config.act_word // (1 + divided),
-            "line": 0,
-            "column": 0,
-            "used": tail if tail and index % pixel_words == pixel_words - 1 else 8,
-            "end": 0,
-        }
-        for index in range(words)
-    ]
-
-    async def bench(ctx):
-        assert await walk(ctx, dut, job, rng) == expected
-
-    simulate(dut, bench, budget=200)
-
-
-def test_words_of_an_arriving_image_are_waited_for(simulate):
-    dut = WordWalker(CONFIG, cluster=0)
-
-    async def bench(ctx):
-        for name, value in {"words": 4, "pixel_words": 4, "limited": 1}.items():
-            ctx.set(dut.job[name], value)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        for there in range(1, 5):
-            await ctx.tick().repeat(3)
-            assert ctx.get(dut.waiting)
-            assert not ctx.get(dut.valid)
-            ctx.set(dut.job.limit, there + (there < 4))
-            if there == 4:
-                ctx.set(dut.job.limited, 0)
-            await ctx.tick().repeat(3)
-            assert ctx.get(dut.valid)
-            assert not ctx.get(dut.waiting)
-            ctx.set(dut.taken, 1)
-            await ctx.tick()
-            ctx.set(dut.taken, 0)
-        assert ctx.get(dut.o.end)
-
-    simulate(dut, bench, budget=200)
-
-
 @pytest.mark.parametrize("name", ["packed", "padded"])
 def test_rows_of_an_output_row_follow_each_other_without_a_gap(simulate, name):
     shape = replace(MAPS[name], blocks=1)
-    dut, job = WordWalker(CONFIG, cluster=1), shape.job(CONFIG)
+    dut, job = MapWalker(CONFIG, cluster=1), shape.job(CONFIG)
     expected = len(shape.words(CONFIG, 1))
 
     async def bench(ctx):
@@ -271,25 +211,3 @@ def test_rows_of_an_output_row_follow_each_other_without_a_gap(simulate, name):
         assert ctx.get(dut.o.end)
 
     simulate(dut, bench, budget=300)
-
-
-def test_a_convolution_waits_for_the_whole_image(simulate, rng):
-    dut = WordWalker(CONFIG, cluster=0)
-    job = MAPS["plain"].job(CONFIG) | {"limited": 1, "limit": 100}
-
-    async def bench(ctx):
-        for name, value in job.items():
-            ctx.set(dut.job[name], value)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        for _ in range(20):
-            assert ctx.get(dut.waiting)
-            assert not ctx.get(dut.valid)
-            await ctx.tick()
-        ctx.set(dut.job.limited, 0)
-        await ctx.tick().repeat(10)
-        assert ctx.get(dut.valid)
-        assert not ctx.get(dut.waiting)
-
-    simulate(dut, bench, budget=200)

@@ -1,0 +1,111 @@
+"""Walk of one context's job through the words of a vector."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from jpnet_hw.skip_job import skip_job_layout
+from jpnet_hw.word_place import word_place_layout
+from jpnet_spec.config import AcceleratorConfig
+
+__all__ = ["VectorWalker"]
+
+
+class VectorWalker(wiring.Component):
+    """Offer the words of a cluster's share of a vector, one after the other, then the end.
+
+    They lie one behind the other in the cluster's own bank; their columns and lines are 0. The
+    first word is offered in the cycle after `start`.
+
+    Parameters
+    ----------
+    config
+        The accelerator.
+    cluster
+        Which cluster's share.
+
+    Members
+    -------
+    start : in
+        Pulse; `job` is held from then on until the end was taken.
+    job : in, `skip_job_layout`
+    waiting : out
+        The next word is not in the bank yet.
+    valid, o : out, `word_place_layout`
+        The next word, or the end.
+    taken : in
+        It is taken in this cycle.
+    """
+
+    start: Signal
+    job: data.View
+    waiting: Signal
+    valid: Signal
+    o: data.View
+    taken: Signal
+
+    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+        self._config = config
+        self._cluster = cluster
+        super().__init__(
+            {
+                "start": In(1),
+                "job": In(skip_job_layout(config)),
+                "waiting": Out(1),
+                "valid": Out(1),
+                "o": Out(word_place_layout(config)),
+                "taken": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, job = self._config, self.job
+        active, there = Signal(), Signal()
+        left = Signal(config.act_addr_width + 1, reset_less=True)
+        index = Signal(config.act_addr_width + 1, reset_less=True)
+        pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
+        address = Signal(config.act_addr_width, reset_less=True)
+        lists, word_lists = (
+            Signal(config.pointer_addr_width, name=name, reset_less=True)
+            for name in ("lists", "word_lists")
+        )
+        some_left, last_word = Signal(), Signal()
+        every_slot = job.channel_lists << exact_log2(config.act_word)
+        m.d.comb += [
+            some_left.eq(left != 0),
+            last_word.eq(pixel_word == job.pixel_words - 1),
+            self.waiting.eq(active & some_left & ~there),
+            self.valid.eq(active & (there | ~some_left)),
+            self.o.bank.eq(self._cluster),
+            self.o.address.eq(address),
+            self.o.lists.eq(lists),
+            self.o.end.eq(~some_left),
+        ]
+        with m.If(some_left):
+            m.d.comb += self.o.used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word))
+        m.d.sync += [
+            # A cycle old, and as if a word had been read since: off the path of the choice.
+            there.eq(Mux(self.start, ~job.limited, ~job.limited | (index + 1 < job.limit))),
+            word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [
+                left.eq(left - 1),
+                index.eq(index + 1),
+                address.eq(address + 1),
+                lists.eq(lists + word_lists),
+                pixel_word.eq(Mux(last_word, 0, pixel_word + 1)),
+                active.eq(active & some_left),
+            ]
+        with m.If(self.start):
+            m.d.sync += [
+                active.eq(1),
+                left.eq(job.words),
+                index.eq(0),
+                address.eq(job.base),
+                lists.eq(job.pointer_base),
+                pixel_word.eq(0),
+            ]
+        return m
