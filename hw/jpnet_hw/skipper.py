@@ -25,6 +25,9 @@ __all__ = ["ZeroSkipper"]
 _QUEUE_DEPTH = 4
 """Words of one context that may wait."""
 
+_MAP_WALKERS = 2
+"""Contexts whose convolutions' words are asked for at a time."""
+
 
 def _asked_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return a word on its way from the bank: whose it is and where it lies."""
@@ -151,9 +154,10 @@ class ZeroSkipper(wiring.Component):
         requests, chosen = Signal(config.contexts), Signal(config.contexts)
         asked = struct_signal(_asked_layout(config), reset_less=True)
         asked_valid, step = Signal(), Signal()
-        owner, walker = self._build_map_walker(m)
-        m.d.comb += walker.taken.eq((chosen & owner).any())
-        places = [(walker.taken, walker.o)]
+        walkers = self._build_map_walkers(m)
+        for owner, walker in walkers:
+            m.d.comb += walker.taken.eq((chosen & owner).any())
+        places = [(walker.taken, walker.o) for _, walker in walkers]
         for context, job in enumerate(self.jobs):
             vector = VectorWalker(config, cluster=self._cluster)
             m.submodules[f"vector_{context}"] = vector
@@ -162,6 +166,8 @@ class ZeroSkipper(wiring.Component):
             room = Signal(name=f"room_{context}", init=1)
             # Told a cycle late: off the path behind the comparisons and the queues.
             finished = Signal(2, name=f"finished_{context}")
+            walks = Cat(owner[context] for owner, _ in walkers)
+            walked = Cat(owner[context] & walker.valid for owner, walker in walkers)
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(following),
@@ -170,11 +176,9 @@ class ZeroSkipper(wiring.Component):
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
-                vector.taken.eq(chosen[context] & ~owner[context]),
+                vector.taken.eq(chosen[context] & ~walks.any()),
                 following.eq(outstanding + chosen[context] - finished),
-                requests[context].eq(
-                    (vector.valid | (owner[context] & walker.valid)) & room & step
-                ),
+                requests[context].eq((vector.valid | walked.any()) & room & step),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
@@ -209,39 +213,49 @@ class ZeroSkipper(wiring.Component):
             valid, item = valid_q, item_q
         return valid, item
 
-    def _build_map_walker(self, m: Module) -> tuple[Signal, MapWalker]:
-        """Give the walker to one context's convolution after the other, the oldest image's first.
+    def _build_map_walkers(self, m: Module) -> list[tuple[Signal, MapWalker]]:
+        """Give the walkers to the contexts' convolutions, one after the other, the oldest first.
 
         Returns
         -------
-        Whose it is, one bit per context, none while it is free; and the walker.
+        Of each walker whose it is, one bit per context, none while it is free; and the walker.
         """
         config = self._config
-        m.submodules.walker = walker = MapWalker(config, cluster=self._cluster)
         pending, ready = Signal(config.contexts), Signal(config.contexts)
-        owner, begins = Signal(config.contexts), Signal()
-        job = struct_signal(skip_job_layout(config), reset_less=True)
-        granted = Mux(owner.any(), 0, first_from(ready, self.oldest))
+        granted = Signal(config.contexts)
+        owners = [
+            Signal(config.contexts, name=f"owner_{number}")
+            for number in range(min(_MAP_WALKERS, config.contexts))
+        ]
+        free = Cat(~owner.any() for owner in owners)
         m.d.comb += [
             ready.eq(pending & ~Cat(here.limited for here in self.jobs)),
-            walker.start.eq(begins & ~walker.active),
-            walker.job.eq(job),
+            granted.eq(Mux(free.any(), first_from(ready, self.oldest), 0)),
         ]
         for context, here in enumerate(self.jobs):
             with m.If(self.start[context] & here.convolution):
                 m.d.sync += pending[context].eq(1)
             with m.Elif(granted[context]):
                 m.d.sync += pending[context].eq(0)
-            with m.If(owner[context] & ~begins):
-                m.d.sync += job.eq(here)
             m.d.comb += self.waiting[context].eq(pending[context] & here.limited)
-        with m.If(owner.any()):
-            m.d.sync += begins.eq(1)
-            with m.If(walker.taken & walker.o.end):
-                m.d.sync += [owner.eq(0), begins.eq(0)]
-        with m.Else():
-            m.d.sync += owner.eq(granted)
-        return owner, walker
+        walkers = []
+        for number, owner in enumerate(owners):
+            walker = MapWalker(config, cluster=self._cluster)
+            m.submodules[f"walker_{number}"] = walker
+            begins = Signal(name=f"begins_{number}")
+            job = struct_signal(skip_job_layout(config), name=f"job_{number}", reset_less=True)
+            m.d.comb += [walker.start.eq(begins & ~walker.active), walker.job.eq(job)]
+            for context, here in enumerate(self.jobs):
+                with m.If(owner[context] & ~begins):
+                    m.d.sync += job.eq(here)
+            with m.If(owner.any()):
+                m.d.sync += begins.eq(1)
+                with m.If(walker.taken & walker.o.end):
+                    m.d.sync += [owner.eq(0), begins.eq(0)]
+            with m.Elif(~free[:number].any()):
+                m.d.sync += owner.eq(granted)
+            walkers.append((owner, walker))
+        return walkers
 
     def _build_limits(self, m: Module, asked: data.View) -> None:
         """Have a word's threshold and the slots of its tensor ready when the word arrives."""

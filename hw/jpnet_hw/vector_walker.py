@@ -1,6 +1,6 @@
 """Walk of one context's job through the words of a vector."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -72,19 +72,26 @@ class VectorWalker(wiring.Component):
             for name in ("lists", "word_lists")
         )
         some_left, last_word = Signal(), Signal()
+        used = Signal.like(self.o.used)
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
             some_left.eq(left != 0),
             last_word.eq(pixel_word == job.pixel_words - 1),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
-            self.o.bank.eq(self._cluster),
-            self.o.address.eq(address),
-            self.o.lists.eq(lists),
-            self.o.end.eq(~some_left),
+            used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
-        with m.If(some_left):
-            m.d.comb += self.o.used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word))
+        fields = {
+            "bank": Const(self._cluster, len(self.o.bank)),
+            "address": address,
+            "lists": lists,
+            "line": Const(0, len(self.o.line)),
+            "column": Const(0, len(self.o.column)),
+            "used": Mux(some_left, used, 0),
+            "end": ~some_left,
+        }
+        # As one value: a part that is always the same would be a process without an input.
+        m.d.comb += self.o.eq(Cat(fields[name] for name in self.o.shape().members))
         m.d.sync += [
             # A cycle old, and as if a word had been read since: off the path of the choice.
             there.eq(Mux(self.start, ~job.limited, ~job.limited | (index + 1 < job.limit))),
