@@ -22,35 +22,39 @@ __all__ = ["SPEED_KIND", "run_bench"]
 SPEED_KIND = "speed"
 """Kind of the file with the tools' speeds."""
 
-_MODEL, _DATA = "mlp3", "mnist"
+_RUNS: tuple[tuple[str, str, int | None], ...] = (
+    ("mlp3", "edge16", None),
+    ("mlp3", "tiny", 500),
+    ("mlp3", "edge64", 500),
+    ("lenet4", "edge16", None),
+    ("lenet4", "edge64", 500),
+)
+"""Model, preset and how many test images are simulated; None for all."""
 
-_IMAGES: dict[str, int | None] = {"edge16": None, "tiny": 500, "edge64": 500}
-"""Test images to simulate on each preset; None for all."""
+_SPEED_MODEL, _SPEED_DATA = "mlp3", "mnist"
 
 
-def _bench_preset(config: str, *, build: Path, data_root: Path | None) -> dict[str, Any]:
-    workspace = Workspace(build=build, model=_MODEL, config=config)
+def _bench_run(workspace: Workspace, count: int | None, data_root: Path | None) -> dict[str, Any]:
     compile_model(workspace, data_root=data_root)
-    emit_verilog(load_config(config), workspace.rtl_folder)
-    data = load_test_images(load_model(workspace), data_root=data_root, count=_IMAGES[config])
-    simulate(workspace, data)
+    emit_verilog(load_config(workspace.config), workspace.rtl_folder)
+    simulate(workspace, load_test_images(load_model(workspace), data_root=data_root, count=count))
     return write_report(workspace)
 
 
 def _bench_speed(build: Path, data_root: Path | None) -> dict[str, Any]:
-    network = load_model(Workspace(build=build, model=_MODEL, config="edge16"))
+    network = load_model(Workspace(build=build, model=_SPEED_MODEL, config="edge16"))
     images = load_test_images(network, data_root=data_root).images
     start = time.perf_counter()
     network.run(images)
     seconds = time.perf_counter() - start
     return {
         "integer_network_images_per_second": len(images) / seconds,
-        "provenance": provenance(seed=None, data=_DATA),
+        "provenance": provenance(seed=None, data=_SPEED_DATA),
     }
 
 
 def run_bench(build: Path, *, results: Path, data_root: Path | None, console: Console) -> Path:
-    """Measure and write one JSON file a preset and one for speeds.
+    """Measure and write one JSON file for each model and preset, and one for speeds.
 
     Parameters
     ----------
@@ -73,10 +77,11 @@ def run_bench(build: Path, *, results: Path, data_root: Path | None, console: Co
     MismatchError
         If the Verilog computes anything else than the integer network.
     """
-    for config in _IMAGES:
-        report = _bench_preset(config, build=build, data_root=data_root)
+    for model, config, count in _RUNS:
+        workspace = Workspace(build=build, model=model, config=config)
+        report = _bench_run(workspace, count, data_root)
         print_report(report, console)
-        write_json(results / f"{_MODEL}-{config}.json", kind=REPORT_KIND, content=report)
+        write_json(results / f"{model}-{config}.json", kind=REPORT_KIND, content=report)
     speed = _bench_speed(build, data_root)
     write_json(results / "speed.json", kind=SPEED_KIND, content=speed)
     return results

@@ -8,6 +8,7 @@ from typing import Any
 from jpnet.bench import SPEED_KIND
 from jpnet.json_file import read_json
 from jpnet.report import REPORT_KIND
+from jpnet.workspace import DATA_OF
 from jpnet.zoo import zoo_file
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.configs import PRESETS
@@ -61,7 +62,7 @@ def _presets(folder: Path, model: str) -> list[str]:
         if path.is_file()
     }
     if not reports:
-        raise ArtefactError(f"{folder}: no results of {model}, `{_MADE_BY}` makes them")
+        return []
     lines = [
         f"| {model} | {' | '.join(reports)} |",
         f"| --- |{' ---: |' * len(reports)}",
@@ -100,18 +101,23 @@ def _speed(path: Path) -> list[str]:
     return ["", f"Integer network: {speed['integer_network_images_per_second']:,.0f} images/s."]
 
 
-def results_table(folder: Path, *, model: str = "mlp3") -> str:
-    """Return the results in a folder as Markdown.
+def results_table(folder: Path) -> str:
+    """Return the results in a folder as Markdown, one table for each model of the zoo.
 
     Raises
     ------
     ArtefactError
         If there are none, or a file is damaged.
     """
-    lines = _presets(folder, model)
-    lines += _seeds(model)
+    lines: list[str] = []
+    for model in DATA_OF:
+        table = _presets(folder, model)
+        if table:
+            lines += ["", *table, *_seeds(model)]
+    if not lines:
+        raise ArtefactError(f"{folder}: no results, `{_MADE_BY}` makes them")
     lines += _speed(folder / "speed.json")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines[1:]) + "\n"
 
 
 def insert_results(page: str, table: str) -> str:

@@ -10,7 +10,7 @@ from jpnet_spec.configs import PRESETS, preset
 
 __all__ = ["DATA_OF", "VERILOG_TOP", "Workspace", "load_config"]
 
-DATA_OF = {"mlp3": "mnist"}
+DATA_OF = {"mlp3": "mnist", "lenet4": "mnist"}
 """Architecture to the data set that goes without saying: on it the name is the architecture's."""
 
 VERILOG_TOP = "jpnet_accelerator.v"

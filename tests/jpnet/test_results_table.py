@@ -8,7 +8,7 @@ from jpnet_spec.artefact import ArtefactError
 
 
 def test_missing_results_name_the_command_that_makes_them(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="no results of mlp3, `jpnet bench` makes them"):
+    with pytest.raises(ArtefactError, match="no results, `jpnet bench` makes them"):
         results_table(tmp_path)
 
 
