@@ -1,7 +1,7 @@
 """Synchronous memories with one write port, and one or two read ports."""
 
 from amaranth.hdl import Module, Mux, ShapeLike, Signal, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["PairMemory", "SyncMemory"]
@@ -102,7 +102,7 @@ class PairMemory(wiring.Component):
     -------
     w_en, w_addr, w_data : in
         Write port.
-    r_addrs : in, 2
+    r_addrs : in, array of 2
         Rows to read.
     r_data : out, 2
         The rows, `LATENCY` cycles later.
@@ -113,7 +113,7 @@ class PairMemory(wiring.Component):
     w_en: Signal
     w_addr: Signal
     w_data: Signal
-    r_addrs: list[Signal]
+    r_addrs: data.View
     r_data: list[Signal]
 
     def __init__(self, *, shape: ShapeLike, depth: int) -> None:
@@ -125,7 +125,7 @@ class PairMemory(wiring.Component):
                 "w_en": In(1),
                 "w_addr": In(addr),
                 "w_data": In(shape),
-                "r_addrs": In(addr).array(2),
+                "r_addrs": In(data.ArrayLayout(addr, 2)),
                 "r_data": Out(shape).array(2),
             }
         )

@@ -8,6 +8,7 @@ from jpnet_hw.program_loader import ProgramLoader
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory, Section, build_image
+from jpnet_spec.instruction import FORMAT_VERSION
 
 BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
@@ -149,7 +150,7 @@ def flip(index, bit):
     ("code", "edit"),
     [
         (ErrorCode.BAD_MAGIC, header_word(HeaderWord.MAGIC, 0)),
-        (ErrorCode.BAD_VERSION, header_word(HeaderWord.VERSION, 3)),
+        (ErrorCode.BAD_VERSION, header_word(HeaderWord.VERSION, FORMAT_VERSION + 1)),
         (ErrorCode.BAD_CONFIG, header_word(HeaderWord.CONFIG, 5)),
         (ErrorCode.BAD_CRC, flip(HeaderWord.TOTAL_WORDS, 4)),
         (ErrorCode.BAD_CRC, flip(HeaderWord.CHECKSUM, 0)),

@@ -11,12 +11,14 @@ from jpnet_sw.metrics import measure
 from jpnet_sw.zoo import zoo_names, zoo_path
 from jpnet_sw.zoo.publish import main, publish
 
+NAMES = ("lenet4-mnist", "mlp3-digits", "mlp3-mnist")
+
 
 def test_zoo_has_the_networks_of_both_digit_sets():
-    assert zoo_names() == ("mlp3-digits", "mlp3-mnist")
+    assert zoo_names() == NAMES
 
 
-@pytest.mark.parametrize("name", ["mlp3-digits", "mlp3-mnist"])
+@pytest.mark.parametrize("name", NAMES)
 def test_card_and_results_agree_with_the_model(name):
     network = load_network(zoo_path(name))
     results = json.loads((zoo_path(name).parent / "results.json").read_text())
