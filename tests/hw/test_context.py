@@ -77,6 +77,7 @@ class Chain(wiring.Elaboratable):
         self.config, self.number = config, number
         self.context = ImageContext(config)
         self.reset = Signal()
+        self.block_ready = Signal(init=1)
         self.memory = memory = ActivationMemory(config)
         self.skippers = [ZeroSkipper(config, cluster=number) for number in range(config.clusters)]
         self.tokens = [skipper.o for skipper in self.skippers]
@@ -95,6 +96,7 @@ class Chain(wiring.Elaboratable):
         m.d.comb += [
             memory.result_read.eq(context.result_valid),
             memory.result_context.eq(self.number),
+            context.block_ready.eq(self.block_ready),
             context.arriving.eq(memory.arriving[self.number]),
             context.image_ready.eq(memory.image_ready[self.number]),
         ]
