@@ -1,15 +1,19 @@
 """Changes single words of a program image, with or without mending its checksums."""
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory
+from jpnet_spec.image import BLOCK_HEADER_WORDS, HEADER_WORDS, HeaderWord, Memory
 from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS
 
-__all__ = ["ProgramEditor", "SectionPlace"]
+__all__ = ["BlockPlace", "ProgramEditor", "SectionPlace"]
+
+_STREAM = (HeaderWord.TOTAL_WORDS, HeaderWord.BLOCK_WORDS)
+"""Where the first block begins, and its words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +25,7 @@ class SectionPlace:
     offset
         Its first word, the first of the two of its header.
     memory, lane, cluster, group
-        What it fills; a group of ``None`` means all.
+        What it fills; ``None`` means all clusters or groups.
     address
         First entry.
     words
@@ -31,10 +35,29 @@ class SectionPlace:
     offset: int
     memory: Memory
     lane: int
-    cluster: int
+    cluster: int | None
     group: int | None
     address: int
     words: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockPlace:
+    """Where one block of the stream lies in a program image.
+
+    Parameters
+    ----------
+    offset
+        Its first word.
+    end
+        Its checksum's word.
+    sections
+        Its sections.
+    """
+
+    offset: int
+    end: int
+    sections: tuple[SectionPlace, ...]
 
 
 class ProgramEditor:
@@ -48,28 +71,35 @@ class ProgramEditor:
 
     def __init__(self, program: NDArray[np.uint32]) -> None:
         self.words = program.astype(np.uint32, copy=True)
-        self.sections = tuple(self._walk())
+        self.sections = tuple(self._walk(HEADER_WORDS, int(self.words[HeaderWord.SECTIONS])))
         last = self.sections[-1]
         self._body_end = last.offset + 2 + last.words
+        self.blocks = tuple(self._walk_blocks())
 
-    def _walk(self) -> list[SectionPlace]:
-        places = []
-        offset = HEADER_WORDS
-        for _ in range(int(self.words[HeaderWord.SECTIONS])):
+    def _walk(self, offset: int, sections: int) -> Iterator[SectionPlace]:
+        for _ in range(sections):
             first, second = int(self.words[offset]), int(self.words[offset + 1])
             memory = Memory(first & 0xFF)
             place = SectionPlace(
                 offset=offset,
                 memory=memory,
                 lane=first >> 8 & 0xFF,
-                cluster=first >> 16 & 0xFF,
+                cluster=None if first >> 23 & 1 else first >> 16 & 0x7F,
                 group=None if first >> 31 else first >> 24 & 0x7F,
                 address=second & 0xFFFF,
                 words=(second >> 16) * (3 if memory is Memory.PARAM else 1),
             )
-            places.append(place)
+            yield place
             offset += 2 + place.words
-        return places
+
+    def _walk_blocks(self) -> Iterator[BlockPlace]:
+        offset, words = (int(self.words[word]) for word in _STREAM)
+        for _ in range(int(self.words[HeaderWord.BLOCKS])):
+            following, sections = (int(self.words[offset + index]) for index in range(2))
+            places = tuple(self._walk(offset + BLOCK_HEADER_WORDS, sections))
+            end = places[-1].offset + 2 + places[-1].words
+            yield BlockPlace(offset=offset, end=end, sections=places)
+            offset, words = offset + words, following
 
     def of(self, memory: Memory) -> list[SectionPlace]:
         """Return the sections of one memory."""
@@ -103,9 +133,10 @@ class ProgramEditor:
         return self
 
     def seal(self) -> "ProgramEditor":
-        """Recompute both checksums."""
+        """Recompute all checksums."""
         header = self.words[: HeaderWord.CHECKSUM].astype("<u4").tobytes()
         self.words[HeaderWord.CHECKSUM] = zlib.crc32(header)
-        body = self.words[HEADER_WORDS : self._body_end].astype("<u4").tobytes()
-        self.words[self._body_end] = zlib.crc32(body)
+        bodies = [(HEADER_WORDS, self._body_end), *((b.offset, b.end) for b in self.blocks)]
+        for first, end in bodies:
+            self.words[end] = zlib.crc32(self.words[first:end].astype("<u4").tobytes())
         return self

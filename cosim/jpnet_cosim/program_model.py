@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.program_editor import ProgramEditor, SectionPlace
 from jpnet_cosim.program_tokens import Token, tokens
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import HeaderWord, Memory
+from jpnet_spec.image import SLOTS, HeaderWord, Memory
 from jpnet_spec.instruction import FIELDS, THRESHOLD_SLOTS, LayerFlag, Opcode
 from jpnet_spec.numbers import requantise
 from jpnet_spec.topn import ThresholdMode
@@ -18,6 +18,9 @@ __all__ = ["LayerOutput", "ProgramModel"]
 
 _NEVER_WRITTEN = 0x55
 """What the activation memory holds at first, so that reading too much shows."""
+
+_STALE = 0xFFFF_FFFF
+"""What a slot holds where its block has nothing, so that reading it shows."""
 
 _NOTHING = -128
 """Less than any output: the maximum of no outputs."""
@@ -66,15 +69,30 @@ class ProgramModel:
         self._lists = np.zeros((*place, config.pointer_depth), dtype=np.uint32)
         self._params = np.zeros((config.lanes, config.param_depth, 3), dtype=np.uint32)
         for section in self._image.sections:
-            words = self._image.words[section.offset + 2 :][: section.words]
-            group = slice(None) if section.group is None else section.group
-            if section.memory is Memory.PARAM:
-                rows = words.reshape(-1, 3)
-                self._params[section.lane, section.address :][: len(rows)] = rows
-            elif section.memory is not Memory.INSTRUCTION:
-                memory = self._weights if section.memory is Memory.WEIGHT else self._lists
-                entries = slice(section.address, section.address + len(words))
-                memory[section.cluster, group, section.lane, entries] = words
+            self._fill(section)
+
+    def _fill(self, section: SectionPlace) -> None:
+        """Write a section's words to its memories."""
+        words = self._image.words[section.offset + 2 :][: section.words]
+        group = slice(None) if section.group is None else section.group
+        cluster = slice(None) if section.cluster is None else section.cluster
+        if section.memory is Memory.PARAM:
+            rows = words.reshape(-1, 3)
+            self._params[section.lane, section.address :][: len(rows)] = rows
+        elif section.memory is not Memory.INSTRUCTION:
+            memory = self._weights if section.memory is Memory.WEIGHT else self._lists
+            entries = slice(section.address, section.address + len(words))
+            memory[cluster, group, section.lane, entries] = words
+
+    def _load_block(self, number: int) -> None:
+        """Let a block of the stream replace all that its slot held."""
+        blocks = self._image.blocks
+        for memory in (self._weights, self._lists):
+            depth = memory.shape[-1] // SLOTS
+            slot = number % SLOTS * depth
+            memory[..., slot : slot + depth] = _STALE
+        for section in blocks[number % len(blocks)].sections:
+            self._fill(section)
 
     def run(self, images: NDArray[np.int8]) -> list[LayerOutput]:
         """Run images.
@@ -91,11 +109,17 @@ class ProgramModel:
         """
         run = _Run(self._config, self._weights, self._lists, self._params, images)
         run.load(int(self._image.words[HeaderWord.INPUT_BASE]), images)
-        outputs = []
+        outputs, loaded = [], 0
+        if self._image.blocks:
+            for loaded in range(SLOTS):
+                self._load_block(loaded)
         for index in range(int(self._image.words[HeaderWord.INSTRUCTIONS])):
             fields = {name: self._image.field(index, name) for name in FIELDS}
             output = run.execute(fields)
             outputs += [] if output is None else [output]
+            if fields["flags"] & LayerFlag.NEXT_BLOCK:
+                loaded += 1
+                self._load_block(loaded)
         return outputs
 
 
@@ -173,8 +197,10 @@ class _Run:
         if is_map:
             rows = -(-fields["stored_height"] // config.clusters)
             return self._in_bus_order(self._base, rows * fields["target_row_words"])
-        words = -(-fields["rows"] // (config.clusters * config.act_columns))
-        return self._in_bus_order(self._base, words)[:, : fields["rows"] * config.lanes]
+        word_rows = config.clusters * config.act_columns
+        rows = (fields["target_base"] - self._base) * word_rows
+        rows += fields["first_column"] * config.clusters + fields["first_block"] + fields["rows"]
+        return self._in_bus_order(self._base, -(-rows // word_rows))[:, : rows * config.lanes]
 
     def _issue(self, token: Token, limit: NDArray[np.int64], *, dense: bool) -> None:
         """Send an activation's products to the accumulators of the images where it survives."""
@@ -234,8 +260,8 @@ class _Run:
             self._acc[:, :, :, row] = 0
             outputs, phase = self._requantise(sums, fields, row)
             self._count(outputs, phase, fields)
-            local, bank = divmod(row, config.clusters)
-            word, column = divmod(local, config.act_columns)
+            local, bank = divmod(fields["first_block"] + row, config.clusters)
+            word, column = divmod(fields["first_column"] + local, config.act_columns)
             place = slice(column * config.lanes, (column + 1) * config.lanes)
             self._memory[:, bank, fields["target_base"] + word, place] = outputs
 

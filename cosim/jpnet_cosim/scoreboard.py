@@ -296,21 +296,27 @@ def compare_counters(
 ) -> dict[Counter, tuple[int, int]]:
     """Return the counters that differ from the integer network, as (expected, got).
 
-    Padding of a tensor to whole rows is read and dropped as zero. The counter `Counter.CYCLES`
-    is compared with the sum of what the lanes did in each cycle, divided by the lanes.
+    Each tile of a layer reads all of its input. Padding of a tensor to whole rows is read and
+    dropped as zero. The counter `Counter.CYCLES` is compared with the sum of what the lanes did in
+    each cycle, divided by the lanes.
     """
     got = run.counters
     lanes = schedule.config.lanes
     elements, padding = schedule.input_elements, 0
     for plan in schedule.layers:
-        padding += -(-elements // lanes) * lanes - traces[plan.name].inputs_read.max()
+        whole_rows = -(-elements // lanes) * lanes
+        padding += plan.instructions * (whole_rows - traces[plan.name].inputs_read.max())
         elements = plan.rows * lanes
     padding *= len(run.results)
     lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
-    read, zero, below, macs = (
-        sum(int(getattr(trace, name).sum()) for trace in traces.values())
-        for name in ("inputs_read", "inputs_zero", "inputs_below", "macs_effective")
+    read, zero, below = (
+        sum(
+            plan.instructions * int(getattr(traces[plan.name], name).sum())
+            for plan in schedule.layers
+        )
+        for name in ("inputs_read", "inputs_zero", "inputs_below")
     )
+    macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
     expected = {
         Counter.ACTS_READ: read + padding,
         Counter.ACTS_ZERO: 0 if schedule.dense else zero + padding,

@@ -29,10 +29,12 @@ from jpnet_hw.drain import Drain
 from jpnet_hw.image_dma import ImageDma
 from jpnet_hw.monitor import Monitor, trace_members
 from jpnet_hw.program_loader import ProgramLoader
+from jpnet_hw.read_arbiter import ReadArbiter
 from jpnet_hw.registers_block import RegistersBlock
 from jpnet_hw.result_dma import ResultDma
 from jpnet_hw.run_control import RunControl
 from jpnet_hw.skipper import ZeroSkipper
+from jpnet_hw.weight_stream import WeightStream
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
@@ -51,8 +53,10 @@ class _Parts:
     counters: PerformanceCounters
     monitor: Monitor
     reader: AxiReader
+    reads: ReadArbiter
     writer: AxiWriter
     loader: ProgramLoader
+    weights: WeightStream
     images: ImageDma
     results: ResultDma
     drain: Drain
@@ -70,8 +74,10 @@ class _Parts:
             counters=PerformanceCounters(config),
             monitor=Monitor(config),
             reader=AxiReader(config),
+            reads=ReadArbiter(config, users=3),
             writer=AxiWriter(config),
             loader=ProgramLoader(config),
+            weights=WeightStream(config),
             images=ImageDma(config),
             results=ResultDma(config, read_latency=ActivationMemory.RESULT_LATENCY),
             drain=Drain(config, read_latency=Cluster.DRAIN_LATENCY),
@@ -147,6 +153,7 @@ class Accelerator(wiring.Component):
         self._build_control(m, parts)
         self._build_failures(m, parts)
         self._build_transfers(m, parts)
+        self._build_weights(m, parts)
         self._build_images(m, parts)
         self._build_compute(m, parts)
         self._build_counters(m, parts)
@@ -156,7 +163,13 @@ class Accelerator(wiring.Component):
     def _build_parts(self, m: Module, parts: _Parts) -> None:
         """Add what `stop` resets: one part after the other, so that no reset spans the chip."""
         stages: list[Mapping[str, wiring.Component]] = [
-            {"loader": parts.loader, "images": parts.images, "results": parts.results},
+            {
+                "loader": parts.loader,
+                "weights": parts.weights,
+                "reads": parts.reads,
+                "images": parts.images,
+                "results": parts.results,
+            },
             {"memory": parts.memory, "drain": parts.drain},
             *({f"context_{number}": part} for number, part in enumerate(parts.contexts)),
             *(
@@ -212,6 +225,7 @@ class Accelerator(wiring.Component):
             control.watchdog.eq(held.watchdog),
             control.unmapped.eq(parts.registers.unmapped),
             control.loading_done.eq(~parts.loader.busy & ~parts.drain.clear_busy),
+            control.streaming.eq(parts.weights.busy),
             # A refused result is not in memory; its error comes in the same cycle.
             control.written.eq(parts.results.written & ~control.failed),
             control.bus_idle.eq(parts.reader.idle & parts.writer.idle),
@@ -243,9 +257,10 @@ class Accelerator(wiring.Component):
         ]
 
     def _build_transfers(self, m: Module, parts: _Parts) -> None:
-        """Connect loader, images and results with the bus; loader and images never meet."""
+        """Connect images, loader, streamed lists and results with the bus."""
         control, loader, images = parts.control, parts.loader, parts.images
-        reader, results, held = parts.reader, parts.results, parts.registers.held
+        reads, reader, results = parts.reads, parts.reader, parts.results
+        held = parts.registers.held
         bases = {
             name: Cat(
                 getattr(held, f"{name}_base_low"),
@@ -266,23 +281,42 @@ class Accelerator(wiring.Component):
             results.writer_idle.eq(parts.writer.idle),
             reader.abort.eq(control.stop),
             parts.writer.abort.eq(control.stop),
-            images.i.payload.eq(reader.o.payload),
+            # The loader reads the program's words, and then those of the blocks.
             loader.i.payload.eq(reader.o.payload),
-            reader.transfers.payload.eq(loader.transfers.payload),
-            reader.transfers.valid.eq(loader.transfers.valid | images.transfers.valid),
-            loader.transfers.ready.eq(reader.transfers.ready & ~control.running),
-            images.transfers.ready.eq(reader.transfers.ready & control.running),
-            loader.i.valid.eq(reader.o.valid & ~control.running),
-            images.i.valid.eq(reader.o.valid & control.running),
-            reader.o.ready.eq(loader.i.ready),
+            loader.i.valid.eq(reads.gives[1].valid | reads.gives[2].valid),
+            reads.gives[1].ready.eq(loader.i.ready),
+            reads.gives[2].ready.eq(loader.i.ready),
         ]
-        with m.If(control.running):
-            m.d.comb += [
-                reader.transfers.payload.eq(images.transfers.payload),
-                reader.o.ready.eq(images.i.ready),
-            ]
+        transfers = (images.transfers, loader.transfers, parts.weights.transfers)
+        for ask, transfer in zip(reads.asks, transfers, strict=True):
+            wiring.connect(m, transfer, ask)
+        wiring.connect(m, reads.gives[0], images.i)
+        wiring.connect(m, reads.transfers, reader.transfers)
+        wiring.connect(m, reader.o, reads.i)
         wiring.connect(m, results.transfers, parts.writer.transfers)
         wiring.connect(m, results.o, parts.writer.i)
+
+    def _build_weights(self, m: Module, parts: _Parts) -> None:
+        """Connect the stream of lists with the loader, which unpacks it, and the contexts."""
+        weights, loader, control = parts.weights, parts.loader, parts.control
+        m.d.comb += [
+            weights.clear.eq(control.start_load),
+            weights.base.eq(loader.base),
+            weights.opened.eq(loader.opened),
+            weights.program_words.eq(loader.header.total_words),
+            weights.blocks.eq(loader.header.blocks),
+            weights.block_words.eq(loader.block_words),
+            weights.block_done.eq(loader.block_done),
+            weights.start.eq(control.start_run),
+            weights.count.eq(parts.registers.held.image_count),
+            loader.slot.eq(weights.slot),
+        ]
+        for number, context in enumerate(parts.contexts):
+            m.d.comb += [
+                context.blocks.eq(loader.header.blocks),
+                context.block_ready.eq(weights.ready[number]),
+                weights.finished[number].eq(context.block_done),
+            ]
 
     def _build_images(self, m: Module, parts: _Parts) -> None:
         """Connect the contexts with programs, images and results."""

@@ -114,7 +114,7 @@ class Cluster(wiring.Component):
             ]
             m.d.sync += load_valid_q[number].eq(
                 self.load_valid
-                & (self.load.cluster == self._cluster)
+                & (self.load.all_clusters | (self.load.cluster == self._cluster))
                 & (self.load.all_groups | (self.load.group == number))
             )
         for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):

@@ -40,8 +40,14 @@ class ImageContext(wiring.Component):
         Pulse at the beginning of a run, only while no image is in flight: fetch instruction 0.
     instructions : in
         Instructions of the program, at least 1 (the loader checks that); held stable.
+    blocks : in
+        Blocks of streamed lists, 0 where all are resident; held stable.
     load_valid, load : in, `load_layout`
         Instruction words.
+    block_ready : in
+        Level: the lists of the next instruction are in the lanes' memories; it begins only then.
+    block_done : out
+        One-cycle pulse: all products of the last instruction that reads its block are summed.
     input_free : out
         Level: the image's place may be overwritten. Falls after the image's first beat.
     arriving : in
@@ -83,8 +89,11 @@ class ImageContext(wiring.Component):
 
     start: Signal
     instructions: Signal
+    blocks: Signal
     load_valid: Signal
     load: data.View
+    block_ready: Signal
+    block_done: Signal
     input_free: Signal
     arriving: Signal
     arrived: list[Signal]
@@ -119,8 +128,11 @@ class ImageContext(wiring.Component):
             {
                 "start": In(1),
                 "instructions": In(range(config.program_depth + 1)),
+                "blocks": In(range(config.program_depth + 2)),
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
+                "block_ready": In(1),
+                "block_done": Out(1),
                 "input_free": Out(1),
                 "arriving": In(1),
                 "arrived": arrived.array(config.clusters),
@@ -160,6 +172,7 @@ class ImageContext(wiring.Component):
             fetch.load_valid.eq(self.load_valid),
             fetch.load.eq(self.load),
             fetch.instructions.eq(self.instructions),
+            fetch.blocks.eq(self.blocks),
             fetch.start.eq(self.start),
             fetch.take.eq(self.begin),
             self.error_valid.eq(fetch.error_valid),
@@ -200,19 +213,23 @@ class ImageContext(wiring.Component):
     ) -> None:
         """Step through layers and images; `begin` marks the first cycle of each instruction."""
         prepared, summing = levels
+        able = prepared & self.block_ready
         present, freed, reading_q = Signal(), Signal(), Signal()
         reading = self.reading.any()
         flags = running.flags
         m.d.sync += [reading_q.eq(reading), self.arm.eq(0)]
         m.d.comb += self.input_free.eq(~present)
         with m.FSM():
-            with m.State("IDLE"), m.If(present & prepared):
+            with m.State("IDLE"), m.If(present & able):
                 m.d.comb += self.begin.eq(1)
                 m.next = "COMPUTE"
             with m.State("COMPUTE"):
                 m.d.comb += summing.eq(1)
                 with m.If(self.cluster_done.all()):
-                    m.d.comb += self.request.eq(1)
+                    m.d.comb += [
+                        self.request.eq(1),
+                        self.block_done.eq((flags & LayerFlag.NEXT_BLOCK).any()),
+                    ]
                     m.d.sync += self.arm.eq(1)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
@@ -224,12 +241,12 @@ class ImageContext(wiring.Component):
                 with m.If(self.drain_done):
                     with m.If((flags & LayerFlag.RESULT).any()):
                         m.next = "RESULT"
-                    with m.Elif(prepared):
+                    with m.Elif(able):
                         m.d.comb += self.begin.eq(1)
                         m.next = "COMPUTE"
                     with m.Else():
                         m.next = "FETCH"
-            with m.State("FETCH"), m.If(prepared):
+            with m.State("FETCH"), m.If(able):
                 m.d.comb += self.begin.eq(1)
                 m.next = "COMPUTE"
             with m.State("RESULT"):

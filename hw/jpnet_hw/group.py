@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from jpnet_hw.lane import Lane
 from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout, struct_signal
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory
 
 __all__ = ["Group"]
 
@@ -17,7 +18,8 @@ __all__ = ["Group"]
 class Group(wiring.Component):
     """Give every activation to all lanes; each has its own queue of lists.
 
-    One token per cycle while every lane has room. `ready` is registered.
+    One token per cycle while every lane has room, but none while a list table is written, because
+    the tables look tokens up through the same port. `ready` is registered.
 
     Parameters
     ----------
@@ -76,8 +78,11 @@ class Group(wiring.Component):
         m = Module()
         config = self._config
         lanes = [Lane(config) for _ in range(config.lanes)]
-        load_q = struct_signal(load_layout(config), reset_less=True)
-        load_valid_q = Signal(config.lanes)
+        load_q, load_q2 = (
+            struct_signal(load_layout(config), name=name, reset_less=True)
+            for name in ("load_q", "load_q2")
+        )
+        load_valid_q, load_valid_q2 = Signal(), Signal(config.lanes)
         token_valid_q = Signal()
         token_q = struct_signal(group_token_layout(config), reset_less=True)
         room_q = Signal()
@@ -85,8 +90,14 @@ class Group(wiring.Component):
         m.d.sync += [
             token_valid_q.eq(self.i.valid & self.i.ready),
             token_q.eq(self.i.payload),
+            load_valid_q.eq(self.load_valid),
             load_q.eq(self.load),
-            room_q.eq(reduce(and_, (lane.room for lane in lanes))),
+            load_q2.eq(load_q),
+            # The entry reaches its lane when the token that is not taken would have.
+            room_q.eq(
+                reduce(and_, (lane.room for lane in lanes))
+                & ~(self.load_valid & (self.load.memory == Memory.POINTER))
+            ),
         ]
         finished = [
             Signal(config.contexts, name=f"finished_{lane}") for lane in range(config.lanes)
@@ -97,8 +108,8 @@ class Group(wiring.Component):
             m.d.comb += [
                 lane.i_valid.eq(token_valid_q),
                 lane.i.eq(token_q),
-                lane.load_valid.eq(load_valid_q[number]),
-                lane.load.eq(load_q),
+                lane.load_valid.eq(load_valid_q2[number]),
+                lane.load.eq(load_q2),
                 lane.drain_valid.eq(self.drain_valid),
                 lane.drain.eq(self.drain),
                 self.sums[number].eq(lane.sum),
@@ -107,6 +118,6 @@ class Group(wiring.Component):
             ]
             m.d.sync += [
                 finished[number].eq((finished[number] | lane.done) & ~self.arm),
-                load_valid_q[number].eq(self.load_valid & (self.load.lane == number)),
+                load_valid_q2[number].eq(load_valid_q & (load_q.lane == number)),
             ]
         return m

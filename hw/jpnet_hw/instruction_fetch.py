@@ -45,6 +45,8 @@ class InstructionFetch(wiring.Component):
         32-bit words of instructions.
     instructions : in
         Instructions of the program, 1 to `program_depth`; held stable.
+    blocks : in
+        Blocks of streamed lists, as many as instructions have the flag NEXT_BLOCK; held stable.
     start : in
         Pulse: fetch instruction 0, dropping what was fetched.
     valid : out
@@ -65,6 +67,7 @@ class InstructionFetch(wiring.Component):
     load_valid: Signal
     load: data.View
     instructions: Signal
+    blocks: Signal
     start: Signal
     valid: Signal
     o: data.View
@@ -80,6 +83,7 @@ class InstructionFetch(wiring.Component):
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
                 "instructions": In(range(config.program_depth + 1)),
+                "blocks": In(range(config.program_depth + 2)),
                 "start": In(1),
                 "valid": Out(1),
                 "o": Out(instruction_layout()),
@@ -110,7 +114,7 @@ class InstructionFetch(wiring.Component):
             words.w_data.eq(self.load.data),
             words.r_addr.eq(Cat(word, self.index)),
         ]
-        wrong_opcode, wrong_field = self._build_checks(m)
+        wrong_opcode, wrong_field = self._build_checks(m, self._build_block_check(m))
         reserved = self._build_capture(m, places[-1], arrived[-1], words.r_data)
 
         m.d.sync += [
@@ -157,7 +161,19 @@ class InstructionFetch(wiring.Component):
             m.d.sync += reserved.eq(stray | (reserved & (place != 0)))
         return reserved
 
-    def _build_checks(self, m: Module) -> tuple[Signal, Signal]:
+    def _build_block_check(self, m: Module) -> Value:
+        """Count the blocks that end; return whether there are too many, or too few at the end."""
+        ended = Signal.like(self.blocks)
+        final = self.index == self.instructions - 1
+        following = ended + (self.o.flags & LayerFlag.NEXT_BLOCK).any()
+        with m.If(self.start | (self.take & final)):
+            m.d.sync += ended.eq(0)
+        with m.Elif(self.take):
+            m.d.sync += ended.eq(following)
+        wrong: Value = (following > self.blocks) | (final & (following != self.blocks))
+        return wrong
+
+    def _build_checks(self, m: Module, wrong_blocks: Value) -> tuple[Signal, Signal]:
         """Compare the fields with the configuration; the words that matter come early enough."""
         config, o = self._config, self.o
         shift = exact_log2(config.clusters * config.act_columns)
@@ -166,15 +182,17 @@ class InstructionFetch(wiring.Component):
         rounding = (1 << shift) - 1
         convolution = o.opcode == Opcode.CONVOLUTION
         is_map = (o.flags & LayerFlag.MAP).any()
+        # Of a vector's tile: rows before the first one in the word that it begins in.
+        skipped = (o.first_column << exact_log2(config.clusters)) + o.first_block
         m.d.sync += [
             source_end.eq(
                 o.source_base + Mux(is_map, o.source_words, (o.source_rows + rounding) >> shift)
             ),
             target_end.eq(
-                o.target_base + Mux(convolution, o.target_words, (o.rows + rounding) >> shift)
+                o.target_base
+                + Mux(convolution, o.target_words, (o.rows + skipped + rounding) >> shift)
             ),
         ]
-        known_flags = sum(LayerFlag)
         extents = Cat(
             value.any()
             for value in (
@@ -187,7 +205,7 @@ class InstructionFetch(wiring.Component):
         final = self.index == self.instructions - 1
         sampled = o.threshold_mode == ThresholdMode.SAMPLED
         rules = {
-            "flags": (o.flags & ~known_flags & 0xFF) != 0,
+            "blocks": wrong_blocks,
             "result": (o.flags & LayerFlag.RESULT).any() != final,
             "source": source_end > config.act_depth,
             "target": target_end > config.act_depth,

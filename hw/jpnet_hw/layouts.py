@@ -72,7 +72,8 @@ def load_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "memory": unsigned(2),
             "lane": unsigned(8),
-            "cluster": unsigned(8),
+            "cluster": unsigned(7),
+            "all_clusters": unsigned(1),
             "group": unsigned(7),
             "all_groups": unsigned(1),
             "address": unsigned(16),

@@ -1,6 +1,6 @@
 """Reads a program image, checks it and fills the memories."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,7 @@ from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.layouts import load_layout, struct_signal
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory
+from jpnet_spec.image import BLOCK_HEADER_WORDS, HEADER_WORDS, SLOTS, HeaderWord, Memory
 from jpnet_spec.instruction import FORMAT_VERSION, INSTRUCTION_WORDS
 from jpnet_spec.registers import ID_VALUE
 
@@ -29,6 +29,8 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
             "input_rows": rows,
             "result_base": unsigned(config.act_addr_width),
             "result_rows": rows,
+            "blocks": range(config.program_depth + 2),
+            "block_words": unsigned(32),
         }
     )
 
@@ -52,6 +54,9 @@ class ProgramLoader(wiring.Component):
     checksum of the body is known, so after any error their content is undefined. After an error
     nothing happens until a reset.
 
+    After a program with a stream, whatever words come are its blocks, one after the other: lists
+    for the given slot of the lanes' memories, with a checksum of their own.
+
     Parameters
     ----------
     config
@@ -69,8 +74,16 @@ class ProgramLoader(wiring.Component):
         From the bus.
     busy : out
         From the cycle after `start` until the body's checksum was right and all was read.
+    opened : out
+        Pulse: the program is loaded.
+    slot : in
+        Slot of the block that comes.
+    block_words : out
+        Words of the block after the last one loaded; of the first one with `opened`.
+    block_done : out
+        Pulse: a block was read and its checksum was right.
     error_valid, error : out
-        Pulse: the image is refused.
+        Pulse: the image or block is refused.
     header : out, `header_layout`
         Valid after the load.
     load_valid, load : out, `load_layout`
@@ -82,6 +95,10 @@ class ProgramLoader(wiring.Component):
     transfers: stream.Interface
     i: stream.Interface
     busy: Signal
+    opened: Signal
+    slot: Signal
+    block_words: Signal
+    block_done: Signal
     error_valid: Signal
     error: Signal
     header: data.View
@@ -91,6 +108,8 @@ class ProgramLoader(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
         self._wide = Signal(name="wide")
+        self._in_block = Signal(name="in_block")
+        self._following = Signal(32, name="following", reset_less=True)
         self._load = struct_signal(load_layout(config), name="entry", reset_less=True)
         super().__init__(
             {
@@ -99,6 +118,10 @@ class ProgramLoader(wiring.Component):
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "i": In(stream.Signature(unsigned(config.axi_data_width))),
                 "busy": Out(1),
+                "opened": Out(1),
+                "slot": In(1),
+                "block_words": Out(32),
+                "block_done": Out(1),
                 "error_valid": Out(1),
                 "error": Out(ErrorCode),
                 "header": Out(header_layout(config)),
@@ -115,13 +138,15 @@ class ProgramLoader(wiring.Component):
         misfit = self._build_misfit(m)
         m.d.comb += self.load.eq(self._load)
         m.d.comb += [crc.data.eq(words.word), crc.valid.eq(taken), crc.start.eq(self.start)]
-        m.d.sync += [self.error_valid.eq(0), self.load_valid.eq(0)]
+        m.d.sync += [
+            self.error_valid.eq(0),
+            self.load_valid.eq(0),
+            self.opened.eq(0),
+            self.block_done.eq(0),
+        ]
         with m.FSM(name="loader"):
             with m.State("IDLE"):
-                with m.If(self.start):
-                    m.d.sync += self.busy.eq(1)
-                    self._request(m, self.base, HEADER_WORDS)
-                    m.next = "HEADER"
+                self._build_start(m)
             with m.State("HEADER"):
                 m.d.comb += words.take.eq(1)
                 with m.If(words.valid):
@@ -146,8 +171,13 @@ class ProgramLoader(wiring.Component):
             with m.State("PADDING"):
                 m.d.comb += words.take.eq(words.left != 0)
                 with m.If(words.left == 0):
-                    m.d.sync += self.busy.eq(0)
-                    m.next = "IDLE"
+                    self._build_end(m)
+            with m.State("BLOCK"):
+                m.d.comb += crc.start.eq(1)
+                m.d.sync += words.left.eq(self.block_words)
+                with m.If(words.valid):
+                    m.next = "FOLLOWING"
+                self._build_start(m)
             with m.State("FAILED"):
                 pass
         with m.If(taken):
@@ -155,6 +185,26 @@ class ProgramLoader(wiring.Component):
         with m.If(self.transfers.valid & self.transfers.ready):
             m.d.sync += self.transfers.valid.eq(0)
         return m
+
+    def _build_start(self, m: Module) -> None:
+        """Begin a load."""
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(1), self._in_block.eq(0)]
+            self._request(m, self.base, HEADER_WORDS)
+            m.next = "HEADER"
+
+    def _build_end(self, m: Module) -> None:
+        """End a program or a block; blocks follow a program that has some."""
+        m.d.sync += [
+            self.busy.eq(0),
+            self._in_block.eq(1),
+            self.opened.eq(~self._in_block),
+            self.block_done.eq(self._in_block),
+            self.block_words.eq(Mux(self._in_block, self._following, self.header.block_words)),
+        ]
+        m.next = "IDLE"
+        with m.If(self.header.blocks != 0):
+            m.next = "BLOCK"
 
     def _fail(self, m: Module, code: ErrorCode) -> None:
         m.d.sync += [self.error_valid.eq(1), self.error.eq(code)]
@@ -216,13 +266,19 @@ class ProgramLoader(wiring.Component):
         header = self.header
         beat_words = config.beat_bytes // 4
         shift = exact_log2(config.clusters * config.act_columns)
-        misfit = Signal()
+        misfit, wrong_blocks = Signal(), Signal()
 
         def outside(base: Value, rows: Value) -> Value:
             return (base + ((rows + (1 << shift) - 1) >> shift)) > config.act_depth
 
+        m.d.comb += wrong_blocks.eq(
+            (header.blocks % SLOTS).any()
+            | (header.blocks > config.program_depth)
+            | self._wrong_length(header.block_words)
+        )
         m.d.sync += misfit.eq(
             self._wide
+            | ((header.blocks != 0) & wrong_blocks)
             | (header.total_words <= HEADER_WORDS)
             | (header.total_words & (beat_words - 1)).any()
             | (header.instructions == 0)
@@ -233,6 +289,11 @@ class ProgramLoader(wiring.Component):
             | outside(header.result_base, header.result_rows)
         )
         return misfit
+
+    def _wrong_length(self, words: Value) -> Value:
+        """Return whether a block cannot have that many words: a header, a checksum, whole beats."""
+        beat_words = self._config.beat_bytes // 4
+        return (words & (beat_words - 1)).any() | (words <= BLOCK_HEADER_WORDS)
 
     def _build_sections(self, m: Module, words: _Words) -> None:
         """Read section headers and entries; the last word of the body must come after them."""
@@ -246,6 +307,7 @@ class ProgramLoader(wiring.Component):
             with m.If(sections == 0):
                 m.next = "CHECKSUM"
 
+        self._build_block_header(m, words, sections)
         with m.State("FIRST"):
             m.d.sync += sections.eq(self.header.sections)
             m.next = "SECTION"
@@ -268,7 +330,7 @@ class ProgramLoader(wiring.Component):
             m.next = "ENTRIES"
             with m.If(entries == 0):
                 next_section()
-            with m.If(place_bad | self._build_range_bad(m, address + entries)):
+            with m.If(place_bad | self._build_range_bad(m, address, address + entries)):
                 self._fail(m, ErrorCode.BAD_SECTION)
         with m.State("ENTRIES"):
             m.d.comb += words.take.eq(1)
@@ -284,6 +346,22 @@ class ProgramLoader(wiring.Component):
                         next_section()
                 self._refuse_end(m, words)
 
+    def _build_block_header(self, m: Module, words: _Words, sections: Signal) -> None:
+        """Read the length of the block after this one, and the number of sections."""
+        with m.State("FOLLOWING"):
+            m.d.comb += words.take.eq(1)
+            m.d.sync += self._following.eq(words.word)
+            m.next = "SECTIONS"
+            with m.If(self._wrong_length(words.word)):
+                self._fail(m, ErrorCode.BAD_SECTION)
+        with m.State("SECTIONS"):
+            m.d.comb += words.take.eq(1)
+            m.d.sync += sections.eq(words.word)
+            with m.If(words.valid):
+                m.next = "SECTION"
+                with m.If(words.word == 0):
+                    m.next = "CHECKSUM"
+
     def _refuse_end(self, m: Module, words: _Words) -> None:
         with m.If(words.left == 1):
             self._fail(m, ErrorCode.BAD_SECTION)
@@ -294,19 +372,20 @@ class ProgramLoader(wiring.Component):
         m.d.sync += [
             load.memory.eq(word[0:2]),
             load.lane.eq(word[8:16]),
-            load.cluster.eq(word[16:24]),
+            load.cluster.eq(word[16:23]),
+            load.all_clusters.eq(word[23]),
             load.group.eq(word[24:31]),
             load.all_groups.eq(word[31]),
             bad.eq(
                 word[2:8].any()
                 | (word[8:16] >= config.lanes)
-                | (word[16:24] >= config.clusters)
+                | ((word[16:23] >= config.clusters) & ~word[23])
                 | ((word[24:31] >= config.groups) & ~word[31])
             ),
         ]
 
-    def _build_range_bad(self, m: Module, end: Value) -> Signal:
-        """Return whether a section ends outside its memory."""
+    def _build_range_bad(self, m: Module, address: Value, end: Value) -> Signal:
+        """Return whether a section lies outside its memory, or a block's outside its slot."""
         config = self._config
         bad = Signal()
         depths = {
@@ -318,7 +397,11 @@ class ProgramLoader(wiring.Component):
         with m.Switch(self._load.memory):
             for memory, depth in depths.items():
                 with m.Case(memory):
-                    m.d.comb += bad.eq(end > depth)
+                    slot = Mux(self.slot, end > depth, end > depth // SLOTS)
+                    before = self.slot & (address < depth // SLOTS)
+                    streamable = memory in (Memory.WEIGHT, Memory.POINTER)
+                    in_block = (slot | before) if streamable else Const(1)
+                    m.d.comb += bad.eq(Mux(self._in_block, in_block, end > depth))
         return bad
 
     def _build_entry(self, m: Module, word: Value) -> Value:

@@ -122,11 +122,11 @@ class RowWriter(wiring.Component):
                 first_row = source.first_block << exact_log2(config.clusters)
                 m.d.sync += [
                     *(job[name].eq(source[name]) for name in job.shape().members),
-                    turn.eq(1),
+                    turn.eq(1 << source.first_block[: exact_log2(config.clusters)]),
                     word.eq(source.target_base),
                     pixel.eq(source.target_base),
                     line.eq(source.target_base),
-                    column.eq(Mux(source.convolution, source.first_column, 0)),
+                    column.eq(source.first_column),
                     columns.eq(source.stored_width),
                     lines.eq(source.stored_height - first_row),
                 ]

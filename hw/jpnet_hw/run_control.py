@@ -53,6 +53,8 @@ class RunControl(wiring.Component):
         Pulse: a load or run cannot go on, and its `ErrorCode`.
     loading_done : in
         Level: neither loader nor clear is busy.
+    streaming : in
+        Level: blocks of lists that a run begins with are missing; a load or run goes on until then.
     written : in
         Pulse: a result is in memory.
     progress : in
@@ -90,6 +92,7 @@ class RunControl(wiring.Component):
     failed: Signal
     failure: Signal
     loading_done: Signal
+    streaming: Signal
     written: Signal
     progress: Signal
     bus_idle: Signal
@@ -121,6 +124,7 @@ class RunControl(wiring.Component):
                 "failed": In(1),
                 "failure": In(ErrorCode),
                 "loading_done": In(1),
+                "streaming": In(1),
                 "written": In(1),
                 "progress": In(1),
                 "bus_idle": In(1),
@@ -171,13 +175,13 @@ class RunControl(wiring.Component):
             with m.State("IDLE"):
                 self._build_idle(m, events)
             with m.State("LOAD"):
-                with m.If(self.loading_done & (events.settle == 0)):
+                with m.If(self.loading_done & ~self.streaming & (events.settle == 0)):
                     m.d.comb += events.done.eq(1)
                     m.d.sync += [self.loaded.eq(1), self.busy.eq(0)]
                     m.next = "IDLE"
                 self._build_failures(m, events)
             with m.State("RUN"):
-                with m.If(finished & (events.settle == 0)):
+                with m.If(finished & ~self.streaming & (events.settle == 0)):
                     m.d.comb += events.done.eq(1)
                     m.d.sync += [self.running.eq(0), self.busy.eq(0)]
                     m.next = "IDLE"

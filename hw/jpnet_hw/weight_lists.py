@@ -58,8 +58,8 @@ class WeightLists(wiring.Component):
     room : out
         A token may come one, two and three cycles from now without being told again.
     load_valid, load : in
-        This lane's entries of the weight memory and the list table; others are ignored. Not while
-        tokens come.
+        This lane's entries of the weight memory and the list table; others are ignored. None of a
+        list that a token meets at that time, and of the table only where no token comes.
     o_valid, o : out, operands
         One product's operands, or an end.
     issue : out

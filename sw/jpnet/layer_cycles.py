@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import SimulationError, run_native
 from jpnet_spec.counters import STALL_COUNTERS, Counter
-from jpnet_spec.image import HeaderWord
-from jpnet_spec.instruction import LayerFlag
+from jpnet_spec.image import SLOTS, HeaderWord
+from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["LayerCycles", "measure_layers", "program_prefix"]
@@ -43,15 +43,44 @@ def program_prefix(schedule: Schedule, layers: int) -> NDArray[np.uint32]:
     """Return the program of the first layers alone, with everything else as it was.
 
     The result's place and size stay the whole program's, so that the transfers cost the same;
-    its values mean nothing.
+    its values mean nothing. A stream ends with the block of the last layer, or with the one after
+    it: an instruction that reads nothing uses that one where the number would be odd.
     """
     editor = ProgramEditor(schedule.program)
     instructions = sum(plan.instructions for plan in schedule.layers[:layers])
+    ending = LayerFlag.RESULT | LayerFlag.FREE_IMAGE
+    if editor.blocks:
+        ending |= LayerFlag.NEXT_BLOCK
+        instructions = _shorten_stream(editor, instructions)
     last = instructions - 1
-    flags = LayerFlag(editor.field(last, "flags")) | LayerFlag.RESULT | LayerFlag.FREE_IMAGE
-    editor.set_field(last, "flags", int(flags))
+    editor.set_field(last, "flags", int(LayerFlag(editor.field(last, "flags")) | ending))
     editor.words[HeaderWord.INSTRUCTIONS] = instructions
     return editor.seal().words
+
+
+def _shorten_stream(editor: ProgramEditor, instructions: int) -> int:
+    """Leave out the blocks that are not needed; return the number of instructions."""
+    ends = [
+        bool(editor.field(index, "flags") & LayerFlag.NEXT_BLOCK) for index in range(instructions)
+    ]
+    blocks = sum(ends) + (not ends[-1])
+    if blocks % SLOTS:
+        blocks += 1
+        flags = LayerFlag(editor.field(instructions - 1, "flags"))
+        editor.set_field(instructions - 1, "flags", int(flags | LayerFlag.NEXT_BLOCK))
+        whole = LayerFlag.FIRST_TILE | LayerFlag.LAST_TILE
+        idle: dict[str, int] = {
+            "opcode": Opcode.FULLY_CONNECTED,
+            "flags": whole,
+            "target_base": int(editor.words[HeaderWord.RESULT_BASE]),
+            "rows": 1,
+        }
+        for name in FIELDS:
+            editor.set_field(instructions, name, idle.get(name, 0))
+        instructions += 1
+    editor.words[HeaderWord.BLOCKS] = blocks
+    editor.words[editor.blocks[blocks - 1].offset] = editor.words[HeaderWord.BLOCK_WORDS]
+    return instructions
 
 
 def _counters(

@@ -117,6 +117,7 @@ def build_report(
         "cycles_total": simulation["cycles_total"],
         "cycles_latency": simulation["cycles_latency"],
         "cycles_cold": simulation["cycles_cold"],
+        "stream_bytes_per_image": simulation["stream_bytes_per_image"],
         "cycles_bound": bound,
         "fraction_of_bound": bound / simulation["cycles_total"],
         "cycles_dense": dense,

@@ -28,6 +28,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def _streamed(size: float) -> str:
+    return _number(size) if size else "none, resident"
+
+
 def _summary(report: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"{report['model']} on {report['config']}: {report['images']:,} test images of "
@@ -55,6 +59,7 @@ def _summary(report: Mapping[str, Any]) -> Table:
         ("fraction of the bound", f"{report['fraction_of_bound']:.2f}"),
         ("cycles of one image alone", _number(report["cycles_latency"])),
         ("  with the load of the program", _number(report["cycles_cold"])),
+        ("bytes of weights streamed per image", _streamed(report["stream_bytes_per_image"])),
         ("cycles of the dense network", _number(report["cycles_dense"])),
         ("speed-up over it", "-" if speedup is None else f"{speedup:.1f} x"),
         ("values compared with the integer network", _number(report["values_compared"])),

@@ -133,6 +133,7 @@ def _content(
         "cycles_total": found.cycles_total,
         "cycles_latency": found.cycles_latency,
         "cycles_cold": found.cycles_cold,
+        "stream_bytes_per_image": schedule.stream_bytes_per_image,
         "counters": {counter.name: found.counters[counter] / count for counter in Counter},
         "simulated_cycles_per_second": found.cycles_per_second,
         "layers_measured": [asdict(entry) for entry in layers],

@@ -32,7 +32,7 @@ class Counter(IntEnum):
     IDLE_TOPN = 9
     """Lane cycles without a product: all images in flight wait for a threshold."""
     IDLE_MEMORY = 10
-    """Lane cycles without a product: waiting for images, instructions or results."""
+    """Lane cycles without a product: waiting for images, instructions, streamed lists, results."""
 
 
 STALL_COUNTERS = (

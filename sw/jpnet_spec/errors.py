@@ -25,9 +25,9 @@ class ErrorCode(IntEnum):
     BAD_CONFIG = 7
     """The program image was compiled for another configuration."""
     BAD_SECTION = 8
-    """A section names no memory, or does not fit its memory."""
+    """A section names no memory, or does not fit its memory or its slot."""
     BAD_CRC = 9
-    """The program image's checksum does not match."""
+    """A checksum of the program image or of a block of its stream does not match."""
     BAD_OPCODE = 10
     """An instruction with an unknown operation."""
     BAD_FIELD = 11

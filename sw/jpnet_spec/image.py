@@ -1,4 +1,9 @@
-"""The program image: what the accelerator's loader reads from memory."""
+"""The program image: what the accelerator's loader reads from memory.
+
+Weights and list tables that do not fit the lanes' memories follow the program as a stream of
+blocks. Block b fills slot ``b % SLOTS``, a half of each lane's weight memory and list table, and
+is loaded again for every group of images that are in flight together.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -12,10 +17,24 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.instruction import FORMAT_VERSION
 from jpnet_spec.registers import ID_VALUE
 
-__all__ = ["HEADER_WORDS", "HeaderWord", "Memory", "Section", "build_image"]
+__all__ = [
+    "BLOCK_HEADER_WORDS",
+    "HEADER_WORDS",
+    "SLOTS",
+    "HeaderWord",
+    "Memory",
+    "Section",
+    "build_image",
+]
 
 HEADER_WORDS = 16
 """32-bit words of the header."""
+
+BLOCK_HEADER_WORDS = 2
+"""Words before a block's sections: words of the block after it, and number of sections."""
+
+SLOTS = 2
+"""Parts of the weight memory and of the list table that hold a streamed block each."""
 
 
 class HeaderWord(IntEnum):
@@ -28,7 +47,7 @@ class HeaderWord(IntEnum):
     CONFIG = 2
     """`AcceleratorConfig.config_hash`."""
     TOTAL_WORDS = 3
-    """Words of the whole image: header, sections, body checksum, zero padding to whole beats."""
+    """Words of header, sections, body checksum, zero padding to whole beats; blocks follow."""
     SECTIONS = 4
     """Number of sections."""
     INSTRUCTIONS = 5
@@ -41,6 +60,10 @@ class HeaderWord(IntEnum):
     """First activation word address of the result."""
     RESULT_ROWS = 9
     """Rows of one result; results lie as many whole beats apart in memory as these fill."""
+    BLOCKS = 10
+    """Blocks of the stream, an even number; 0 where all lists are resident."""
+    BLOCK_WORDS = 11
+    """Words of the first block, 0 without a stream."""
     CHECKSUM = 15
     """CRC-32 of header words 0 to 14."""
 
@@ -62,8 +85,8 @@ class Memory(IntEnum):
 class Section:
     """Consecutive words of one memory.
 
-    In the image: word 0 is ``memory | lane << 8 | cluster << 16 | group << 24 |
-    all_groups << 31``, word 1 is ``address | count << 16`` with the count in entries, then the
+    In the image: word 0 is ``memory | lane << 8 | cluster << 16 | all_clusters << 23 | group << 24
+    | all_groups << 31``, word 1 is ``address | count << 16`` with the count in entries, then the
     entries' words.
 
     Parameters
@@ -71,7 +94,7 @@ class Section:
     memory
         Which memory.
     lane, cluster, group
-        Whose; a group of ``None`` means all groups of the cluster.
+        Whose; ``None`` means all clusters, or all groups of the cluster.
     address
         First entry (for instructions: first 32-bit word).
     words : uint32, shape (entries * words per entry,)
@@ -79,7 +102,7 @@ class Section:
 
     memory: Memory
     lane: int = 0
-    cluster: int = 0
+    cluster: int | None = 0
     group: int | None = None
     address: int = 0
     words: NDArray[np.uint32]
@@ -92,9 +115,32 @@ class Section:
     def encode(self) -> NDArray[np.uint32]:
         """Return the section's words, header included."""
         group = 1 << 31 if self.group is None else self.group << 24
-        first = int(self.memory) | self.lane << 8 | self.cluster << 16 | group
+        cluster = 1 << 23 if self.cluster is None else self.cluster << 16
+        first = int(self.memory) | self.lane << 8 | cluster | group
         second = self.address | self.entries << 16
         return np.concatenate([np.array([first, second], dtype=np.uint32), self.words])
+
+
+def _checked(config: AcceleratorConfig, body: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return words, their CRC-32 and zero words up to whole beats."""
+    beat_words = max(config.beat_bytes // 4, 1)
+    checksum = zlib.crc32(body.astype("<u4").tobytes())
+    padding = -(len(body) + 1) % beat_words
+    return np.concatenate([body, np.array([checksum, *[0] * padding], dtype=np.uint32)])
+
+
+def _build_stream(
+    config: AcceleratorConfig, blocks: Sequence[Sequence[Section]]
+) -> list[NDArray[np.uint32]]:
+    """Return each block's words: header, sections, checksum, padding."""
+    bodies = [
+        np.concatenate([np.array([0, len(block)], dtype=np.uint32), *map(Section.encode, block)])
+        for block in blocks
+    ]
+    sizes = [len(_checked(config, body)) for body in bodies]
+    for body, following in zip(bodies, [*sizes[1:], *sizes[:1]], strict=True):
+        body[0] = following
+    return [_checked(config, body) for body in bodies]
 
 
 def build_image(
@@ -106,28 +152,36 @@ def build_image(
     input_rows: int,
     result_base: int,
     result_rows: int,
+    blocks: Sequence[Sequence[Section]] = (),
 ) -> NDArray[np.uint32]:
-    """Assemble header, sections and checksums.
+    """Assemble header, sections, checksums and the stream.
 
     The body (all sections) is followed by its CRC-32 and by zero words up to a whole number of
-    beats. Both checksums are the CRC-32 of `zlib`, over the words' little-endian bytes.
+    beats. Each block of the stream, whose sections fill weight memories and list tables only, has
+    its own header, CRC-32 and padding. All checksums are the CRC-32 of `zlib`, over the words'
+    little-endian bytes; a block's covers its header, too.
+
+    Raises
+    ------
+    ValueError
+        If the number of blocks is odd.
     """
-    body = np.concatenate([section.encode() for section in sections])
-    checksum = np.array([zlib.crc32(body.astype("<u4").tobytes())], dtype=np.uint32)
-    used = HEADER_WORDS + len(body) + 1
-    beat_words = max(config.beat_bytes // 4, 1)
-    total = -(-used // beat_words) * beat_words
+    if len(blocks) % SLOTS:
+        raise ValueError(f"blocks must be a multiple of {SLOTS}, not {len(blocks)!r}")
+    body = _checked(config, np.concatenate([section.encode() for section in sections]))
+    stream = _build_stream(config, blocks)
     header = np.zeros(HEADER_WORDS, dtype=np.uint32)
     header[HeaderWord.MAGIC] = ID_VALUE
     header[HeaderWord.VERSION] = FORMAT_VERSION
     header[HeaderWord.CONFIG] = config.config_hash
-    header[HeaderWord.TOTAL_WORDS] = total
+    header[HeaderWord.TOTAL_WORDS] = HEADER_WORDS + len(body)
     header[HeaderWord.SECTIONS] = len(sections)
     header[HeaderWord.INSTRUCTIONS] = instructions
     header[HeaderWord.INPUT_BASE] = input_base
     header[HeaderWord.INPUT_ROWS] = input_rows
     header[HeaderWord.RESULT_BASE] = result_base
     header[HeaderWord.RESULT_ROWS] = result_rows
+    header[HeaderWord.BLOCKS] = len(blocks)
+    header[HeaderWord.BLOCK_WORDS] = len(stream[0]) if stream else 0
     header[HeaderWord.CHECKSUM] = zlib.crc32(header[: HeaderWord.CHECKSUM].astype("<u4").tobytes())
-    padding = np.zeros(total - used, dtype=np.uint32)
-    return np.concatenate([header, body, checksum, padding])
+    return np.concatenate([header, body, *stream])

@@ -14,7 +14,7 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 16
@@ -50,6 +50,8 @@ class LayerFlag(IntFlag):
     """The last instruction of a layer: the count ends and the threshold is stored."""
     MAP = 64
     """The source is a map, not a vector."""
+    NEXT_BLOCK = 128
+    """The last instruction that reads its block of streamed lists; none in a resident program."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,19 +116,21 @@ FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruction:
-    """One layer, or one tile of a convolution: what to read, which lists to meet, how to drain.
+    """One layer, or one tile of a layer: what to read, which lists to meet, how to drain.
 
     A vector is a sequence of rows of `lanes` activations, a map has a height, a width and channel
     rows of `lanes` channels. Where they lie, counted from the tensor's base, is told by
     `jpnet_spec.tensor_layout`. Addresses are those of words of `act_word` activations in every
     cluster's bank; K is the number of clusters.
 
-    A convolution's output rows are dealt to the clusters in blocks: block ``b`` holds the output
-    rows ``b * pool_stride`` onwards, `pool_stride` of them, and is local block ``b // K`` of
-    cluster ``b % K``. A tile is a range of local blocks of all clusters, and a range of channel
-    rows; where pooling windows overlap it has all local blocks. The accumulator row of output
-    position ``(y, x)`` and of channel row ``j`` of the tile, for row ``y`` in local block ``t`` of
-    the tile, is ``((t * pool_stride + y % pool_stride) * output_width + x) * rows + j``.
+    A tile of a fully connected layer is a range of the output vector's rows; an entry's row
+    counts from the tile's first one. A convolution's output rows are dealt to the clusters in
+    blocks: block ``b`` holds the output rows ``b * pool_stride`` onwards, `pool_stride` of
+    them, and is local block ``b // K`` of cluster ``b % K``. A tile is a range of local blocks
+    of all clusters, and a range of channel rows; where pooling windows overlap it has all local
+    blocks. The accumulator row of output position ``(y, x)`` and of channel row ``j`` of the
+    tile, for row ``y`` in local block ``t`` of the tile, is ``((t * pool_stride + y %
+    pool_stride) * output_width + x) * rows + j``.
 
     Source row ``y`` meets output row ``oy`` with the kernel's row ``ky = y + padding_top -
     (oy << stride_log2)``. The activation of channel position ``c`` and column ``x`` has, with
@@ -155,14 +159,14 @@ class Instruction:
     source_base, source_rows
         First word address of the input tensor, and number of rows of a vector; 0 rows for a map.
     target_base
-        First word address of the output vector; of a map the word of the tile's first local block,
+        Word address of the tile's first row; of a map the word of the tile's first local block,
         of its first column's pixel, that holds the tile's first channel row.
     rows
         Rows to drain, `lanes` outputs each; of a convolution the tile's channel rows.
     pointer_base
-        First list table entry of the layer or of the tile's channels.
+        First list table entry of the tile's channels.
     param_base
-        First row of the channel parameters, of a convolution that of the tile's channels.
+        First row of the channel parameters of the tile's channels.
     winners
         N that the counted elements are compared with.
     shift
@@ -188,7 +192,8 @@ class Instruction:
     padding_top, padding_left
         Of the map.
     output_height, output_width
-        Output positions before pooling; 0 for vectors, like all that follows.
+        Output positions before pooling; 0 for vectors, like all that follows but `first_block` and
+        `first_column`.
     kernel_height
         Rows of the kernel.
     stored_height, stored_width
@@ -199,10 +204,10 @@ class Instruction:
         channel in one stride phase; and of a stride phase.
     first_block, blocks
         First local block of the tile and number of local blocks; the last ones may not exist in
-        every cluster.
+        every cluster. Of a vector, `first_block` is the bank of the tile's first row.
     first_column
-        Column of `target_base`'s word that takes the first channel row; the following ones fill
-        that word and the next.
+        Column of `target_base`'s word that takes the first row or channel row; the following ones
+        fill that word and the next.
     line_rows
         Accumulator rows of one output row: ``output_width * rows``.
     target_words

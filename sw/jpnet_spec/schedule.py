@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import HeaderWord
 from jpnet_spec.layer import INPUT
 
 __all__ = ["LayerPlan", "Schedule", "load_schedule", "save_schedule"]
@@ -24,7 +25,7 @@ class LayerPlan:
     name
         The network's layer.
     instructions
-        Its instructions: 1, or the tiles of a convolution.
+        Its instructions: 1, or its tiles.
     rows
         Rows of the output in the order of the bus, `lanes` elements each.
     positions : int32, shape (elements,)
@@ -62,7 +63,7 @@ class Schedule:
     dense
         Whether every product is issued, zeros too.
     program : uint32, shape (words,)
-        What the loader reads, see `jpnet_spec.image`.
+        What the loader reads, and the stream of blocks, see `jpnet_spec.image`.
     layers
         In execution order.
     input_rows
@@ -102,6 +103,21 @@ class Schedule:
     def result_bytes(self) -> int:
         """Distance between results in memory."""
         return self._whole_beats(self.layers[-1].rows * self.config.lanes)
+
+    @property
+    def stream_blocks(self) -> int:
+        """Blocks of lists that are loaded while images run; 0 where all lists are resident."""
+        return int(self.program[HeaderWord.BLOCKS])
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of all blocks, read once for every `contexts` images."""
+        return int(self.program.nbytes - 4 * self.program[HeaderWord.TOTAL_WORDS].item())
+
+    @property
+    def stream_bytes_per_image(self) -> float:
+        """Bytes of weights read for each image in a long run; 0 where all lists are resident."""
+        return self.stream_bytes / self.config.contexts
 
     @property
     def instruction_layers(self) -> NDArray[np.int64]:

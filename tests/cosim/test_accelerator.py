@@ -1,5 +1,7 @@
 """The benches of the whole core, run through pytest."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from cocotb._decorators import TestGenerator as Bench
 from jpnet_cosim.bench_runner import run_benches
 from jpnet_cosim.benches import accelerator_bench
 from jpnet_cosim.benches.core import Job
+from jpnet_cosim.samples import SMALL
+from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.model_file import save_network
 from jpnet_spec.schedule import save_schedule
 
@@ -33,12 +37,20 @@ GROUPS = {
 """Benches by the beginning of their names."""
 
 
+STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64)
+"""Streams the lists of the networks that the benches run."""
+
+
+def save_job(job: Job, folder: Path) -> Path:
+    save_network(job.network, folder / "model.safetensors")
+    save_schedule(job.schedule, folder / "schedule.safetensors")
+    np.save(folder / "images.npy", job.images)
+    return folder
+
+
 @pytest.fixture
 def job_dir(job: Job, tmp_path: Path) -> Path:
-    save_network(job.network, tmp_path / "model.safetensors")
-    save_schedule(job.schedule, tmp_path / "schedule.safetensors")
-    np.save(tmp_path / "images.npy", job.images)
-    return tmp_path
+    return save_job(job, tmp_path)
 
 
 def test_every_bench_belongs_to_a_group() -> None:
@@ -57,5 +69,26 @@ def test_benches_pass(verilog_dir: Path, cache_dir: Path, job_dir: Path, group: 
         work_dir=job_dir,
         bench_prefixes=GROUPS[group],
         options={"job": str(job_dir)},
+    )
+    assert ran >= len(GROUPS[group])
+
+
+@pytest.mark.parametrize("group", ["data", "bus_errors", "stops"])
+def test_benches_pass_with_streamed_lists(
+    emitted: Callable[[AcceleratorConfig], Path],
+    cache_dir: Path,
+    make_job: Callable[..., Job],
+    tmp_path: Path,
+    group: str,
+) -> None:
+    job = make_job(STREAMED)
+    assert job.schedule.stream_blocks > 0
+    ran = run_benches(
+        emitted(STREAMED),
+        module=MODULE,
+        cache_dir=cache_dir,
+        work_dir=save_job(job, tmp_path),
+        bench_prefixes=GROUPS[group],
+        options={"job": str(tmp_path)},
     )
     assert ran >= len(GROUPS[group])

@@ -16,6 +16,7 @@ from jpnet_spec.tensor_layout import VectorLayout
 from jpnet_sw.compiler.lists import lane_lists, local_inputs
 from jpnet_sw.compiler.placement import place_in_order
 from jpnet_sw.compiler.tensors import Tensor
+from jpnet_sw.compiler.tiles import Part
 
 CONFIG = AcceleratorConfig(
     lanes=2,
@@ -98,7 +99,8 @@ def list_entries(layer, config, *, divided, dense=False):
     for group in range(config.groups) if divided else [None]:
         local = local_inputs(source, cluster=0, group=group)
         for lane in range(config.lanes):
-            item = lane_lists(layer, local, positions, config, lane=lane, dense=dense)
+            part = Part(first_row=0, rows=-(-len(positions) // config.lanes))
+            item = lane_lists(layer, local, positions, part, config, lane=lane, dense=dense)
             for address, value in enumerate(item.entries):
                 yield Memory.WEIGHT, lane, group, address, value
             for address, start in enumerate(item.starts):

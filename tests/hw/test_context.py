@@ -19,6 +19,7 @@ CONFIG = AcceleratorConfig(
 )
 RESULT = LayerFlag.RESULT
 FREE = LayerFlag.FREE_IMAGE
+NEXT = LayerFlag.NEXT_BLOCK
 
 
 def instruction(**fields):
@@ -77,6 +78,7 @@ class Chain(wiring.Elaboratable):
         self.config, self.number = config, number
         self.context = ImageContext(config)
         self.reset = Signal()
+        self.block_ready = Signal(init=1)
         self.memory = memory = ActivationMemory(config)
         self.skippers = [ZeroSkipper(config, cluster=number) for number in range(config.clusters)]
         self.tokens = [skipper.o for skipper in self.skippers]
@@ -95,6 +97,7 @@ class Chain(wiring.Elaboratable):
         m.d.comb += [
             memory.result_read.eq(context.result_valid),
             memory.result_context.eq(self.number),
+            context.block_ready.eq(self.block_ready),
             context.arriving.eq(memory.arriving[self.number]),
             context.image_ready.eq(memory.image_ready[self.number]),
         ]
@@ -181,6 +184,7 @@ class Bench:
                 await ctx.tick()
         ctx.set(dut.load_valid, 0)
         ctx.set(dut.instructions, len(self.program))
+        ctx.set(dut.blocks, sum(bool(item.flags & NEXT) for item in self.program))
         ctx.set(dut.input_base, self.input_base)
         ctx.set(dut.result_base, self.program[-1].target_base)
         ctx.set(dut.start, 1)
@@ -410,6 +414,38 @@ def test_transitions_cost_no_cycle(rng, simulate):
     assert bench.levels["topn"] == 3 * 3
     # Ten cycles before the first row; the first of them, the request's, still counts as computing.
     assert bench.levels["draining"] == sum(item.rows + 9 for item in PROGRAM)
+
+
+def test_instructions_wait_for_their_block(rng, simulate):
+    program = [
+        replace(PROGRAM[0], flags=PROGRAM[0].flags | NEXT),
+        PROGRAM[1],
+        replace(PROGRAM[2], flags=PROGRAM[2].flags | NEXT),
+    ]
+    bench = Bench(CONFIG, program, rng, images=2)
+    dut, begins, ends = bench.dut, [], []
+
+    async def stream(ctx):
+        """Bring the next block 70 cycles after each end."""
+        cycle = 0
+        while True:
+            if ctx.get(dut.begin):
+                begins.append(cycle)
+                assert ctx.get(dut.block_ready)
+            if ctx.get(dut.block_done):
+                ends.append(cycle)
+            await ctx.tick()
+            cycle += 1
+            ctx.set(
+                dut.block_ready, int(not ends or cycle not in range(ends[-1] + 1, ends[-1] + 71))
+            )
+
+    simulate(dut, bench.run, stream, budget=4000)
+    assert len(ends) == 4
+    assert len(begins) == 6
+    waited = [begin - end for begin in begins for end in ends if 0 < begin - end < 120]
+    assert min(waited) == 71
+    assert bench.levels["draining"] == 2 * sum(item.rows + 9 for item in program)
 
 
 def test_rows_of_the_other_context_are_not_written(rng, simulate):

@@ -126,6 +126,38 @@ def test_every_lane_meets_every_token_once(simulate, rng, lanes, longest, idle):
     simulate(dut, bench, budget=6000)
 
 
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_lists_of_the_other_slot_may_be_written_while_tokens_come(simulate, rng, idle):
+    dut = Group(CONFIG)
+    lists = random_lists(rng, CONFIG, rng.integers(0, 5, (4, 8)))
+    tokens = [tuple(int(x) for x in rng.integers((-127, 0, 0), (128, 8, 2))) for _ in range(300)]
+    depths = {Memory.POINTER: CONFIG.pointer_depth, Memory.WEIGHT: CONFIG.weight_depth}
+    prepared = []
+
+    async def write(ctx):
+        while True:
+            await ctx.tick()
+            memory = (Memory.POINTER, Memory.WEIGHT)[int(rng.integers(2))]
+            depth = depths[memory]
+            if prepared:
+                ctx.set(dut.load_valid, int(rng.random() < 0.7))
+                ctx.set(dut.load.memory, int(memory))
+                ctx.set(dut.load.lane, int(rng.integers(4)))
+                ctx.set(dut.load.address, int(rng.integers(depth // 2, depth)))
+                ctx.set(dut.load.data, int(rng.integers(2**16)))
+
+    async def bench(ctx):
+        await prepare(ctx, dut, CONFIG, lists)
+        prepared.append(True)
+        await feed(ctx, dut, rng, tokens, idle)
+        await forget(ctx, dut)
+        for context in range(2):
+            sums = await drain(ctx, dut, CONFIG, context)
+            assert sums == expected_sums(lists, tokens, CONFIG, context)
+
+    simulate(dut, bench, write, budget=6000)
+
+
 @pytest.mark.parametrize("fifo_depth", [4, 8, 16])
 def test_no_token_is_lost_when_one_lane_is_slow(simulate, rng, fifo_depth):
     """The fast lanes wait for the slow one, which is never idle and takes one cycle a product."""

@@ -67,7 +67,7 @@ def convolution(**fields):
     return replace(CONVOLUTION, **fields)
 
 
-def fetch_outcome(simulate, config, words, instructions, position):
+def fetch_outcome(simulate, config, words, instructions, position, blocks=0):
     """Fetch up to a position; return its error, or 0 when it is valid, and the cycles taken."""
     dut = InstructionFetch(config)
     outcome = []
@@ -81,6 +81,7 @@ def fetch_outcome(simulate, config, words, instructions, position):
             await ctx.tick()
         ctx.set(dut.load_valid, 0)
         ctx.set(dut.instructions, instructions)
+        ctx.set(dut.blocks, blocks)
         trigger = dut.start
         for index in range(position + 1):
             ctx.set(trigger, 1)
@@ -201,6 +202,33 @@ def test_missing_result_flag_is_reported(simulate):
 def test_fetch_wraps_to_the_first_instruction(simulate):
     words = instruction().encode() + instruction(flags=RESULT).encode()
     assert fetch_outcome(simulate, CONFIG, words, 2, 4) is ErrorCode.NONE
+
+
+@pytest.mark.parametrize(
+    ("ends", "position", "code"),
+    [
+        ((0, 1, 0, 1), 7, ErrorCode.NONE),
+        ((1, 0, 0, 1), 11, ErrorCode.NONE),
+        ((1, 1, 0, 0), 3, ErrorCode.NONE),
+        ((1, 1, 0, 1), 3, ErrorCode.BAD_FIELD),
+        ((1, 1, 1, 0), 2, ErrorCode.BAD_FIELD),
+        ((0, 0, 0, 1), 3, ErrorCode.BAD_FIELD),
+        ((0, 1, 0, 0), 3, ErrorCode.BAD_FIELD),
+    ],
+)
+def test_as_many_blocks_end_as_there_are(simulate, ends, position, code):
+    flags = [LayerFlag.NEXT_BLOCK * end for end in ends]
+    flags[-1] |= RESULT
+    words = sum((instruction(flags=item).encode() for item in flags), ())
+    assert fetch_outcome(simulate, CONFIG, words, 4, position, blocks=2) is code
+
+
+@pytest.mark.parametrize(("rows", "code"), [(2, ErrorCode.NONE), (3, ErrorCode.BAD_FIELD)])
+def test_a_tile_of_a_vector_ends_in_the_memory(simulate, rows, code):
+    config = replace(CONFIG, clusters=4, act_word=8, lanes=4, axi_data_width=64)
+    fields = {"target_base": config.act_depth - 1, "rows": rows, "first_column": 1}
+    words = instruction(flags=RESULT, first_block=2, **fields).encode()
+    assert fetch_outcome(simulate, config, words, 1, 0) is code
 
 
 POOLS = {(1, 1), (2, 1), (2, 2), (3, 1), (3, 2)}

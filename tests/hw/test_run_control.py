@@ -49,7 +49,11 @@ def test_a_load_and_a_run_end_with_an_interrupt(simulate):
         await command(ctx, dut, "LOAD")
         await ctx.tick().repeat(40)
         assert ctx.get(dut.busy)
+        ctx.set(dut.streaming, 1)
         ctx.set(dut.loading_done, 1)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(dut.irq), "blocks are missing"
+        ctx.set(dut.streaming, 0)
         await ctx.tick()
         assert ctx.get(dut.irq)
         await expect(ctx, dut, error=0, irq=DONE, loaded=1)
@@ -60,6 +64,10 @@ def test_a_load_and_a_run_end_with_an_interrupt(simulate):
                 assert ctx.get(dut.running)
                 assert ctx.get(dut.images_done) == image
                 await pulse(ctx, dut.written)
+            ctx.set(dut.streaming, 1)
+            await ctx.tick().repeat(9)
+            assert ctx.get(dut.running), "the next run's blocks are missing"
+            ctx.set(dut.streaming, 0)
             await ctx.tick().repeat(2)
             assert not ctx.get(dut.running)
             await expect(ctx, dut, error=0, irq=DONE, loaded=1)

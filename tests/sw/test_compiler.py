@@ -54,6 +54,7 @@ def decode(schedule):
     words = schedule.program
     header, body = words[:HEADER_WORDS], words[HEADER_WORDS:]
     assert header[HeaderWord.TOTAL_WORDS] == len(words)
+    assert header[HeaderWord.BLOCKS] == header[HeaderWord.BLOCK_WORDS] == 0
     memories = {}
     place = 0
     for _ in range(header[HeaderWord.SECTIONS]):
@@ -191,9 +192,14 @@ def test_another_configuration_is_refused_with_the_differences():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight_depth": 64}, "layer 'fc1': weight memory needs .* the configuration has 64"),
-        ({"pointer_depth": 32}, "list table needs .* entries a lane, the configuration has 32"),
-        ({"acc_depth": 8}, "layer 'fc1': needs 15 accumulators a lane, acc_depth is 8"),
+        (
+            {"weight_depth": 16},
+            "layer 'fc1': weight memory needs .* of one channel row, a slot .* has 8",
+        ),
+        (
+            {"pointer_depth": 32, "weight_depth": 64},
+            "layer 'fc1': list table needs 21 entries .* of one channel row, a slot .* has 16",
+        ),
         ({"acc_width": 16}, "layer 'fc1': sums can reach .*, acc_width 16 holds 32767"),
         ({"act_depth": 4}, r"activation memory \(act_depth\) needs a depth of"),
         ({"param_depth": 16}, r"channel parameter memory \(param_depth\) needs a depth of"),

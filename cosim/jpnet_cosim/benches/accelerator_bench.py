@@ -211,7 +211,7 @@ BAD_PROGRAMS: dict[str, tuple[ErrorCode, _Edit]] = {
 BAD_INSTRUCTIONS: dict[str, tuple[ErrorCode, _Edit]] = {
     "opcode": (ErrorCode.BAD_OPCODE, lambda p: p.set_field(1, "opcode", 0x77).seal()),
     "opcode_zero": (ErrorCode.BAD_OPCODE, lambda p: p.set_field(0, "opcode", 0).seal()),
-    "flag": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "flags", 0x84).seal()),
+    "block": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "flags", 0x84).seal()),
     "rows_zero": (ErrorCode.BAD_FIELD, lambda p: p.set_field(1, "rows", 0).seal()),
     "rows": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "rows", 0xFFF0).seal()),
     "shift": (ErrorCode.BAD_FIELD, lambda p: p.set_field(0, "shift", 41).seal()),

@@ -1,16 +1,15 @@
-"""Lists of all layers, divided among the groups where they do not fit otherwise."""
+"""Lists of layers, divided among the groups where they do not fit otherwise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import IntegerNetwork, Layer
-from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, channel_parts
 
-__all__ = ["LayerLists", "PartLists", "choose_lists"]
+__all__ = ["LayerLists", "PartLists", "layer_lists", "resident_lists"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -20,12 +19,15 @@ class PartLists:
     Parameters
     ----------
     part
-        The channel rows; of a fully connected layer all.
+        The channel rows.
     lanes
         Lists by cluster, group and lane; the group is None where all groups hold the same.
+    alike
+        Whether all clusters hold the same.
     """
 
     part: Part
+    alike: bool
     lanes: Mapping[tuple[int, int | None, int], LaneLists]
 
     @property
@@ -65,13 +67,13 @@ class LayerLists:
         return sum(part.table for part in self.parts)
 
 
-def choose_lists(
+def resident_lists(
     network: IntegerNetwork,
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
     dense: bool,
-) -> list[LayerLists]:
+) -> list[LayerLists] | None:
     """Let every group hold all weights; divide the largest layers until the lists fit.
 
     Parameters
@@ -85,18 +87,22 @@ def choose_lists(
     dense
         Whether zero weights are stored too.
 
+    Returns
+    -------
+    list or None
+        Lists of all layers; None where the lanes' memories do not hold them even so.
+
     Raises
     ------
     CompileError
-        If the lists do not fit even so.
+        If the accumulators do not hold one channel row.
     """
 
     def build(layer: Layer, *, divided: bool) -> LayerLists:
-        return _layer_lists(
+        return layer_lists(
             layer,
-            tensors[layer.inputs[0]],
-            tensors[layer.name],
-            config,
+            tensors,
+            channel_parts(layer, layer.convolution, config),
             divided=divided,
             dense=dense,
         )
@@ -110,59 +116,63 @@ def choose_lists(
             return lists
         whole = [index for index, item in enumerate(lists) if not item.divided]
         if config.groups == 1 or not whole:
-            memory, need, have = (
-                ("weight memory", entries, config.weight_depth)
-                if entries > config.weight_depth
-                else ("list table", table, config.pointer_depth)
-            )
-            largest = max(range(len(lists)), key=lambda index: lists[index].entries)
-            raise CompileError(
-                f"layer {network.layers[largest].name!r}: {memory} needs {need} entries a lane, "
-                f"the configuration has {have}"
-            )
+            return None
         index = max(whole, key=lambda index: lists[index].entries)
         lists[index] = build(network.layers[index], divided=True)
 
 
-def _layer_lists(
+def layer_lists(
     layer: Layer,
-    source: Tensor,
-    target: Tensor,
-    config: AcceleratorConfig,
+    tensors: Mapping[str, Tensor],
+    parts: Sequence[Part],
     *,
     divided: bool,
     dense: bool,
 ) -> LayerLists:
+    """Encode a layer's lists, part by part.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    tensors
+        From `place_tensors`.
+    parts
+        All of its channel rows.
+    divided
+        Whether the inputs are divided among the groups.
+    dense
+        Whether zero weights are stored too.
+    """
+    source, target = tensors[layer.inputs[0]], tensors[layer.name]
+    config = source.layout.config
     groups: list[int | None] = list(range(config.groups)) if divided else [None]
-    parts = (
-        [_fully_connected(layer, source, target, config, groups, dense=dense)]
-        if layer.convolution is None
-        else [
-            _convolution(layer, source, target, part, groups, dense=dense)
-            for part in channel_parts(layer, layer.convolution, config)
-        ]
+    encode = _fully_connected if layer.convolution is None else _convolution
+    return LayerLists(
+        divided=divided,
+        parts=tuple(encode(layer, source, target, part, groups, dense=dense) for part in parts),
     )
-    return LayerLists(divided=divided, parts=tuple(parts))
 
 
 def _fully_connected(
     layer: Layer,
     source: Tensor,
     target: Tensor,
-    config: AcceleratorConfig,
+    part: Part,
     groups: list[int | None],
     *,
     dense: bool,
 ) -> PartLists:
+    config = source.layout.config
     lanes = {}
     for cluster in range(config.clusters):
         for group in groups:
             inputs = local_inputs(source, cluster=cluster, group=group)
             for lane in range(config.lanes):
                 lanes[cluster, group, lane] = lane_lists(
-                    layer, inputs, target.positions, config, lane=lane, dense=dense
+                    layer, inputs, target.positions, part, config, lane=lane, dense=dense
                 )
-    return PartLists(part=Part(first_row=0, rows=target.layout.channel_rows), lanes=lanes)
+    return PartLists(part=part, lanes=lanes, alike=False)
 
 
 def _convolution(
@@ -190,4 +200,4 @@ def _convolution(
                 dense=dense,
             )
             lanes |= {(cluster, group, lane): lists for cluster in range(config.clusters)}
-    return PartLists(part=part, lanes=lanes)
+    return PartLists(part=part, lanes=lanes, alike=True)

@@ -1,18 +1,17 @@
 """Integer network to schedule: placement, capacity, lists, instructions, program image."""
 
 from collections.abc import Callable
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
-from jpnet_spec.image import Memory, Section, build_image
+from jpnet_spec.image import HeaderWord, Memory, Section, build_image
 from jpnet_spec.instruction import INSTRUCTION_WORDS, THRESHOLD_SLOTS, Instruction
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import LayerPlan, Schedule
-from jpnet_sw.compiler.capacity import choose_lists
+from jpnet_sw.compiler.capacity import resident_lists
 from jpnet_sw.compiler.errors import CompileError, check_depth
 from jpnet_sw.compiler.graph import allocate_words, layer_graph
 from jpnet_sw.compiler.instructions import LayerBases, LayerPlace, layer_instructions
@@ -20,11 +19,14 @@ from jpnet_sw.compiler.limits import (
     fully_connected_cycles,
     image_cycles_limit,
     load_cycles_limit,
+    stream_cycles_limit,
     tile_cycles,
 )
+from jpnet_sw.compiler.list_places import resident_places
 from jpnet_sw.compiler.sections import list_sections, param_sections
+from jpnet_sw.compiler.streaming import streamed_lists
 from jpnet_sw.compiler.tensors import Tensor, place_tensors
-from jpnet_sw.compiler.tiles import check_supported
+from jpnet_sw.compiler.tiles import check_supported, row_tiles
 
 __all__ = ["compile_network"]
 
@@ -104,6 +106,7 @@ def _compile(
     program_instructions = [item for of_layer in instructions for item in of_layer]
     check_depth("program memory (program_depth)", len(program_instructions), config.program_depth)
     image, result = tensors[INPUT], places[-1]
+    blocks = _block_sections(places)
     program = build_image(
         config,
         _instruction_sections(program_instructions) + _memory_sections(places, config),
@@ -112,6 +115,7 @@ def _compile(
         input_rows=image.layout.rows,
         result_base=result.bases.target,
         result_rows=result.target.layout.rows,
+        blocks=blocks,
     )
     return Schedule(
         config=config,
@@ -133,31 +137,36 @@ def _compile(
         input_rows=image.layout.rows,
         input_positions=image.places,
         cycles_limit_load=load_cycles_limit(program, config),
-        cycles_limit_image=image_cycles_limit(
-            [
-                cycles
-                for place, of_layer in zip(places, instructions, strict=True)
-                for cycles in _cycles(place, of_layer, config)
-            ],
-            (image.layout.rows + result.target.layout.rows + 2 * config.beat_rows) * config.lanes,
-            config,
-        ),
+        cycles_limit_image=_image_limit(places, instructions, program, config),
     )
+
+
+def _image_limit(
+    places: list[LayerPlace],
+    instructions: list[list[Instruction]],
+    program: NDArray[np.uint32],
+    config: AcceleratorConfig,
+) -> int:
+    """Return a bound on the cycles of one image, with all blocks of the stream."""
+    image_rows = next(place.source.layout.rows for place in places)
+    bus_rows = image_rows + places[-1].target.layout.rows + 2 * config.beat_rows
+    limit = image_cycles_limit(
+        sum(map(_cycles, places, [config] * len(places), instructions)),
+        sum(map(len, instructions)),
+        bus_rows * config.lanes,
+        config,
+    )
+    words = len(program) - int(program[HeaderWord.TOTAL_WORDS])
+    return limit + stream_cycles_limit(words, int(program[HeaderWord.BLOCKS]), config)
 
 
 def _check_layer(layer: Layer, config: AcceleratorConfig) -> None:
     """Refuse a layer whose sums the accumulators cannot hold."""
-    where = f"layer {layer.name!r}"
     limit = 2 ** (config.acc_width - 1) - 1
     if layer.largest_sum > limit:
         raise CompileError(
-            f"{where}: sums can reach {layer.largest_sum}, "
+            f"layer {layer.name!r}: sums can reach {layer.largest_sum}, "
             f"acc_width {config.acc_width} holds {limit}"
-        )
-    rows = -(-layer.elements // config.lanes)
-    if layer.convolution is None and rows > config.acc_depth:
-        raise CompileError(
-            f"{where}: needs {rows} accumulators a lane, acc_depth is {config.acc_depth}"
         )
 
 
@@ -170,15 +179,19 @@ def _place_layers(
 ) -> list[LayerPlace]:
     """Give every layer its share of every memory."""
     check_depth("threshold slots", len(network.layers), THRESHOLD_SLOTS)
-    lists = choose_lists(network, tensors, config, dense=dense)
+    resident = resident_lists(network, tensors, config, dense=dense)
+    lists, list_places = (
+        (resident, resident_places(resident))
+        if resident is not None
+        else streamed_lists(network, tensors, config, dense=dense)
+    )
     words = _allocate(network, tensors, config)
     slots = {INPUT: 0, network.layers[-1].name: 0}
     slots |= {layer.name: index + 1 for index, layer in enumerate(network.layers[:-1])}
-    pointer = param = 0
+    param = 0
     places = []
-    for layer, of_layer in zip(network.layers, lists, strict=True):
+    for layer, of_layer, lies in zip(network.layers, lists, list_places, strict=True):
         source = layer.inputs[0]
-        *pointers, pointer = accumulate((part.table for part in of_layer.parts), initial=pointer)
         places.append(
             LayerPlace(
                 layer=layer,
@@ -189,7 +202,7 @@ def _place_layers(
                 bases=LayerBases(
                     source=words[source],
                     target=words[layer.name],
-                    pointers=tuple(pointers),
+                    lists=lies,
                     params=param,
                 ),
             )
@@ -227,23 +240,37 @@ def _instruction_sections(instructions: list[Instruction]) -> list[Section]:
 
 
 def _memory_sections(places: list[LayerPlace], config: AcceleratorConfig) -> list[Section]:
-    """Return weights, list tables and channel parameters of all layers."""
+    """Return resident weights and list tables, and channel parameters, of all layers."""
     sections: list[Section] = []
-    weight_base = 0
     for place in places:
-        for part, pointer_base in zip(place.lists.parts, place.bases.pointers, strict=True):
-            sections += list_sections(part, weight_base=weight_base, pointer_base=pointer_base)
-            weight_base += part.entries
+        for part, lies in zip(place.lists.parts, place.bases.lists, strict=True):
+            sections += list_sections(part, lies) if lies.block is None else ()
         sections += param_sections(place.layer, place.target, config, param_base=place.bases.params)
     return sections
 
 
-def _cycles(
-    place: LayerPlace, instructions: list[Instruction], config: AcceleratorConfig
-) -> list[int]:
-    """Return a bound on the cycles of each of a layer's instructions."""
-    if place.layer.convolution is None:
-        source, target = place.source.layout, place.target.layout
-        return [fully_connected_cycles(source.rows, target.rows, place.lists)]
-    parts = dict(zip(place.bases.pointers, place.lists.parts, strict=True))
-    return [tile_cycles(item, parts[item.pointer_base], config) for item in instructions]
+def _block_sections(places: list[LayerPlace]) -> list[list[Section]]:
+    """Return the streamed weights and list tables, block by block."""
+    blocks: list[list[Section]] = []
+    for place in places:
+        for part, lies in zip(place.lists.parts, place.bases.lists, strict=True):
+            if lies.block is not None:
+                blocks += [[]] * (lies.block == len(blocks))
+                blocks[-1] = [*blocks[-1], *list_sections(part, lies)]
+    return blocks
+
+
+def _cycles(place: LayerPlace, config: AcceleratorConfig, instructions: list[Instruction]) -> int:
+    """Return a bound on the cycles of a layer's instructions, bar what each of them costs."""
+    convolution = place.layer.convolution
+    if convolution is None:
+        rows = place.source.layout.rows
+        return sum(fully_connected_cycles(rows, part) for part in place.lists.parts)
+    tiled = [
+        part
+        for part in place.lists.parts
+        for _ in row_tiles(place.layer, convolution, part.part, config)
+    ]
+    return sum(
+        tile_cycles(item, part, config) for item, part in zip(instructions, tiled, strict=True)
+    )

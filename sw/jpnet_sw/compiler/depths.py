@@ -36,7 +36,7 @@ def dense_depths(network: IntegerNetwork, config: AcceleratorConfig) -> tuple[in
         if layer.convolution is None:
             lists = -(-source.bank_slots(0) // config.groups)
             weights += lists * target.channel_rows
-            table += lists + 1
+            table += len(channel_parts(layer, None, config)) * (lists + 1)
         else:
             weights += _kernel_weights(layer, layer.convolution, source, config)
             lists = TapTable.of(layer.convolution, source, divided=True).lists

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
@@ -10,6 +12,7 @@ from jpnet_spec.tensor_layout import MapLayout
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.capacity import LayerLists
 from jpnet_sw.compiler.errors import CompileError
+from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.lists import TapTable
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, Tile, block_rows, row_tiles
@@ -25,15 +28,15 @@ class LayerBases:
     ----------
     source, target
         Words of the activation memory.
-    pointers
-        List table entries, one a part.
+    lists
+        Weights and list tables, of each part.
     params
         Rows of the channel parameters.
     """
 
     source: int
     target: int
-    pointers: tuple[int, ...]
+    lists: tuple[ListPlace, ...]
     params: int
 
 
@@ -71,7 +74,7 @@ def layer_instructions(
     frees_image: bool,
     is_result: bool,
 ) -> list[Instruction]:
-    """Return one instruction, or one for each tile of a convolution.
+    """Return one instruction for each tile, or the only one.
 
     Parameters
     ----------
@@ -93,29 +96,35 @@ def layer_instructions(
     """
     convolution = place.layer.convolution
     opcode = Opcode.FULLY_CONNECTED if convolution is None else Opcode.CONVOLUTION
-    fields = (
-        [_vector_fields(place)]
-        if convolution is None
-        else [
-            _tile_fields(place, convolution, number, tile)
-            for number, part in enumerate(place.lists.parts)
-            for tile in row_tiles(place.layer, convolution, part.part, config)
-        ]
-    )
+    numbers, fields = [], []
+    for number, part in enumerate(place.lists.parts):
+        own = (
+            [_vector_fields(place, number)]
+            if convolution is None
+            else [
+                _tile_fields(place, convolution, number, tile)
+                for tile in row_tiles(place.layer, convolution, part.part, config)
+            ]
+        )
+        numbers += [number] * len(own)
+        fields += own
     common = _common_fields(place)
     always = LayerFlag.DENSE if dense else LayerFlag(0)
     always |= LayerFlag.DIVIDED if place.lists.divided else LayerFlag(0)
     always |= LayerFlag.MAP if isinstance(place.source.layout, MapLayout) else LayerFlag(0)
     instructions = []
-    for index, own in enumerate(fields):
+    for index, (number, fields_of_tile) in enumerate(zip(numbers, fields, strict=True)):
         flags = always
+        if place.bases.lists[number].ends_block and numbers[index + 1 : index + 2] != [number]:
+            flags |= LayerFlag.NEXT_BLOCK
         flags |= LayerFlag.FIRST_TILE if index == 0 else LayerFlag(0)
         if index == len(fields) - 1:
             flags |= LayerFlag.LAST_TILE
             flags |= LayerFlag.FREE_IMAGE if frees_image else LayerFlag(0)
             flags |= LayerFlag.RESULT if is_result else LayerFlag(0)
         try:
-            instructions.append(Instruction(opcode=opcode, flags=flags, **(common | own)))
+            fields_here = common | fields_of_tile
+            instructions.append(Instruction(opcode=opcode, flags=flags, **fields_here))
         except ValueError as error:
             raise CompileError(f"layer {place.layer.name!r}: {error}") from error
     return instructions
@@ -151,12 +160,17 @@ def _common_fields(place: LayerPlace) -> dict[str, int]:
     }
 
 
-def _vector_fields(place: LayerPlace) -> dict[str, int]:
+def _vector_fields(place: LayerPlace, number: int) -> dict[str, int]:
+    """Return what one part of a fully connected layer adds."""
+    part, layout = place.lists.parts[number].part, place.target.layout
+    bank, word, column = layout.config.row_places(np.array([part.first_row]))
     return {
-        "target_base": place.bases.target,
-        "rows": place.target.layout.rows,
-        "pointer_base": place.bases.pointers[0],
-        "param_base": place.bases.params,
+        "target_base": place.bases.target + int(word[0]),
+        "first_block": int(bank[0]),
+        "first_column": int(column[0]),
+        "rows": part.rows,
+        "pointer_base": place.bases.lists[number].pointers,
+        "param_base": place.bases.params + part.first_row,
     }
 
 
@@ -189,7 +203,7 @@ def _tile_fields(
         "pool_window": 1 if pool is None else pool.size[0],
         "pool_stride": block_rows(place.layer),
         "rows": part.rows,
-        "pointer_base": place.bases.pointers[number],
+        "pointer_base": place.bases.lists[number].pointers,
         "param_base": place.bases.params + part.first_row,
         "padding_top": convolution.window.padding[0],
         "padding_left": convolution.window.padding[2],

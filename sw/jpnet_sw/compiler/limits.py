@@ -1,16 +1,20 @@
 """Upper bounds on cycles, so that no simulation needs a guessed time limit."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.instruction import Instruction
-from jpnet_sw.compiler.capacity import LayerLists, PartLists
+from jpnet_sw.compiler.capacity import PartLists
 from jpnet_sw.compiler.lists import LaneLists
 
-__all__ = ["fully_connected_cycles", "image_cycles_limit", "load_cycles_limit", "tile_cycles"]
+__all__ = [
+    "fully_connected_cycles",
+    "image_cycles_limit",
+    "load_cycles_limit",
+    "stream_cycles_limit",
+    "tile_cycles",
+]
 
 _BEAT_CYCLES = 4
 """Slowest accepted memory: a beat every so many cycles."""
@@ -24,41 +28,52 @@ _LAYER_OVERHEAD = 256
 
 def load_cycles_limit(program: NDArray[np.uint32], config: AcceleratorConfig) -> int:
     """Return a bound on the cycles to load a program."""
-    beats = -(-program.nbytes // config.beat_bytes)
-    bursts = -(-beats // 16)
     clearing = config.acc_depth * config.contexts
-    return int(beats * _BEAT_CYCLES + 64 * bursts + len(program) + clearing + _BUS_LATENCY)
+    return _words_cycles(len(program), config) + clearing + _BUS_LATENCY
+
+
+def stream_cycles_limit(words: int, blocks: int, config: AcceleratorConfig) -> int:
+    """Return a bound on the cycles to load all blocks, each after the one before."""
+    return _words_cycles(words, config) + _BUS_LATENCY * blocks
+
+
+def _words_cycles(words: int, config: AcceleratorConfig) -> int:
+    beats = -(-4 * words // config.beat_bytes)
+    bursts = -(-beats // 16)
+    return beats * _BEAT_CYCLES + 64 * bursts + words
 
 
 def image_cycles_limit(
-    instructions: Sequence[int], bus_bytes: int, config: AcceleratorConfig
+    work: int, instructions: int, bus_bytes: int, config: AcceleratorConfig
 ) -> int:
     """Return a bound on the cycles of one image alone.
 
     Parameters
     ----------
+    work
+        Bound on the work of all instructions, from `fully_connected_cycles` or `tile_cycles`.
     instructions
-        Bound on the work of each, from `fully_connected_cycles` or `tile_cycles`.
+        Number of instructions.
     bus_bytes
         Of the image and of the result.
     config
         The accelerator.
     """
     transfers = -(-bus_bytes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
-    return transfers + sum(instructions) + _LAYER_OVERHEAD * len(instructions)
+    return transfers + work + _LAYER_OVERHEAD * instructions
 
 
-def fully_connected_cycles(source_rows: int, rows: int, lists: LayerLists) -> int:
-    """Return a bound on the cycles of a layer, one lane after the other.
+def fully_connected_cycles(source_rows: int, lists: PartLists) -> int:
+    """Return a bound on the cycles of a tile, one lane after the other.
 
     Parameters
     ----------
-    source_rows, rows
-        Rows read and rows drained.
+    source_rows
+        Rows read.
     lists
-        Of the layer.
+        Of the tile's channels.
     """
-    return source_rows + rows + sum(_walk(lane) for lane in lists.parts[0].lanes.values())
+    return source_rows + lists.part.rows + sum(_walk(lane) for lane in lists.lanes.values())
 
 
 def tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) -> int:

@@ -115,6 +115,7 @@ def lane_lists(
     layer: Layer,
     inputs: NDArray[np.int64],
     positions: NDArray[np.int32],
+    part: Part,
     config: AcceleratorConfig,
     *,
     lane: int,
@@ -130,6 +131,8 @@ def lane_lists(
         From `local_inputs`.
     positions : int32, shape (oc,)
         Position of each output channel.
+    part
+        The rows whose weights these are.
     config
         The accelerator.
     lane
@@ -137,14 +140,14 @@ def lane_lists(
     dense
         Whether zero weights are stored too.
     """
-    owned = np.flatnonzero(positions % config.lanes == lane)
+    row = positions.astype(np.int64) // config.lanes - part.first_row
+    owned = np.flatnonzero((positions % config.lanes == lane) & (row >= 0) & (row < part.rows))
     weight = np.zeros((len(owned), len(inputs)), dtype=np.int8)
     real = inputs >= 0
     weight[:, real] = layer.weight[np.ix_(owned, inputs[real])]
     stored = np.broadcast_to(real, weight.shape) if dense else weight != 0
     channel, column = np.nonzero(stored)
-    rows = positions[owned[channel]].astype(np.int64) // config.lanes
-    return _encode(column, rows, weight[channel, column], lists=len(inputs))
+    return _encode(column, row[owned[channel]], weight[channel, column], lists=len(inputs))
 
 
 def convolution_lists(

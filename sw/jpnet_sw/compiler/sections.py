@@ -10,32 +10,36 @@ from jpnet_spec.image import Memory, Section
 from jpnet_spec.network import Layer
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.capacity import PartLists
+from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.tensors import Tensor
 
 __all__ = ["list_sections", "param_sections"]
 
 
-def list_sections(lists: PartLists, *, weight_base: int, pointer_base: int) -> Iterator[Section]:
-    """Yield weights and list tables of all lanes.
+def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
+    """Yield weights and list tables of all lanes; what is streamed to all clusters only once.
 
     Parameters
     ----------
     lists
         Of a layer or a part of it.
-    weight_base, pointer_base
+    place
         Where they begin in every lane's memories.
     """
+    together = lists.alike and place.block is not None
     for (cluster, group, lane), item in lists.lanes.items():
-        table = (item.starts + weight_base).astype(np.uint32)
+        if together and cluster > 0:
+            continue
+        table = (item.starts + place.weights).astype(np.uint32)
         for memory, address, words in (
-            (Memory.WEIGHT, weight_base, item.entries),
-            (Memory.POINTER, pointer_base, table),
+            (Memory.WEIGHT, place.weights, item.entries),
+            (Memory.POINTER, place.pointers, table),
         ):
             if len(words):
                 yield Section(
                     memory=memory,
                     lane=lane,
-                    cluster=cluster,
+                    cluster=None if together else cluster,
                     group=group,
                     address=address,
                     words=words,

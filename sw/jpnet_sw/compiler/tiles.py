@@ -1,4 +1,4 @@
-"""Convolutions in tiles that the accumulators hold, and which convolutions can be compiled."""
+"""Layers in tiles that the accumulators hold, and which convolutions can be compiled."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,15 @@ from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
 from jpnet_sw.compiler.errors import CompileError
 
-__all__ = ["Part", "Tile", "block_rows", "channel_parts", "check_supported", "row_tiles"]
+__all__ = [
+    "Part",
+    "Tile",
+    "block_rows",
+    "channel_parts",
+    "check_supported",
+    "fitting_rows",
+    "row_tiles",
+]
 
 _STRIDES = (1, 2, 4)
 _POOLS = ((2, 1), (2, 2), (3, 1), (3, 2))
@@ -76,19 +84,19 @@ def block_rows(layer: Layer) -> int:
     return 1 if layer.pool is None else layer.pool.stride
 
 
-def channel_parts(
-    layer: Layer, convolution: Convolution, config: AcceleratorConfig
-) -> tuple[Part, ...]:
-    """Split the channel rows, only as far as the accumulators of the smallest tile demand it.
+def fitting_rows(layer: Layer, convolution: Convolution | None, config: AcceleratorConfig) -> int:
+    """Return how many channel rows the accumulators hold of the smallest tile.
 
-    That is a tile of one block; where pooling windows overlap, all blocks, as the rows that two
-    windows have are computed once.
+    Of a convolution that is a tile of one block; where pooling windows overlap, all blocks, as the
+    rows that two windows have are computed once.
 
     Raises
     ------
     CompileError
         If the accumulators do not hold that tile of one channel row.
     """
+    if convolution is None:
+        return config.acc_depth
     blocks = _cluster_blocks(layer, convolution, config) if _windows_overlap(layer) else 1
     positions = blocks * block_rows(layer) * convolution.output_size[1]
     if positions > config.acc_depth:
@@ -97,8 +105,21 @@ def channel_parts(
             f"layer {layer.name!r}: needs {positions} accumulators a lane{reason}, "
             f"acc_depth is {config.acc_depth}"
         )
+    return config.acc_depth // positions
+
+
+def channel_parts(
+    layer: Layer, convolution: Convolution | None, config: AcceleratorConfig
+) -> tuple[Part, ...]:
+    """Split the channel rows, only as far as the accumulators demand it.
+
+    Raises
+    ------
+    CompileError
+        If the accumulators do not hold the smallest tile of one channel row.
+    """
     total = -(-len(layer.weight) // config.lanes)
-    parts = -(-total // (config.acc_depth // positions))
+    parts = -(-total // fitting_rows(layer, convolution, config))
     rows = -(-total // parts)
     return tuple(
         Part(first_row=first, rows=min(rows, total - first)) for first in range(0, total, rows)
