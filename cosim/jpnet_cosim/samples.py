@@ -1,6 +1,7 @@
 """Small random networks, images and a small configuration for tests and benches."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.numbers import choose_multipliers
 from jpnet_spec.topn import ThresholdMode, TopN
 
-__all__ = ["DIMS", "MODES", "SMALL", "random_images", "random_network"]
+__all__ = ["DIMS", "MODES", "SMALL", "STREAMED", "random_images", "random_network"]
 
 SMALL = AcceleratorConfig(
     lanes=2,
@@ -25,6 +26,9 @@ SMALL = AcceleratorConfig(
     program_depth=8,
 )
 """Builds in seconds and has two of everything but contexts."""
+
+STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64, param_depth=256)
+"""Streams the lists of networks as small as those of `DIMS`."""
 
 DIMS = (40, 30, 21, 12, 7)
 """Input elements and outputs of each layer; none but the first fills whole words."""

@@ -1,7 +1,6 @@
 """The benches of the whole core, run through pytest."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from cocotb._decorators import TestGenerator as Bench
 from jpnet_cosim.bench_runner import run_benches
 from jpnet_cosim.benches import accelerator_bench
 from jpnet_cosim.benches.core import Job
-from jpnet_cosim.samples import SMALL
+from jpnet_cosim.samples import STREAMED
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.model_file import save_network
 from jpnet_spec.schedule import save_schedule
@@ -35,10 +34,6 @@ GROUPS = {
     "stops": ("reset_in", "abort_in"),
 }
 """Benches by the beginning of their names."""
-
-
-STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64)
-"""Streams the lists of the networks that the benches run."""
 
 
 def save_job(job: Job, folder: Path) -> Path:

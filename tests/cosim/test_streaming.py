@@ -11,7 +11,7 @@ from jpnet_cosim.benches.core import Job
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import BusModel, MemoryMap, NativeRun, run_native
-from jpnet_cosim.samples import DIMS, MODES, SMALL, random_images, random_network
+from jpnet_cosim.samples import DIMS, MODES, SMALL, STREAMED, random_images, random_network
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
@@ -20,7 +20,6 @@ from jpnet_sw.compiler import CompileError, compile_network
 
 Emitted = Callable[[AcceleratorConfig], Path]
 
-TIGHT = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64)
 MAPS = replace(
     SMALL,
     contexts=2,
@@ -35,7 +34,7 @@ MAPS = replace(
 @pytest.fixture
 def job(rng: np.random.Generator) -> Job:
     network = random_network(rng)
-    schedule = compile_network(network, TIGHT)
+    schedule = compile_network(network, STREAMED)
     assert schedule.stream_blocks >= 6
     return Job(network=network, schedule=schedule, images=random_images(rng, 11))
 
@@ -67,7 +66,7 @@ def test_streamed_vectors_are_right_under_stalls(
     job: Job, emitted: Emitted, cache_dir: Path, seed: int, per_run: int | None
 ) -> None:
     bus = BusModel(latency_cycles=16 * seed, stall_percent=20 * seed, stall_seed=seed)
-    assert_right(job, run(job, emitted(TIGHT), cache_dir, bus, per_run))
+    assert_right(job, run(job, emitted(STREAMED), cache_dir, bus, per_run))
 
 
 def test_networks_of_any_size_are_right(
@@ -79,10 +78,10 @@ def test_networks_of_any_size_are_right(
         modes = [MODES[int(index)] for index in rng.integers(0, 4, len(dims) - 1)]
         network = random_network(rng, dims=dims, modes=modes)
         images = random_images(rng, int(rng.integers(1, 10)), dims[0])
-        job = Job(network=network, schedule=compile_network(network, TIGHT), images=images)
+        job = Job(network=network, schedule=compile_network(network, STREAMED), images=images)
         streamed += job.schedule.stream_blocks > 0
         bus = BusModel(stall_percent=30, stall_seed=seed)
-        assert_right(job, run(job, emitted(TIGHT), cache_dir, bus, None))
+        assert_right(job, run(job, emitted(STREAMED), cache_dir, bus, None))
     assert streamed > 6
 
 
@@ -109,12 +108,12 @@ def test_waiting_for_blocks_is_counted_as_memory(
     job: Job, emitted: Emitted, cache_dir: Path
 ) -> None:
     fast, slow = (
-        run(job, emitted(TIGHT), cache_dir, BusModel(stall_percent=percent), None).counters
+        run(job, emitted(STREAMED), cache_dir, BusModel(stall_percent=percent), None).counters
         for percent in (0, 100)
     )
     idle = {counter: slow[counter] - fast[counter] for counter in Counter}
     assert idle[Counter.MACS] == 0
-    cycles = TIGHT.mac_units * idle[Counter.CYCLES]
+    cycles = STREAMED.mac_units * idle[Counter.CYCLES]
     assert cycles > 0
     assert idle[Counter.IDLE_MEMORY] > 0.9 * cycles
 
@@ -126,7 +125,8 @@ def test_a_wrong_block_stops_the_load_or_run(
 ) -> None:
     editor = ProgramEditor(job.schedule.program)
     place = editor.blocks[block]
-    middle = (place.offset + place.end) // 2
+    section = max(place.sections, key=lambda section: section.words)
+    middle = section.offset + 2 + section.words // 2
     bus = BusModel()
     if fault == "crc":
         editor.flip(middle, 5)
@@ -134,7 +134,7 @@ def test_a_wrong_block_stops_the_load_or_run(
         where = MemoryMap.of(job.schedule, len(job.images), base_address=bus.base_address)
         bus = BusModel(read_error_address=where.program + 4 * middle)
     spoilt = replace(job, schedule=replace(job.schedule, program=editor.words))
-    result = run(spoilt, emitted(TIGHT), cache_dir, bus, None)
+    result = run(spoilt, emitted(STREAMED), cache_dir, bus, None)
     assert result.error is (ErrorCode.BAD_CRC if fault == "crc" else ErrorCode.AXI_READ)
     assert bool(result.load.error) == (block in (0, 1))
 
@@ -143,7 +143,7 @@ def test_resident_networks_run_on_the_same_hardware(
     rng: np.random.Generator, emitted: Emitted, cache_dir: Path
 ) -> None:
     network = random_network(rng, dims=(DIMS[0], 4, 3), modes=MODES[:2])
-    schedule = compile_network(network, replace(TIGHT))
+    schedule = compile_network(network, STREAMED)
     assert schedule.stream_blocks == 0
     job = Job(network=network, schedule=schedule, images=random_images(rng, 9))
-    assert_right(job, run(job, emitted(TIGHT), cache_dir, BusModel(stall_percent=30), 4))
+    assert_right(job, run(job, emitted(STREAMED), cache_dir, BusModel(stall_percent=30), 4))

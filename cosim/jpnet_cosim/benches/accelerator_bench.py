@@ -273,7 +273,8 @@ async def bad_instruction_stops_the_run_and_the_next_one_runs(dut: Any, case: st
 @cocotb.test()
 async def read_error_in_the_program_stops_the_load(dut: Any) -> None:
     core = await Core.start(dut)
-    for place in (0, 4 * len(core.schedule.program) // 2, 4 * len(core.schedule.program) - 1):
+    size = 4 * int(core.schedule.program[HeaderWord.TOTAL_WORDS])
+    for place in (0, size // 2, size - 1):
         core.faults.read = {core.map.program + place}
         assert await core.load() is ErrorCode.AXI_READ, place
         assert not await core.status("LOADED")
