@@ -201,7 +201,7 @@ BAD_PROGRAMS: dict[str, tuple[ErrorCode, _Edit]] = {
     ),
     "section_memory": (ErrorCode.BAD_SECTION, _section(Memory.WEIGHT, 0, 5)),
     "section_lane": (ErrorCode.BAD_SECTION, _section(Memory.WEIGHT, 0, 15)),
-    "section_cluster": (ErrorCode.BAD_SECTION, _section(Memory.POINTER, 0, 23)),
+    "section_cluster": (ErrorCode.BAD_SECTION, _section(Memory.POINTER, 0, 22)),
     "section_address": (ErrorCode.BAD_SECTION, _section(Memory.WEIGHT, 1, 15)),
     "section_count": (ErrorCode.BAD_SECTION, _section(Memory.PARAM, 1, 31)),
     "section_instruction": (ErrorCode.BAD_SECTION, _section(Memory.INSTRUCTION, 1, 15)),
