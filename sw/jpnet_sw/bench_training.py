@@ -7,10 +7,11 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
@@ -18,49 +19,62 @@ from jpnet_sw.quantisation import CapturedLayer, capture
 from jpnet_sw.recipe import preset
 from jpnet_sw.recipe.augment import augment
 from jpnet_sw.recipe.config import AugmentConfig, RecipeConfig
-from jpnet_sw.recipe.epoch import EpochPlan, train_step
+from jpnet_sw.recipe.epoch import EpochPlan, soften, train_step
+from jpnet_sw.recipe.threads import one_thread
 from jpnet_sw.sparsity import WeightMasks
 
 __all__ = ["StepTimes", "bench_training", "main"]
 
 _SHAPE = (1, 28, 28)
 _RATES = (0.16, 0.24)
+_IMAGES = 4000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTimes:
-    """Median times of one training step.
+    """Median processor times of one training step on one thread, as the recipes train.
+
+    Time in which other programs had the processor is left out.
 
     Parameters
     ----------
     steps
         Steps measured of each kind, interleaved in one process.
-    threads
-        Of torch.
     dense_ms
-        Forward, backward and optimiser of the dense network, with augmentation and dropout.
+        Forward, backward and optimiser of the dense network, with augmentation and its dropout.
     jp_ms
-        The same with weight masks and top-N filters.
+        The same with weight masks, top-N filters and their dropout.
     distilled_ms
-        The same again with the dense network's answers as a second target.
-    ratio, distilled_ratio
+        The same again with the dense network's answers as a second target, kept from the images
+        as they are: the step of the recipe.
+    asked_ms
+        The same again with the dense network asked about each batch.
+    ratio, distilled_ratio, asked_ratio
         Median of the ratios to the dense step taken just before, so that a busy machine's drift
         cancels.
     """
 
     steps: int
-    threads: int
     dense_ms: float
     jp_ms: float
     distilled_ms: float
+    asked_ms: float
     ratio: float
     distilled_ratio: float
+    asked_ratio: float
 
 
 class _Stepper:
     """One network with its own optimiser, ready to take steps."""
 
-    def __init__(self, recipe: RecipeConfig, *, sparse: bool, teacher: nn.Module | None) -> None:
+    def __init__(
+        self,
+        recipe: RecipeConfig,
+        *,
+        sparse: bool = True,
+        teacher: nn.Module | None = None,
+        answers: Tensor | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.model = build_model(recipe.model, _SHAPE)
         layers = [layer for layer in capture(self.model) if isinstance(layer, CapturedLayer)]
@@ -75,7 +89,8 @@ class _Stepper:
             layer.top_n.top_n = TopN(
                 mode=ThresholdMode.EXACT if sparse else ThresholdMode.NONE, winners=winners
             )
-            layer.dropout.p = recipe.dense.dropout
+            shrunk = recipe.top_n.dropout_factor * sqrt(rate)
+            layer.dropout.p = shrunk if sparse else recipe.dense.dropout
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.plan = EpochPlan(
             recipe=recipe,
@@ -84,17 +99,21 @@ class _Stepper:
             stage_steps=1,
             masks=masks,
             teacher=teacher,
+            answers=answers,
         )
 
-    def seconds(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Take one step and return its time."""
-        start = time.perf_counter()
-        moved = augment(images, self.plan.recipe.augment)
-        train_step(self.model, self.optimiser, moved, labels, plan=self.plan)
-        return time.perf_counter() - start
+    def seconds(self, images: Tensor, labels: Tensor, chosen: Tensor) -> float:
+        """Take one step on chosen images and return its processor time."""
+        start = time.thread_time()
+        moved = augment(images[chosen], self.plan.recipe.augment)
+        answers = None if self.plan.answers is None else self.plan.answers[chosen]
+        train_step(
+            self.model, self.optimiser, moved, labels[chosen], plan=self.plan, answers=answers
+        )
+        return time.thread_time() - start
 
 
-def bench_training(*, steps: int = 300, augmented: bool = True) -> StepTimes:
+def bench_training(*, steps: int = 300, augmented: bool = True, dropout: bool = True) -> StepTimes:
     """Measure the steps of the recipe ``mlp3-mnist`` on random images.
 
     Parameters
@@ -103,6 +122,9 @@ def bench_training(*, steps: int = 300, augmented: bool = True) -> StepTimes:
         Of each kind, at least 1.
     augmented
         Whether each step deforms its images, as the recipe's do.
+    dropout
+        Whether each step has its recipe's dropout; the dense step has most of it, and drawing it
+        takes longer than finding the winners.
 
     Raises
     ------
@@ -114,37 +136,59 @@ def bench_training(*, steps: int = 300, augmented: bool = True) -> StepTimes:
     recipe = preset("mlp3", "mnist")
     if not augmented:
         recipe = replace(recipe, augment=AugmentConfig())
-    teacher = build_model(recipe.model, _SHAPE).eval().requires_grad_(False)
-    kinds = [
-        _Stepper(recipe, sparse=False, teacher=None),
-        _Stepper(recipe, sparse=True, teacher=None),
-        _Stepper(recipe, sparse=True, teacher=teacher),
+    if not dropout:
+        recipe = replace(
+            recipe,
+            dense=replace(recipe.dense, dropout=0.0),
+            top_n=replace(recipe.top_n, dropout_factor=0.0),
+        )
+    with one_thread():
+        times = _times(recipe, steps)
+    milliseconds = [1000 * median(found) for found in times]
+    ratios = [
+        median(taken / base for taken, base in zip(found, times[0], strict=True)) for found in times
     ]
-    images = torch.rand(recipe.batch_size, *_SHAPE)
-    labels = torch.randint(0, 10, (recipe.batch_size,))
-    times: list[list[float]] = [[] for _ in kinds]
-    for step in range(steps + 20):
-        for kind, found in zip(kinds, times, strict=True):
-            seconds = kind.seconds(images, labels)
-            if step >= 20:  # the first ones allocate
-                found.append(seconds)
-    dense, sparse, distilled = (1000 * median(found) for found in times)
     return StepTimes(
         steps=steps,
-        threads=torch.get_num_threads(),
-        dense_ms=dense,
-        jp_ms=sparse,
-        distilled_ms=distilled,
-        ratio=median(jp / base for jp, base in zip(times[1], times[0], strict=True)),
-        distilled_ratio=median(jp / base for jp, base in zip(times[2], times[0], strict=True)),
+        dense_ms=milliseconds[0],
+        jp_ms=milliseconds[1],
+        distilled_ms=milliseconds[2],
+        asked_ms=milliseconds[3],
+        ratio=ratios[1],
+        distilled_ratio=ratios[2],
+        asked_ratio=ratios[3],
     )
 
 
+def _times(recipe: RecipeConfig, steps: int) -> list[list[float]]:
+    """Return the seconds of each step, for each kind of step."""
+    torch.manual_seed(0)
+    images = torch.rand(_IMAGES, *_SHAPE)
+    labels = torch.randint(0, 10, (_IMAGES,))
+    teacher = build_model(recipe.model, _SHAPE).eval().requires_grad_(False)
+    kinds = [
+        _Stepper(recipe, sparse=False),
+        _Stepper(recipe),
+        _Stepper(recipe, answers=soften(teacher(images), recipe.distill.temperature)),
+        _Stepper(recipe, teacher=teacher),
+    ]
+    times: list[list[float]] = [[] for _ in kinds]
+    for step in range(steps + 20):
+        chosen = torch.randperm(_IMAGES)[: recipe.batch_size]
+        for kind, found in zip(kinds, times, strict=True):
+            seconds = kind.seconds(images, labels, chosen)
+            if step >= 20:  # the first ones allocate
+                found.append(seconds)
+    return times
+
+
 def main() -> int:
-    """Print the measurement with and without augmentation."""
-    result = {}
-    for name, augmented in (("augmented", True), ("plain", False)):
-        result[name] = asdict(bench_training(augmented=augmented))
+    """Print the measurement as the recipe trains, without augmentation, and without dropout too."""
+    result = {
+        "recipe": asdict(bench_training()),
+        "plain": asdict(bench_training(augmented=False)),
+        "bare": asdict(bench_training(augmented=False, dropout=False)),
+    }
     json.dump(result, sys.stdout, indent=1)
     print()
     return 0

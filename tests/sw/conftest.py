@@ -5,10 +5,12 @@ import torch
 from jpnet_sw.recipe import (
     AugmentConfig,
     DenseConfig,
+    DistillConfig,
     FilterConfig,
     PruneConfig,
     QuantiseConfig,
     RecipeConfig,
+    TeacherView,
 )
 
 
@@ -38,4 +40,5 @@ def short_recipe():
         prune=PruneConfig(densities=(0.2, 0.1, 0.3), epochs=4, rounds=20, l1=1e-3, l2=1e-3),
         top_n=FilterConfig(epochs=2, dropout_factor=0.5),
         quantise=QuantiseConfig(epochs=2, calibration_images=500),
+        distill=DistillConfig(view=TeacherView.CLEAN),
     )

@@ -3,11 +3,12 @@ import pytest
 from jpnet_sw.bench_training import bench_training
 
 
-def test_every_kind_of_step_is_measured():
-    times = bench_training(steps=3)
+@pytest.mark.parametrize("bare", [False, True])
+def test_every_kind_of_step_is_measured(bare):
+    times = bench_training(steps=3, augmented=not bare, dropout=not bare)
     assert times.steps == 3
-    assert min(times.dense_ms, times.jp_ms, times.distilled_ms) > 0
-    assert min(times.ratio, times.distilled_ratio) > 0
+    assert min(times.dense_ms, times.jp_ms, times.distilled_ms, times.asked_ms) > 0
+    assert min(times.ratio, times.distilled_ratio, times.asked_ratio) > 0
 
 
 def test_no_steps_are_refused():

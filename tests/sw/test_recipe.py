@@ -23,15 +23,25 @@ from jpnet_sw.recipe import (
     OptimiserKind,
     PruneConfig,
     QuantiseConfig,
+    TeacherView,
     preset,
     preset_names,
     train,
 )
 from jpnet_sw.recipe.augment import augment, random_crop
-from jpnet_sw.recipe.epoch import cosine_rate
+from jpnet_sw.recipe.epoch import (
+    EpochPlan,
+    TrainingImages,
+    cosine_rate,
+    soften,
+    train_epoch,
+    train_step,
+)
 from jpnet_sw.recipe.images import split_held_out
 from jpnet_sw.recipe.train import CHECKPOINT_FILE, HISTORY_FILE
+from jpnet_sw.sparsity import WeightMasks
 
+EPOCH_MODULE = sys.modules["jpnet_sw.recipe.epoch"]
 TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
 
 # A run in a process of its own, so that it can be killed.
@@ -190,6 +200,7 @@ def convolutional_recipe(short_recipe):
         ),
         top_n=FilterConfig(epochs=1, learning_rate=1e-3, rates=(0.3, 0.2), tolerance_percent=5),
         quantise=QuantiseConfig(epochs=2, learning_rate=1e-4, calibration_images=100),
+        distill=DistillConfig(view=TeacherView.AUGMENTED),
     )
 
 
@@ -237,6 +248,11 @@ def test_crop_beyond_the_images_is_refused(tmp_path, convolutional_recipe):
         run_short(tmp_path, replace(convolutional_recipe, crop=9))
 
 
+def test_clean_view_of_cropped_images_is_refused(convolutional_recipe):
+    with pytest.raises(ValueError, match=r"DistillConfig.view must be AUGMENTED where images are"):
+        replace(convolutional_recipe, distill=DistillConfig(view=TeacherView.CLEAN))
+
+
 @pytest.mark.parametrize("mode", [ThresholdMode.SAMPLED, ThresholdMode.STATIC])
 def test_other_threshold_modes_are_trained_and_exported(tmp_path, short_recipe, mode):
     recipe = replace(short_recipe, top_n=FilterConfig(epochs=1, mode=mode, sample_stride=4))
@@ -250,6 +266,55 @@ def test_other_threshold_modes_are_trained_and_exported(tmp_path, short_recipe, 
 def test_teacher_is_not_needed(tmp_path, short_recipe):
     recipe = replace(short_recipe, distill=DistillConfig(weight=0.0))
     assert load_network(run_short(tmp_path, recipe)).metadata["accuracy_int8"] > 0.7
+
+
+@pytest.mark.parametrize("view", TeacherView)
+def test_teacher_sees_what_its_view_says(tmp_path, short_recipe, view, monkeypatch):
+    taught, asked = [], []
+
+    def remember(*args, plan, answers=None):
+        taught.append(answers is not None)
+        asked.append(plan.teacher is not None)
+        return train_step(*args, plan=plan, answers=answers)
+
+    monkeypatch.setattr(EPOCH_MODULE, "train_step", remember)
+    run_short(tmp_path, replace(short_recipe, distill=DistillConfig(view=view)))
+    dense, sparse = 4 * (1200 // 64), 8 * (1200 // 64)
+    once = view is TeacherView.CLEAN
+    assert taught == [False] * dense + [once] * sparse
+    assert asked == [False] * dense + [not once] * sparse
+
+
+def test_each_image_is_taught_its_own_answer(short_recipe):
+    torch.manual_seed(4)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    images, labels = torch.rand(40, 1, 2, 2), torch.zeros(40, dtype=torch.int64)
+    answers = soften(model(images).detach(), 2.0)
+    recipe = replace(
+        short_recipe, batch_size=8, augment=AugmentConfig(), distill=DistillConfig(weight=1.0)
+    )
+    data = TrainingImages(
+        images=images,
+        labels=labels,
+        held_out_images=images,
+        calibration_images=images,
+        held_out_labels=labels,
+    )
+
+    def loss(answers):
+        plan = EpochPlan(
+            recipe=recipe,
+            learning_rate=1e-9,
+            first_step=0,
+            stage_steps=5,
+            masks=WeightMasks({}),
+            answers=answers,
+        )
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+        return train_epoch(model, optimiser, data, plan)
+
+    assert abs(loss(answers)) < 1e-6
+    assert loss(answers.roll(1, dims=0)) > 1e-4
 
 
 def test_unknown_names_are_refused(tmp_path):

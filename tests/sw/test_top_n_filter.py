@@ -44,11 +44,13 @@ def test_printed_filter_shows_mode_and_winners():
     assert "mode=EXACT, winners=3" in repr(TopNFilter(TopN(mode=ThresholdMode.EXACT, winners=3)))
 
 
-@pytest.mark.parametrize("place", [0, 1, 57, 98, 99])
+@pytest.mark.parametrize("share", [0, 0.01, 0.57, 0.98, 1])
+@pytest.mark.parametrize("elements", [1, 100, 512, 513, 2000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_selection_equals_sorting(place, dtype):
+def test_selection_equals_sorting(share, elements, dtype):
     torch.manual_seed(3)
-    rows = torch.rand(20, 100).mul(torch.rand(20, 1) * 50).relu().to(dtype)
+    place = round(share * (elements - 1))
+    rows = torch.rand(20, elements).mul(torch.rand(20, 1) * 50).relu().to(dtype)
     rows[:, ::3] = 0
     wanted = rows.float().sort(dim=1).values[:, place, None]
     assert torch.equal(kth_smallest(rows, place, integers=False).float(), wanted)

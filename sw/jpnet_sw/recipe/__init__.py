@@ -10,6 +10,7 @@ from jpnet_sw.recipe.config import (
     PruneConfig,
     QuantiseConfig,
     RecipeConfig,
+    TeacherView,
 )
 from jpnet_sw.recipe.presets import preset, preset_names
 from jpnet_sw.recipe.train import MODEL_FILE, train
@@ -25,6 +26,7 @@ __all__ = [
     "PruneConfig",
     "QuantiseConfig",
     "RecipeConfig",
+    "TeacherView",
     "preset",
     "preset_names",
     "train",

@@ -17,6 +17,7 @@ __all__ = [
     "PruneConfig",
     "QuantiseConfig",
     "RecipeConfig",
+    "TeacherView",
 ]
 
 
@@ -226,6 +227,15 @@ class QuantiseConfig:
         _check_range(self, "calibration_images", 1, 1_000_000)
 
 
+class TeacherView(StrEnum):
+    """What the teacher answers to."""
+
+    CLEAN = "clean"
+    """The training image before augmentation: one answer for the whole training."""
+    AUGMENTED = "augmented"
+    """What the taught network sees: a forward pass of the teacher in every step."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
     """The dense network as the teacher of the sparse one.
@@ -236,10 +246,13 @@ class DistillConfig:
         Share of the teacher's term in the loss; 0 trains on labels only.
     temperature
         Divides both networks' logits in that term.
+    view
+        What the teacher answers to.
     """
 
     weight: float = 0.5
     temperature: float = 2.0
+    view: TeacherView = TeacherView.AUGMENTED
 
     def __post_init__(self) -> None:
         _check_range(self, "weight", 0, 1)
@@ -290,6 +303,11 @@ class RecipeConfig:
         _check_range(self, "held_out", 1, 10_000_000)
         if self.crop is not None:
             _check_range(self, "crop", 1, 10_000)
+            if self.distill.view is TeacherView.CLEAN:
+                raise ValueError(
+                    "DistillConfig.view must be AUGMENTED where images are cropped, "
+                    f"not {self.distill.view!r}"
+                )
 
     def image_shape(self, dataset_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the images that the network takes.

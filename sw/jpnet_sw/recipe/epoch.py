@@ -13,7 +13,15 @@ from jpnet_sw.recipe.augment import augment, random_crop
 from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
-__all__ = ["EpochPlan", "TrainingImages", "cosine_rate", "seed_epoch", "train_epoch", "train_step"]
+__all__ = [
+    "EpochPlan",
+    "TrainingImages",
+    "cosine_rate",
+    "seed_epoch",
+    "soften",
+    "train_epoch",
+    "train_step",
+]
 
 _WARM_UP_STEPS = 200
 
@@ -53,7 +61,9 @@ class EpochPlan:
     masks
         Applied after every step.
     teacher
-        None trains on labels only.
+        Asked about every batch; None where `answers` says all, or nothing does.
+    answers : float32, shape (images, classes)
+        The teacher's softened answer to each of the training images, see `soften`.
     bfloat16
         Whether to multiply in bfloat16.
     label_smoothing
@@ -72,6 +82,7 @@ class EpochPlan:
     stage_steps: int
     masks: WeightMasks
     teacher: nn.Module | None = None
+    answers: Tensor | None = None
     bfloat16: bool = False
     label_smoothing: float = 0.0
     l1: float = 0.0
@@ -92,16 +103,19 @@ def cosine_rate(peak: float, step: int, steps: int) -> float:
     return peak * rise * 0.5 * (1 + cos(pi * step / steps)) + 1e-6
 
 
-def _loss(logits: Tensor, labels: Tensor, taught: Tensor | None, plan: EpochPlan) -> Tensor:
+def soften(logits: Tensor, temperature: float) -> Tensor:
+    """Return the class probabilities that a teacher gives as the second target."""
+    return functional.softmax(logits.float() / temperature, dim=1)
+
+
+def _loss(logits: Tensor, labels: Tensor, answers: Tensor | None, plan: EpochPlan) -> Tensor:
     distill = plan.recipe.distill
     loss = functional.cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
-    if taught is None:
+    if answers is None:
         return loss
     heat = distill.temperature
     divergence = functional.kl_div(
-        functional.log_softmax(logits / heat, dim=1),
-        functional.softmax(taught / heat, dim=1),
-        reduction="batchmean",
+        functional.log_softmax(logits / heat, dim=1), answers, reduction="batchmean"
     )
     return (1 - distill.weight) * loss + distill.weight * heat**2 * divergence
 
@@ -113,6 +127,7 @@ def train_step(
     labels: Tensor,
     *,
     plan: EpochPlan,
+    answers: Tensor | None = None,
 ) -> Tensor:
     """Take one optimiser step and return the loss.
 
@@ -120,15 +135,16 @@ def train_step(
     ----------
     images : float32, shape (images, channels, height, width)
     labels : int64, shape (images,)
+    answers : float32, shape (images, classes)
+        The batch's rows of the plan's answers, if it has any.
     """
-    taught = None
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=plan.bfloat16):
         if plan.teacher is not None:
             with torch.no_grad():
-                taught = plan.teacher(images).float()
+                answers = soften(plan.teacher(images), plan.recipe.distill.temperature)
         logits = model(images).float()
     optimiser.zero_grad()
-    loss = _loss(logits, labels, taught, plan)
+    loss = _loss(logits, labels, answers, plan)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     if plan.l1 or plan.l2:
@@ -161,6 +177,8 @@ def train_epoch(
         plan.before_step(step)
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(plan.learning_rate, step, plan.stage_steps)
-        losses.append(train_step(model, optimiser, images, data.labels[chosen], plan=plan))
+        labels = data.labels[chosen]
+        answers = None if plan.answers is None else plan.answers[chosen]
+        losses.append(train_step(model, optimiser, images, labels, plan=plan, answers=answers))
         plan.after_step(step)
     return float(torch.stack(losses).mean())

@@ -3,12 +3,14 @@
 from jpnet_sw.recipe.config import (
     AugmentConfig,
     DenseConfig,
+    DistillConfig,
     FilterConfig,
     OptimiserConfig,
     OptimiserKind,
     PruneConfig,
     QuantiseConfig,
     RecipeConfig,
+    TeacherView,
 )
 
 __all__ = ["preset", "preset_names"]
@@ -27,6 +29,7 @@ _PRESETS = {
             prune=PruneConfig(densities=(0.025, 0.06, 0.3), epochs=60),
             top_n=FilterConfig(epochs=15, tolerance_percent=0.3),
             quantise=QuantiseConfig(epochs=10),
+            distill=DistillConfig(view=TeacherView.CLEAN),
         ),
         RecipeConfig(
             name="mlp3-fashion-mnist",

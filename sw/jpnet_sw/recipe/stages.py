@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from time import process_time
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.metrics import accuracy
@@ -16,8 +17,9 @@ from jpnet_sw.recipe.config import (
     PruneConfig,
     QuantiseConfig,
     RecipeConfig,
+    TeacherView,
 )
-from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
+from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, soften, train_epoch
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.sparsity.density import measure_density
@@ -27,6 +29,7 @@ from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 __all__ = ["Run", "round_densities", "run_stages"]
 
 _ORDER = tuple(Stage)
+_ANSWER_BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -124,19 +127,38 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         if densities is not None:
             state.masks.tighten(densities)
 
+    teaches = state.teacher is not None and recipe.distill.weight > 0
+    once = recipe.distill.view is TeacherView.CLEAN
     return EpochPlan(
         recipe=recipe,
         learning_rate=_stage_config(recipe, state.stage).learning_rate,
         first_step=state.epoch * per_epoch,
         stage_steps=steps,
         masks=state.masks,
-        teacher=state.teacher if recipe.distill.weight else None,
+        teacher=state.teacher if teaches and not once else None,
+        answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
         l1=recipe.prune.l1 if pruning else 0.0,
         l2=recipe.prune.l2 if pruning else 0.0,
         before_step=before_step,
     )
+
+
+@torch.no_grad()
+def _answers(run: Run) -> Tensor:
+    """Return the teacher's answers to the training images as they are, asking once."""
+    state, heat = run.state, run.state.recipe.distill.temperature
+    if state.answers is None:
+        assert state.teacher is not None
+        images = run.images.images
+        state.answers = torch.cat(
+            [
+                soften(state.teacher(images[start : start + _ANSWER_BATCH]), heat)
+                for start in range(0, len(images), _ANSWER_BATCH)
+            ]
+        )
+    return state.answers
 
 
 def _train_one(run: Run, epochs: int) -> None:

@@ -55,6 +55,9 @@ class TrainingState:
         Of its weights; the same layers of `quantised` obey them.
     teacher
         The finished dense network, from the stage PRUNE on.
+    answers
+        The teacher's to each training image, once they are wanted; the checkpoint lacks them,
+        since the teacher gives them again.
     quantised
         From the stage QUANTISE on.
     output_scales
@@ -80,6 +83,7 @@ class TrainingState:
     model: nn.Sequential
     masks: WeightMasks
     teacher: nn.Sequential | None = None
+    answers: Tensor | None = None
     quantised: QuantisedNetwork | None = None
     output_scales: list[float] = field(default_factory=list)
     static_thresholds: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """The recipe from the first dense epoch to ``model.safetensors``."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.stages import Run, run_stages
 from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.recipe.threads import one_thread
 
 __all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
 
@@ -77,25 +77,10 @@ def train(
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed!r}")
     dataset = load_dataset(data, data_root)
-    with _one_thread():
+    with one_thread():
         return _train(
             recipe, dataset, seed=seed, out=out, resume=resume, device=device, quiet=quiet
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one CPU thread.
-
-    The steps are too small for more, which on a busy machine only wait for each other; and the
-    order of a sum, hence the trained bits, must not depend on the number of cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(

@@ -75,9 +75,8 @@ class TopNFilter(nn.Module):
             return tensor
         magnitude = tensor.detach().abs()
         threshold = self._threshold(magnitude).reshape((-1,) + (1,) * (tensor.ndim - 1))
-        keep = magnitude > threshold
-        # A float mask: multiplying by booleans converts them in both passes.
-        return tensor * keep.to(tensor.dtype)
+        # In place, hence a mask of numbers: booleans would be converted in both passes.
+        return tensor * magnitude.gt_(threshold)
 
     def _mask(self, channels: int, positions: int, device: torch.device) -> Tensor:
         key = (self.top_n, channels, positions)
