@@ -106,6 +106,10 @@ synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README
 	$(JPNET) bench --build $(BUILD) $(ROOT)
 
+.PHONY: benchtraining
+benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs
+	$(BIN)/python -m jpnet_sw.bench_training docs/results/training-step.json
+
 .PHONY: lint
 lint: | $(JPNET) ## check style and format
 	$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -1,4 +1,5 @@
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -66,3 +67,12 @@ def test_hardware_page_lists_the_stall_counters() -> None:
     text = (DOCS / "hardware.md").read_text()
     for counter in STALL_COUNTERS:
         assert f"| `{counter.name}` |" in text
+
+
+def test_training_page_shows_the_measured_times_of_a_step() -> None:
+    page = (DOCS / "training.md").read_text()
+    measured = json.loads((DOCS / "results" / "training-step.json").read_text())
+    assert set(measured) == {"recipe", "plain", "bare"}
+    for case in measured.values():
+        ratios = (case[name] for name in ("ratio", "distilled_ratio", "asked_ratio"))
+        assert f"| {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |" in page

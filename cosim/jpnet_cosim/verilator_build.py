@@ -33,7 +33,7 @@ _NATIVE_TOP = "jpnet_native"
 _PORT = re.compile(r"^  (input|output) (\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 
 _COMPILE = ("-O3", "--prefix", "Vtop", "--output-split", "5000")
-# More than -O1 makes the simulator 5 % faster and takes the compiler half as long again.
+# -O3 makes the simulator little faster and takes the compiler half as long again.
 _OPTIMISED = ("-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O1")
 _QUICK = ("-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0")
 

@@ -1,6 +1,6 @@
 """Cost of sparsity in training: the time of a JPnet step against a dense step.
 
-``python -m jpnet_sw.bench_training`` prints the measurement as JSON.
+``python -m jpnet_sw.bench_training`` prints the measurement as JSON, or writes it to a given file.
 """
 
 import json
@@ -8,11 +8,13 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
+from jpnet_spec.artefact import atomic_path
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
 from jpnet_sw.quantisation import CapturedLayer, capture
@@ -183,14 +185,21 @@ def _times(recipe: RecipeConfig, steps: int) -> list[list[float]]:
 
 
 def main() -> int:
-    """Print the measurement as the recipe trains, without augmentation, and without dropout too."""
+    """Measure as the recipe trains, without augmentation, and without dropout too.
+
+    The measurements are written to the file that the command line names, or printed.
+    """
     result = {
         "recipe": asdict(bench_training()),
         "plain": asdict(bench_training(augmented=False)),
         "bare": asdict(bench_training(augmented=False, dropout=False)),
     }
-    json.dump(result, sys.stdout, indent=1)
-    print()
+    text = json.dumps(result, indent=1) + "\n"
+    if sys.argv[1:]:
+        with atomic_path(Path(sys.argv[1])) as temporary:
+            temporary.write_text(text)
+    else:
+        sys.stdout.write(text)
     return 0
 
 
