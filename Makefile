@@ -110,6 +110,10 @@ bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in RE
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs
 	$(BIN)/python -m jpnet_sw.bench_training docs/results/training-step.json
 
+.PHONY: diagrams
+diagrams: | $(JPNET) ## draw the pictures of the accelerator in docs from their sources
+	$(BIN)/python -m jpnet_cosim.diagrams docs/images
+
 .PHONY: lint
 lint: | $(JPNET) ## check style and format
 	$(BIN)/ruff check && $(BIN)/ruff format --check

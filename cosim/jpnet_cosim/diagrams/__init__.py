@@ -1,0 +1,1 @@
+"""Drawings of the accelerator for the documentation, made from source."""
