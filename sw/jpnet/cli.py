@@ -38,13 +38,29 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was stopped.")
     ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Trained float network (safetensors) whose answers teach this one."),
+    ] = None,
+    teacher_model: Annotated[
+        str, typer.Option(help="Architecture of the teacher (jpnet models).")
+    ] = "resnet32-relu",
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Train a network until weights and activations are sparse, and quantise it."""
     from jpnet.training import train_model
 
-    path = train_model(model, data=data, seed=seed, resume=resume, build=build, data_root=data_root)
+    path = train_model(
+        model,
+        data=data,
+        seed=seed,
+        resume=resume,
+        teacher=teacher,
+        teacher_model=teacher_model,
+        build=build,
+        data_root=data_root,
+    )
     typer.echo(f"wrote {path}")
 
 

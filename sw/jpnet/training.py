@@ -26,6 +26,8 @@ def train_model(
     build: Path,
     data_root: Path | None = None,
     resume: bool = False,
+    teacher: Path | None = None,
+    teacher_model: str = "resnet32-relu",
 ) -> Path:
     """Train a model and return its file, which says how it was made.
 
@@ -41,13 +43,15 @@ def train_model(
         Folder of the data sets; without it they are downloaded.
     resume
         Continue from the last checkpoint.
+    teacher, teacher_model
+        File and architecture of a trained float network that teaches this one.
 
     Raises
     ------
     ValueError
         If a name is unknown, or data or checkpoint are missing or damaged.
     """
-    from jpnet_sw.recipe import train
+    from jpnet_sw.recipe import TeacherFile, train
 
     name = run_name(model, data)
     workspace = Workspace(build=build, model=name, config="any")
@@ -58,6 +62,7 @@ def train_model(
         out=workspace.model_folder,
         data_root=data_root,
         resume=resume,
+        teacher=None if teacher is None else TeacherFile(path=teacher, model=teacher_model),
     )
     network = load_network(path)
     if "provenance" not in network.metadata:

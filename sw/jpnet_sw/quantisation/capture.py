@@ -138,7 +138,7 @@ Captured = CapturedLayer | CapturedAverage
 _FUSED = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, TopNFilter, nn.MaxPool2d, nn.Dropout)
 
 
-def capture(model: nn.Sequential) -> list[Captured]:
+def capture(model: nn.Module) -> list[Captured]:
     """Return the layers of a model in execution order.
 
     Parameters

@@ -13,6 +13,7 @@ from jpnet_sw.recipe.config import (
     TeacherView,
 )
 from jpnet_sw.recipe.presets import preset, preset_names
+from jpnet_sw.recipe.teacher import TeacherFile
 from jpnet_sw.recipe.train import MODEL_FILE, train
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PruneConfig",
     "QuantiseConfig",
     "RecipeConfig",
+    "TeacherFile",
     "TeacherView",
     "preset",
     "preset_names",

@@ -73,12 +73,13 @@ _PRESETS = {
             bfloat16=True,
             optimiser=OptimiserConfig(kind=OptimiserKind.SGD, weight_decay=5e-4),
             augment=AugmentConfig(flip=True),
-            dense=DenseConfig(epochs=60, learning_rate=0.05, dropout=0.3, label_smoothing=0.05),
+            dense=DenseConfig(epochs=60, learning_rate=0.02, dropout=0.1),
             prune=PruneConfig(
                 densities=(0.5, 0.35, 0.1, 0.2, 0.5), epochs=20, rounds=1000, learning_rate=0.02
             ),
             top_n=FilterConfig(epochs=8, tolerance_percent=0.5, learning_rate=0.005),
             quantise=QuantiseConfig(epochs=5, learning_rate=0.001, calibration_images=500),
+            distill=DistillConfig(weight=0.8, temperature=4.0),
         ),
     )
 }

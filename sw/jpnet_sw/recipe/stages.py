@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from time import process_time
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode
@@ -19,9 +18,10 @@ from jpnet_sw.recipe.config import (
     RecipeConfig,
     TeacherView,
 )
-from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, soften, train_epoch
+from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.recipe.teacher import teacher_answers
 from jpnet_sw.sparsity.density import measure_density
 from jpnet_sw.sparsity.masks import cubic_density
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
@@ -29,7 +29,6 @@ from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 __all__ = ["Run", "round_densities", "run_stages"]
 
 _ORDER = tuple(Stage)
-_ANSWER_BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,6 +43,9 @@ class Run:
         To train on and to choose by.
     progress
         Where it is shown.
+    teacher
+        Teaches every stage by its answers to whole training images; None lets the dense network
+        teach the sparse one.
     test_accuracy
         Measures the current network on the test images; recorded, never used to choose.
     """
@@ -51,6 +53,7 @@ class Run:
     state: TrainingState
     images: TrainingImages
     progress: TrainingProgress
+    teacher: nn.Module | None = None
     test_accuracy: Callable[[], float]
 
     def held_out_accuracy(self) -> float:
@@ -127,15 +130,16 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         if densities is not None:
             state.masks.tighten(densities)
 
-    teaches = state.teacher is not None and recipe.distill.weight > 0
-    once = recipe.distill.view is TeacherView.CLEAN
+    teacher = run.teacher or state.teacher
+    teaches = teacher is not None and recipe.distill.weight > 0
+    once = run.teacher is not None or recipe.distill.view is TeacherView.CLEAN
     return EpochPlan(
         recipe=recipe,
         learning_rate=_stage_config(recipe, state.stage).learning_rate,
         first_step=state.epoch * per_epoch,
         stage_steps=steps,
         masks=state.masks,
-        teacher=state.teacher if teaches and not once else None,
+        teacher=teacher if teaches and not once else None,
         answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
@@ -145,18 +149,17 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
     )
 
 
-@torch.no_grad()
 def _answers(run: Run) -> Tensor:
     """Return the teacher's answers to the training images as they are, asking once."""
-    state, heat = run.state, run.state.recipe.distill.temperature
+    state, recipe = run.state, run.state.recipe
     if state.answers is None:
-        assert state.teacher is not None
-        images = run.images.images
-        state.answers = torch.cat(
-            [
-                soften(state.teacher(images[start : start + _ANSWER_BATCH]), heat)
-                for start in range(0, len(images), _ANSWER_BATCH)
-            ]
+        teacher = run.teacher or state.teacher
+        assert teacher is not None
+        state.answers = teacher_answers(
+            teacher,
+            run.images.images,
+            temperature=recipe.distill.temperature,
+            mirrored=recipe.augment.flip,
         )
     return state.answers
 

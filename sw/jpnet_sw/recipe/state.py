@@ -53,6 +53,9 @@ class TrainingState:
         The float network.
     masks
         Of its weights; the same layers of `quantised` obey them.
+    taught_by
+        Whose answers teach all stages, see `jpnet_sw.recipe.teacher.TeacherFile.identity`; empty
+        where it is the dense network's.
     teacher
         The finished dense network, from the stage PRUNE on.
     answers
@@ -82,6 +85,7 @@ class TrainingState:
     device: torch.device
     model: nn.Module
     masks: WeightMasks
+    taught_by: dict[str, str] = field(default_factory=dict)
     teacher: nn.Module | None = None
     answers: Tensor | None = None
     quantised: QuantisedNetwork | None = None
@@ -215,6 +219,7 @@ class TrainingState:
         header = {
             "recipe": _plain(asdict(self.recipe)),
             "seed": self.seed,
+            "teacher": self.taught_by,
             "stage": self.stage.value,
             "epoch": self.epoch,
             "output_scales": self.output_scales,
@@ -232,11 +237,12 @@ class TrainingState:
         Raises
         ------
         ArtefactError
-            If the file is damaged, or was written by another recipe or seed.
+            If the file is damaged, or was written by another recipe, seed or teacher.
         """
         header, arrays = read_artefact(path, kind=_KIND)
-        for key, wanted in (("recipe", _plain(asdict(self.recipe))), ("seed", self.seed)):
-            if header.get(key) != wanted:
+        wanted = {"recipe": _plain(asdict(self.recipe)), "seed": self.seed}
+        for key, value in {**wanted, "teacher": self.taught_by}.items():
+            if header.get(key) != value:
                 raise ArtefactError(
                     f"{path}: checkpoint must be of this {key} to resume, not of another"
                 )

@@ -18,6 +18,7 @@ from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.stages import Run, run_stages
 from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.recipe.teacher import TeacherFile
 from jpnet_sw.recipe.threads import one_thread
 
 __all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
@@ -38,6 +39,7 @@ def train(
     data_root: Path | None = None,
     resume: bool = False,
     recipe: RecipeConfig | None = None,
+    teacher: TeacherFile | None = None,
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -58,6 +60,8 @@ def train(
         uninterrupted run gives on this kind of device.
     recipe
         Another recipe than the preset of model and data set.
+    teacher
+        Teaches all stages instead of the dense network's teaching the sparse one.
     device
         Torch device; CUDA where there is one, else the CPU.
     quiet
@@ -79,7 +83,14 @@ def train(
     dataset = load_dataset(data, data_root)
     with one_thread():
         return _train(
-            recipe, dataset, seed=seed, out=out, resume=resume, device=device, quiet=quiet
+            recipe,
+            dataset,
+            seed=seed,
+            out=out,
+            resume=resume,
+            teacher=teacher,
+            device=device,
+            quiet=quiet,
         )
 
 
@@ -90,16 +101,21 @@ def _train(
     seed: int,
     out: Path,
     resume: bool,
+    teacher: TeacherFile | None,
     device: str | None,
     quiet: bool,
 ) -> Path:
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shape = recipe.image_shape(dataset.image_shape)
     state = TrainingState.begin(recipe, seed=seed, image_shape=shape, device=place)
+    asked = None
+    if teacher is not None:
+        asked = teacher.load(dataset.image_shape).to(place)
+        state.taught_by = teacher.identity()
     checkpoint = out / CHECKPOINT_FILE
     if resume and checkpoint.is_file():
         state.restore(checkpoint)
-    elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
+    elif resume and _is_finished(out / MODEL_FILE, state):
         return out / MODEL_FILE
     images = split_held_out(dataset, recipe, place)
     with TrainingProgress(recipe, quiet=quiet) as progress:
@@ -109,18 +125,25 @@ def _train(
         def test_accuracy() -> float:
             return accuracy(state.trained, test_images, test_labels)
 
-        run = Run(state=state, images=images, progress=progress, test_accuracy=test_accuracy)
+        run = Run(
+            state=state,
+            images=images,
+            progress=progress,
+            teacher=asked,
+            test_accuracy=test_accuracy,
+        )
         for _ in run_stages(run):
             state.save(checkpoint)
             write_history(out / HISTORY_FILE, state)
     return _export(state, dataset, out)
 
 
-def _is_finished(path: Path, recipe: RecipeConfig, seed: int) -> bool:
+def _is_finished(path: Path, state: TrainingState) -> bool:
     if not path.is_file():
         return False
     made = load_network(path).metadata
-    return made.get("recipe") == recipe.name and made.get("seed") == seed
+    wanted = (state.recipe.name, state.seed, state.taught_by)
+    return (made.get("recipe"), made.get("seed"), made.get("teacher", {})) == wanted
 
 
 def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
@@ -133,6 +156,7 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
         "recipe": state.recipe.name,
         "seed": state.seed,
         "winner_rates": state.rates,
+        **({"teacher": state.taught_by} if state.taught_by else {}),
         **{key: value for key, value in state.facts.items() if key != "scan"},
     }
     network = _network(state, facts)
