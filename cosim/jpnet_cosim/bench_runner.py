@@ -8,7 +8,7 @@ from pathlib import Path
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
-from jpnet_cosim.verilator_build import TOP, build_environment, keyed_folder, publish, sources
+from jpnet_cosim.verilator_build import TOP, build_environment, build_lock, keyed_folder, sources
 
 __all__ = ["BenchVerilator", "run_benches"]
 
@@ -46,27 +46,27 @@ def _build(verilog_dir: Path, *, cache_dir: Path, top: str, waves: bool) -> Path
     texts["top_ports.vlt"] = _ports_file(top).encode()
     flags = [*_FLAGS, _MAKE, "cocotb", top, *(["waves"] if waves else [])]
     folder = keyed_folder(cache_dir, texts=texts, flags=flags)
-    if folder.is_dir():
-        return folder
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=cache_dir) as temporary:
-        stage = Path(temporary) / "stage"
-        stage.mkdir()
-        for name, text in texts.items():
-            (stage / name).write_bytes(text)
-        ordered = sorted(texts, key=lambda name: (not name.endswith(".vlt"), name))
-        BenchVerilator().build(
-            sources=[stage / name for name in ordered],
-            hdl_toplevel=top,
-            build_dir=stage,
-            build_args=list(_FLAGS),
-            timescale=("1ns", "1ps"),
-            waves=waves,
-        )
-        complete = Path(temporary) / "complete"
-        complete.mkdir()
-        (stage / top).rename(complete / top)
-        publish(complete, folder)
+    with build_lock(folder):
+        if folder.is_dir():
+            return folder
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=cache_dir) as temporary:
+            stage = Path(temporary) / "stage"
+            stage.mkdir()
+            for name, text in texts.items():
+                (stage / name).write_bytes(text)
+            ordered = sorted(texts, key=lambda name: (not name.endswith(".vlt"), name))
+            BenchVerilator().build(
+                sources=[stage / name for name in ordered],
+                hdl_toplevel=top,
+                build_dir=stage,
+                build_args=list(_FLAGS),
+                timescale=("1ns", "1ps"),
+                waves=waves,
+            )
+            complete = Path(temporary) / "complete"
+            complete.mkdir()
+            (stage / top).rename(complete / top)
+            complete.rename(folder)
     return folder
 
 

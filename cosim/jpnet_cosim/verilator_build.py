@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from filelock import FileLock
+
 from jpnet_spec.counters import Counter
 from jpnet_spec.registers import COUNTER_BASE, REGISTERS
 
@@ -18,10 +20,10 @@ __all__ = [
     "TOP",
     "BuildError",
     "build_environment",
+    "build_lock",
     "build_native",
     "keyed_folder",
     "lint",
-    "publish",
     "sources",
 ]
 
@@ -217,33 +219,37 @@ def build_native(
     flags += [*(_OPTIMISED if optimise else _QUICK), *(["--trace-fst"] if waves else [])]
     folder = keyed_folder(cache_dir, texts=texts, flags=flags)
     executable = folder / "simulate"
-    if executable.exists():
-        return executable
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=cache_dir) as temporary:
-        for name, text in texts.items():
-            (Path(temporary) / name).write_bytes(text)
-        _run(
-            [
-                *("verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."),
-                *(source.name for source in verilog),
-                f"{_NATIVE_TOP}.v",
-                "driver.cpp",
-            ],
-            folder=Path(temporary),
-            what=f"build of {verilog_dir}",
-        )
-        staged = Path(temporary) / "result"
-        staged.mkdir()
-        shutil.move(Path(temporary) / "obj" / "simulate", staged / "simulate")
-        publish(staged, folder)
+    with build_lock(folder):
+        if executable.exists():
+            return executable
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=cache_dir) as temporary:
+            for name, text in texts.items():
+                (Path(temporary) / name).write_bytes(text)
+            _run(
+                [
+                    *("verilator", *flags, "-j", str(jobs), "--Mdir", "obj", "-CFLAGS", "-I.."),
+                    *(source.name for source in verilog),
+                    f"{_NATIVE_TOP}.v",
+                    "driver.cpp",
+                ],
+                folder=Path(temporary),
+                what=f"build of {verilog_dir}",
+            )
+            staged = Path(temporary) / "result"
+            staged.mkdir()
+            shutil.move(Path(temporary) / "obj" / "simulate", staged / "simulate")
+            staged.rename(folder)
     return executable
 
 
-def publish(staged: Path, folder: Path) -> None:
-    """Move a complete build to its name; whoever comes second keeps the first one's."""
-    try:
-        staged.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
+def build_lock(folder: Path) -> FileLock:
+    """Return the lock of a build: whoever wants the same one waits, and then has it.
+
+    Parameters
+    ----------
+    folder
+        From `keyed_folder`; its parent is created if it does not exist.
+    """
+    locks = folder.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / folder.name)

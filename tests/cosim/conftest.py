@@ -8,6 +8,7 @@ import pytest
 
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.samples import DIMS, MODES, SMALL, random_images, random_network
+from jpnet_cosim.verilator_build import build_lock
 from jpnet_hw.verilog import emit
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode
@@ -52,14 +53,21 @@ def cache_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def emitted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[AcceleratorConfig], Path]:
-    folders: dict[AcceleratorConfig, Path] = {}
+def emitted(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[[AcceleratorConfig], Path]:
+    """Return the folder with the Verilog of a configuration, emitted once for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "verilog"
 
     def folder(config: AcceleratorConfig) -> Path:
-        if config not in folders:
-            folders[config] = tmp_path_factory.mktemp("verilog")
-            emit(config, folders[config])
-        return folders[config]
+        out = shared / f"{config.config_hash:08x}"
+        with build_lock(out):
+            if not out.is_dir():
+                staged = out.with_suffix(".part")
+                emit(config, staged)
+                staged.rename(out)
+        return out
 
     return folder
 

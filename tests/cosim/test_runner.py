@@ -25,11 +25,17 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
     "one_lane": replace(
         SMALL, lanes=1, groups=1, contexts=1, weight_depth=2048, acc_depth=64, param_depth=128
     ),
-    "one_context": replace(SMALL, contexts=1),
-    "two_contexts": replace(SMALL, contexts=2),
-    "clusters": replace(SMALL, clusters=2, axi_data_width=32),
-    "wide_bus": replace(SMALL, act_word=16, axi_data_width=128),
-    "wide": replace(SMALL, lanes=8, groups=1, clusters=2, contexts=2),
+    "clusters": replace(SMALL, clusters=2, contexts=2, axi_data_width=32),
+    "wide": replace(
+        SMALL,
+        lanes=8,
+        groups=1,
+        clusters=2,
+        contexts=2,
+        act_word=16,
+        axi_data_width=128,
+        weight_depth=2048,
+    ),
 }
 
 
@@ -57,10 +63,12 @@ def test_every_tensor_is_right(job: Job, verilog_dir: Path, cache_dir: Path) -> 
 
 
 def test_the_optimised_simulator_gives_the_same(
-    job: Job, verilog_dir: Path, cache_dir: Path
+    make_job: MakeJob, emitted: Emitted, cache_dir: Path
 ) -> None:
+    config = GEOMETRIES["one_lane"]
+    job = make_job(config)
     quick, optimised = (
-        run(job, verilog_dir, cache_dir, optimise=optimise) for optimise in (False, True)
+        run(job, emitted(config), cache_dir, optimise=optimise) for optimise in (False, True)
     )
     assert_right(job, optimised)
     assert quick.simulated_cycles == optimised.simulated_cycles
@@ -113,7 +121,7 @@ def test_presets_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path,
 
 
 def test_divided_inputs_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path) -> None:
-    config = replace(SMALL, clusters=1, weight_depth=256, pointer_depth=128)
+    config = replace(SMALL, clusters=1, contexts=1, weight_depth=256, pointer_depth=128)
     job = make_job(config, images=12)
     assert any(plan.divided for plan in job.schedule.layers)
     assert_right(job, run(job, emitted(config), cache_dir))
@@ -122,7 +130,7 @@ def test_divided_inputs_are_right(make_job: MakeJob, emitted: Emitted, cache_dir
 def test_dense_schedule_is_right_and_issues_every_product(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path
 ) -> None:
-    config = replace(SMALL, weight_depth=2048)
+    config = GEOMETRIES["wide"]
     job = make_job(config, dense=True, modes=[ThresholdMode.NONE] * 4)
     result = run(job, emitted(config), cache_dir)
     traces = job.network.run(job.images)
@@ -175,10 +183,11 @@ def test_the_same_seed_gives_the_same_cycles(job: Job, verilog_dir: Path, cache_
 
 
 def test_waveforms_of_a_run_are_written(
-    job: Job, verilog_dir: Path, cache_dir: Path, tmp_path: Path
+    make_job: MakeJob, emitted: Emitted, cache_dir: Path, tmp_path: Path
 ) -> None:
-    one = replace(job, images=job.images[:1])
-    assert_right(one, run(one, verilog_dir, cache_dir, waves=tmp_path / "image.fst"))
+    config = GEOMETRIES["one_lane"]
+    one = make_job(config, images=1)
+    assert_right(one, run(one, emitted(config), cache_dir, waves=tmp_path / "image.fst"))
     assert (tmp_path / "image.fst").stat().st_size > 1000
 
 

@@ -1,21 +1,28 @@
 """Builds are keyed by content, lint is clean, and failures are reported."""
 
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jpnet_cosim import verilator_build
 from jpnet_cosim.samples import SMALL
 from jpnet_cosim.verilator_build import BuildError, build_native, keyed_folder, lint
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 
+LARGE = sorted(set(PRESETS) - {"tiny", "edge16"})
+
 Emitted = Callable[[AcceleratorConfig], Path]
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize(
+    "name", ["tiny", "edge16", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
 def test_presets_are_lint_clean(emitted: Emitted, name: str) -> None:
     lint(emitted(PRESETS[name]))
 
@@ -60,7 +67,7 @@ def test_broken_verilog_leaves_no_build(verilog_dir: Path, tmp_path: Path) -> No
     (tmp_path / "broken" / "top.v").write_text(text)
     with pytest.raises(BuildError, match="syntax error"):
         build_native(tmp_path / "broken", cache_dir=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".locks"]
 
 
 def test_a_build_is_found_again(verilog_dir: Path, cache_dir: Path) -> None:
@@ -68,6 +75,25 @@ def test_a_build_is_found_again(verilog_dir: Path, cache_dir: Path) -> None:
     changed = first.stat().st_mtime_ns
     assert build_native(verilog_dir, cache_dir=cache_dir, optimise=False) == first
     assert first.stat().st_mtime_ns == changed
+
+
+def test_two_who_want_a_build_make_it_once(
+    verilog_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+
+    def build(command: Sequence[str], *, folder: Path, what: str) -> None:
+        started.append(folder)
+        time.sleep(0.2)
+        (folder / "obj").mkdir()
+        (folder / "obj" / "simulate").touch()
+
+    monkeypatch.setattr(verilator_build, "_run", build)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: build_native(verilog_dir, cache_dir=tmp_path), range(4)))
+    assert len(started) == 1
+    assert len(set(found)) == 1
+    assert found[0].is_file()
 
 
 def test_the_key_depends_on_every_byte_and_flag(tmp_path: Path) -> None:
