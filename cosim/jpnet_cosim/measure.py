@@ -130,7 +130,7 @@ def measure(
     spans = np.diff(ends, axis=1).mean(axis=0)
     return Measurement(
         comparison=compare(schedule, traces, together),
-        counter_differences=compare_counters(schedule, traces, together),
+        counter_differences=compare_counters(schedule, traces, together, images),
         logits=schedule.logical(len(schedule.layers) - 1, together.results),
         counters=together.counters,
         cycles_total=together.counters[Counter.CYCLES] / len(images),

@@ -8,10 +8,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.read_counts import expected_reads
 from jpnet_cosim.runner import NativeRun
 from jpnet_spec.counters import STALL_COUNTERS, Counter
-from jpnet_spec.instruction import Opcode
 from jpnet_spec.network import LayerTrace
 from jpnet_spec.schedule import Schedule
 
@@ -293,50 +292,32 @@ def _image(found: _Found) -> int:
     return -1 if found.first is None else found.first.image
 
 
-def _has_convolutions(schedule: Schedule) -> bool:
-    program = ProgramEditor(schedule.program)
-    instructions = range(len(schedule.instruction_layers))
-    return any(program.field(number, "opcode") == Opcode.CONVOLUTION for number in instructions)
-
-
 def compare_counters(
-    schedule: Schedule, traces: Mapping[str, LayerTrace], run: NativeRun
+    schedule: Schedule,
+    traces: Mapping[str, LayerTrace],
+    run: NativeRun,
+    images: NDArray[np.int8],
 ) -> dict[Counter, tuple[int, int]]:
     """Return the counters that differ from the integer network, as (expected, got).
 
-    Each part of a fully connected layer reads all of its input. Padding of a tensor to whole rows
-    is read and dropped as zero. The counter `Counter.CYCLES` is compared with the sum of what the
-    lanes did in each cycle, divided by the lanes. Where a program has convolutions, which read a
-    row for every row of outputs that it meets, the activations read are not compared.
+    The counter `Counter.CYCLES` is compared with the sum of what the lanes did in each cycle,
+    divided by the lanes; products are not compared where zeros are issued, too.
+
+    Parameters
+    ----------
+    schedule, traces, run
+        As of `compare`.
+    images : int8, shape (images, *input_shape)
+        What ran.
     """
     got = run.counters
-    lanes = schedule.config.lanes
-    elements, padding = schedule.input_elements, 0
-    for plan in schedule.layers:
-        whole_rows = -(-elements // lanes) * lanes
-        padding += plan.instructions * (whole_rows - traces[plan.name].inputs_read.max())
-        elements = plan.rows * lanes
-    padding *= len(run.results)
     lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
-    read, zero, below = (
-        sum(
-            plan.instructions * int(getattr(traces[plan.name], name).sum())
-            for plan in schedule.layers
-        )
-        for name in ("inputs_read", "inputs_zero", "inputs_below")
-    )
-    macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
     expected = {Counter.CYCLES: lane_cycles // schedule.config.mac_units}
-    if not _has_convolutions(schedule):
-        expected |= {
-            Counter.ACTS_READ: read + padding,
-            Counter.ACTS_ZERO: 0 if schedule.dense else zero + padding,
-            Counter.ACTS_BELOW: 0 if schedule.dense else below,
-        }
+    expected |= expected_reads(schedule, traces, images)
     if not schedule.dense:
-        expected[Counter.MACS] = macs
+        expected[Counter.MACS] = sum(int(trace.macs_effective.sum()) for trace in traces.values())
     return {
-        counter: (int(value), got[counter])
+        counter: (value, got[counter])
         for counter, value in expected.items()
         if got[counter] != value
     }

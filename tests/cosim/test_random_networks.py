@@ -1,0 +1,86 @@
+"""Random networks through the generated Verilog of the smallest preset."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jpnet_cosim.map_samples import random_convolutional_network, random_maps
+from jpnet_cosim.runner import BusModel, run_native
+from jpnet_cosim.scoreboard import compare, compare_counters
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.configs import preset
+from jpnet_spec.errors import ErrorCode
+from jpnet_spec.network import IntegerNetwork, LayerOp
+from jpnet_spec.schedule import Schedule
+from jpnet_spec.topn import ThresholdMode
+from jpnet_sw.compiler import CompileError, compile_network
+
+CONFIG = preset("tiny")
+SEEDS = range(100)
+IMAGES = 3
+
+
+@cache
+def draw(seed: int) -> tuple[IntegerNetwork, Schedule, np.ndarray]:
+    """Return the seed's first network that the preset's memories hold, and images.
+
+    Every tenth seed takes the first one with a layer that is cut into tiles.
+    """
+    for attempt in count():
+        rng = np.random.default_rng([seed, attempt])
+        network = random_convolutional_network(rng, largest=14, channels=12)
+        images = random_maps(rng, IMAGES, network.input_shape)
+        calibration = images if seed % 2 else None
+        try:
+            schedule = compile_network(network, CONFIG, calibration)
+        except CompileError:
+            continue
+        if seed % 10 or any(plan.instructions > 1 for plan in schedule.layers):
+            return network, schedule, images
+    raise AssertionError
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_networks_are_exact(
+    emitted: Callable[[AcceleratorConfig], Path], cache_dir: Path, seed: int
+) -> None:
+    network, schedule, images = draw(seed)
+    run = run_native(
+        emitted(CONFIG),
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        bus=BusModel(stall_percent=25 * (seed % 3), stall_seed=seed),
+        optimise=False,
+    )
+    traces = network.run(images)
+    assert run.error is ErrorCode.NONE
+    comparison = compare(schedule, traces, run)
+    assert comparison.mismatches == 0, str(comparison)
+    assert compare_counters(schedule, traces, run, images) == {}
+
+
+def test_the_seeds_draw_every_kind_of_layer() -> None:
+    found: set[object] = set()
+    for seed in SEEDS:
+        network, schedule, _ = draw(seed)
+        for layer, plan in zip(network.layers, schedule.layers, strict=True):
+            convolution, pool = layer.convolution, layer.pool
+            found |= {layer.op, ThresholdMode(layer.top_n.mode)}
+            found |= {"tiles"} if plan.instructions > 1 else set()
+            found |= {"empty"} if not layer.weight.any() else set()
+            found |= {"full"} if np.mean(layer.weight != 0) > 0.99 else set()
+            if convolution is not None:
+                found |= {("stride", convolution.window.stride)}
+                found |= {"padding"} if any(convolution.window.padding) else set()
+                found |= {"groups"} if 1 < convolution.channel_groups else set()
+            if pool is not None:
+                found |= {("pool", pool.size[0], pool.stride)}
+    wanted = {*LayerOp, *ThresholdMode, "tiles", "padding", "groups", "empty", "full"}
+    wanted |= {("stride", stride) for stride in (1, 2, 4)}
+    wanted |= {("pool", *pool) for pool in ((2, 1), (2, 2), (3, 1), (3, 2))}
+    assert wanted <= found
