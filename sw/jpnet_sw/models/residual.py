@@ -6,10 +6,11 @@ from enum import StrEnum
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jpnet_spec.shortcut import ShortcutKind
 from jpnet_sw.layout import channels_last
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
-__all__ = ["BlockKind", "ResidualBlock", "ResidualNetwork", "Shortcut", "ShortcutKind", "resnet"]
+__all__ = ["BlockKind", "ResidualBlock", "ResidualNetwork", "Shortcut", "resnet"]
 
 _CLASSES = 10
 _CHANNELS = 16
@@ -23,15 +24,6 @@ class BlockKind(StrEnum):
     """After the addition, for the next block only: the shortcut carries bare sums."""
     POST_ACTIVATION = "post-activation"
     """Before the addition and after it: the shortcut carries activations."""
-
-
-class ShortcutKind(StrEnum):
-    """How a shortcut reaches a smaller map."""
-
-    SUBSAMPLE = "subsample"
-    """Every stride-th row and column."""
-    AVERAGE = "average"
-    """The means of squares as wide as the stride."""
 
 
 class Shortcut(nn.Module):
