@@ -75,9 +75,23 @@ class Shortcut(nn.Module):
         ----------
         maps : float, shape (images, inputs, height, width)
         """
+        return self.sums(maps) / self.area if self.area > 1 else self.sums(maps)
+
+    @property
+    def area(self) -> int:
+        """Elements of a square of which the mean is taken, or 1."""
+        return self.stride**2 if self.kind is ShortcutKind.AVERAGE else 1
+
+    def sums(self, maps: Tensor) -> Tensor:
+        """Return what is added, times `area`: of integers, integers.
+
+        Parameters
+        ----------
+        maps : float, shape (images, inputs, height, width)
+        """
         if self.stride > 1:
             if self.kind is ShortcutKind.AVERAGE:
-                maps = functional.avg_pool2d(maps, self.stride)
+                maps = functional.avg_pool2d(maps, self.stride, divisor_override=1)
             else:
                 maps = maps[:, :, :: self.stride, :: self.stride]
         if not (self.first_channel or self.last_channel):

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import Captured, CapturedLayer, QuantisedNetwork, capture, quantise
+from jpnet_sw.quantisation import (
+    Captured,
+    CapturedLayer,
+    QuantisedNetwork,
+    capture,
+    layer_shapes,
+    quantise,
+)
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
@@ -118,11 +125,8 @@ class TrainingState:
     @property
     def elements(self) -> dict[str, int]:
         """Elements of each layer's tensor as its filter sees it, before pooling."""
-        found, shape = {}, self.image_shape
-        for layer in self.layers:
-            found[layer.name] = prod(layer.sums_shape(shape))
-            shape = layer.output_shape(shape)
-        return found
+        shapes = layer_shapes(self.layers, self.image_shape)
+        return {name: prod(sums_shape) for name, (_, sums_shape) in shapes.items()}
 
     @property
     def trained(self) -> nn.Module:
