@@ -128,13 +128,13 @@ def test_pre_activation_blocks_become_sums_and_affine_layers():
     by_name = {layer.name: layer for layer in layers}
     first = by_name["conv1"]
     assert (first.inputs, first.norm is not None, first.negative_slope) == (("input",), True, 0.1)
-    total, act = by_name["layer2.0.conv2"], by_name["layer2.0.bn2"]
+    total, act = by_name["layer2.0.conv2"], by_name["layer2.0.bn_sum"]
     assert total.inputs == ("layer2.0.conv1", "layer1.2.conv2")
     assert (total.norm, total.negative_slope, total.top_n) == (None, 1, None)
     assert (total.shortcut.kind, total.shortcut.stride) == (ShortcutKind.AVERAGE, 2)
     assert (act.inputs, act.negative_slope) == (("layer2.0.conv2",), 0.1)
     assert act.top_n is not None
-    assert by_name["layer2.1.conv1"].inputs == ("layer2.0.bn2",)
+    assert by_name["layer2.1.conv1"].inputs == ("layer2.0.bn_sum",)
     assert by_name["layer1.0.conv2"].inputs == ("layer1.0.conv1", "conv1")
 
 
@@ -152,8 +152,8 @@ def test_masked_weights_and_negative_gains_reach_the_integers(rng):
     model = sparse_model("resnet20", 4)
     _, network = both(model, random_pixels(rng, 8))
     by_name = {layer.name: layer for layer in network.layers}
-    gains = model.get_submodule("layer1.0.bn2").weight.detach().numpy()
-    signs = np.sign(by_name["layer1.0.bn2"].weight.reshape(-1))
+    gains = model.get_submodule("layer1.0.bn_sum").weight.detach().numpy()
+    signs = np.sign(by_name["layer1.0.bn_sum"].weight.reshape(-1))
     assert np.array_equal(signs, np.where(gains < 0, -1, 1))
     pruned = model.get_submodule("layer1.0.conv2").weight.detach().numpy() == 0
     assert not by_name["layer1.0.conv2"].weight[pruned].any()
@@ -164,13 +164,13 @@ def test_masked_weights_and_negative_gains_reach_the_integers(rng):
 def test_tiny_gains_keep_their_offsets(rng):
     model = sparse_model("resnet20", 5)
     with torch.no_grad():
-        model.get_submodule("layer1.0.bn2").weight[:3] = torch.tensor([0.0, 1e-9, -1e-6])
-        model.get_submodule("layer1.0.bn2").bias[:3] = torch.tensor([2.0, 0.3, 1.0])
+        model.get_submodule("layer1.0.bn_sum").weight[:3] = torch.tensor([0.0, 1e-9, -1e-6])
+        model.get_submodule("layer1.0.bn_sum").bias[:3] = torch.tensor([2.0, 0.3, 1.0])
     pixels = random_pixels(rng, 8)
     quantised, network = both(model, pixels)
     assert_equal_everywhere(quantised, network, pixels)
-    scale = next(x.output_scale for x in quantised.chain() if x.name == "layer1.0.bn2")
-    tensor = network.run(quantise_unit_image(pixels))["layer1.0.bn2"].tensor
+    scale = next(x.output_scale for x in quantised.chain() if x.name == "layer1.0.bn_sum")
+    tensor = network.run(quantise_unit_image(pixels))["layer1.0.bn_sum"].tensor
     for channel, offset in enumerate([2.0, 0.3, 1.0]):
         wanted = min(127, round(offset / scale))
         assert np.abs(tensor[:, channel].astype(int) - wanted).max() <= 1

@@ -128,8 +128,12 @@ class ResidualBlock(nn.Module):
         self.act1 = _activation(slope)
         self.top_n1 = TopNFilter()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
         pre_activation = kind is BlockKind.PRE_ACTIVATION
+        # They see different tensors, hence two names: no checkpoint fits the other kind.
+        if pre_activation:
+            self.bn_sum = nn.BatchNorm2d(outputs)
+        else:
+            self.bn2 = nn.BatchNorm2d(outputs)
         shortcut = ShortcutKind.AVERAGE if pre_activation else ShortcutKind.SUBSAMPLE
         self.shortcut = Shortcut(inputs, outputs, stride=stride, kind=shortcut)
         self.act2 = _activation(slope)
@@ -146,7 +150,7 @@ class ResidualBlock(nn.Module):
         inner = self.top_n1(self.act1(self.bn1(self.conv1(active))))
         if self.kind is BlockKind.PRE_ACTIVATION:
             carried = self.conv2(inner) + self.shortcut(carried)
-            return carried, self.top_n2(self.act2(self.bn2(carried)))
+            return carried, self.top_n2(self.act2(self.bn_sum(carried)))
         carried = self.act2(self.bn2(self.conv2(inner)) + self.shortcut(carried))
         return carried, self.top_n2(carried)
 
@@ -155,7 +159,7 @@ class ResidualNetwork(nn.Module):
     """A convolution, three stages of residual blocks, global average pooling, ten classes.
 
     The second and the third stage halve the map in their first block. The modules' names are those
-    of public checkpoints of thin residual networks; both kinds of block have the same ones.
+    of public checkpoints of thin residual networks with post-activation blocks.
 
     Parameters
     ----------

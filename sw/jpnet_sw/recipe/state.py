@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
-from jpnet_sw.models import build_model
+from jpnet_sw.models import Checkpoint, build_model
 from jpnet_sw.quantisation import (
     Captured,
     CapturedLayer,
@@ -108,6 +108,8 @@ class TrainingState:
         """Return a run that has trained nothing yet."""
         torch.manual_seed(seed)
         model = build_model(recipe.model, image_shape).to(device)
+        if device.type == "cuda":
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(
             recipe=recipe,
             seed=seed,
@@ -132,6 +134,23 @@ class TrainingState:
     def trained(self) -> nn.Module:
         """The network that the current stage trains."""
         return self.model if self.quantised is None else self.quantised
+
+    def begin_trained(self, checkpoint: Checkpoint) -> None:
+        """Take over a dense network that was trained elsewhere; the stage DENSE is over.
+
+        Parameters
+        ----------
+        checkpoint
+            Of the recipe's model.
+
+        Raises
+        ------
+        ArtefactError
+            If tensors or normalisation do not fit the model.
+        """
+        checkpoint.fold_into(self.model)
+        self.epoch = self.recipe.dense.epochs
+        self.facts["warm_start"] = checkpoint.path.name
 
     def start_teacher(self) -> None:
         """Keep a copy of the float network as the teacher."""
@@ -268,6 +287,7 @@ class TrainingState:
             _load(quantised, _part(tensors, "quantised"))
             self.set_integer_filters(dict(header["static_thresholds"]))
         slots = _part(tensors, "optimiser")
+        self.optimiser = None
         if slots:
             optimiser = self.start_optimiser(1.0)
             groups = optimiser.state_dict()["param_groups"]
