@@ -45,6 +45,10 @@ def train(
     teacher_model: Annotated[
         str, typer.Option(help="Architecture of the teacher (jpnet models).")
     ] = "resnet32-relu",
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", help="A trained dense network, .safetensors, to start from."),
+    ] = None,
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
@@ -58,6 +62,7 @@ def train(
         resume=resume,
         teacher=teacher,
         teacher_model=teacher_model,
+        warm_start=warm_start,
         build=build,
         data_root=data_root,
     )

@@ -28,6 +28,7 @@ def train_model(
     resume: bool = False,
     teacher: Path | None = None,
     teacher_model: str = "resnet32-relu",
+    warm_start: Path | None = None,
 ) -> Path:
     """Train a model and return its file, which says how it was made.
 
@@ -45,11 +46,13 @@ def train_model(
         Continue from the last checkpoint.
     teacher, teacher_model
         File and architecture of a trained float network that teaches this one.
+    warm_start
+        A trained dense network of the same architecture, as a safetensors file.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or data or checkpoint are missing or damaged.
+        If a name is unknown, or data, checkpoint or dense network are missing or damaged.
     """
     from jpnet_sw.recipe import TeacherFile, train
 
@@ -63,6 +66,7 @@ def train_model(
         data_root=data_root,
         resume=resume,
         teacher=None if teacher is None else TeacherFile(path=teacher, model=teacher_model),
+        warm_start=warm_start,
     )
     network = load_network(path)
     if "provenance" not in network.metadata:

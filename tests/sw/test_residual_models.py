@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jpnet_spec.artefact import ArtefactError
+from jpnet_spec.shortcut import ShortcutKind
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.models import build_model, load_checkpoint, read_checkpoint, resnet
-from jpnet_sw.models.residual import BlockKind, ResidualBlock, Shortcut, ShortcutKind
+from jpnet_sw.models.residual import BlockKind, ResidualBlock, Shortcut
 
 SHAPE = (3, 8, 8)
 NORMALISATION = "mean .5 .4 .3 std .25 .2 .1"
@@ -90,7 +91,7 @@ def pre_activation_by_hand(network: nn.Module, images: Tensor) -> Tensor:
                 original = functional.avg_pool2d(original, 2, 2)
             zeros = torch.zeros(len(x), missing // 2, *x.shape[2:])
             x = x + torch.cat([zeros, original, zeros], dim=1)
-            norm = f"{block}.bn2"
+            norm = f"{block}.bn_sum"
     return network.get_submodule("linear")(active(x, norm).mean(dim=(2, 3)))
 
 
