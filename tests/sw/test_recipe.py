@@ -12,8 +12,9 @@ import torch
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.model_file import load_network
 from jpnet_spec.topn import ThresholdMode
-from jpnet_sw.data import DataError, load_dataset
+from jpnet_sw.data import DataError, dataset_names, load_dataset
 from jpnet_sw.metrics import measure
+from jpnet_sw.models import model_names
 from jpnet_sw.recipe import (
     AugmentConfig,
     DenseConfig,
@@ -336,11 +337,19 @@ def test_presets_name_their_model_and_data_set():
         "mlp3-digits",
         "lenet4-mnist",
         "convnet5-cifar-10",
+        "resnet32-cifar-10",
+        "resnet32-relu-cifar-10",
+        "resnet32-wide-cifar-10",
     )
     for name in preset_names():
-        model, _, dataset = name.partition("-")
+        model = next(known for known in model_names() if name in fits(known))
+        dataset = name.removeprefix(f"{model}-")
         recipe = preset(model, dataset)
         assert (recipe.name, recipe.model, recipe.dataset) == (name, model, dataset)
+
+
+def fits(model):
+    return [f"{model}-{dataset}" for dataset in dataset_names()]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +410,7 @@ def test_crops_come_from_every_place_of_their_own_image():
     torch.manual_seed(2)
     image = torch.arange(3 * 6 * 5).reshape(3, 6, 5).float()
     images = image + 1000 * torch.arange(300)[:, None, None, None]
-    cropped = random_crop(images, 4)
+    cropped = random_crop(images, (4, 4))
     assert cropped.shape == (300, 3, 4, 4)
     corners = cropped[:, 0, 0, 0] - 1000 * torch.arange(300)
     assert set(corners.tolist()) == {0, 1, 5, 6, 10, 11}

@@ -220,6 +220,7 @@ def test_unclear_normalisation_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_folding_needs_a_convolution_and_its_normalisation_first(tmp_path: Path) -> None:
     network = build_model("mlp3", (1, 8, 8))
-    checkpoint = read_checkpoint(saved(tmp_path / "c.safetensors", network), channels=1)
+    path = saved(tmp_path / "c.safetensors", network, normalisation="mean .5 std .2")
+    checkpoint = read_checkpoint(path, channels=1)
     with pytest.raises(ArtefactError, match="must begin with Conv2d and BatchNorm2d"):
         checkpoint.fold_into(network)
