@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from jpnet_spec.topn import SAMPLE_STRIDE_MAX, ThresholdMode
+from jpnet_sw.sparsity.methods import method_options
 
 __all__ = [
     "AugmentConfig",
@@ -138,12 +139,15 @@ class PruneConfig:
     rounds
         Number of times the masks are tightened.
     ramp
-        Share of the stage in which the rounds happen; the rest trains on the final masks.
+        Share of the stage in which the method acts; the rest trains on the final masks.
     learning_rate
         At the top of its cosine.
     l1, l2
         Regularisation of the living weights: per step each moves by ``learning_rate * l1`` towards
         0 and shrinks by the factor ``1 - learning_rate * l2``.
+    method, options
+        Name of the pruning method and its own options, see `jpnet_sw.sparsity.methods`; those that
+        choose their own masks' density ignore `densities`, those without rounds `rounds`.
     """
 
     densities: tuple[float, ...]
@@ -153,6 +157,8 @@ class PruneConfig:
     learning_rate: float = 2e-3
     l1: float = 0.0
     l2: float = 0.0
+    method: str = "jpnet"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_stage(self)
@@ -164,6 +170,7 @@ class PruneConfig:
         _check_range(self, "ramp", 0, 1)
         _check_range(self, "l1", 0, 10)
         _check_range(self, "l2", 0, 10)
+        method_options(self.method, self.options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,11 +22,11 @@ from jpnet_sw.recipe.config import (
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, soften, train_epoch
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.sparsity.clock import Clock
 from jpnet_sw.sparsity.density import measure_density
-from jpnet_sw.sparsity.masks import cubic_density
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
-__all__ = ["Run", "round_densities", "run_stages"]
+__all__ = ["Run", "run_stages"]
 
 _ORDER = tuple(Stage)
 _ANSWER_BATCH = 1000
@@ -74,35 +74,6 @@ def run_stages(run: Run) -> Iterator[None]:
         yield
 
 
-def round_densities(
-    prune: PruneConfig, names: tuple[str, ...], step: int, steps: int
-) -> dict[str, float] | None:
-    """Return the densities of the round that begins with a step, None if none does.
-
-    Parameters
-    ----------
-    prune
-        Final densities and rounds.
-    names
-        The layers.
-    step, steps
-        Of the stage.
-    """
-    span = max(1, int(prune.ramp * steps))
-    rounds = min(prune.rounds, span)
-
-    def rounds_begun(at: int) -> int:
-        return min(rounds, at * rounds // span + 1) if at >= 0 else 0
-
-    begun = rounds_begun(step)
-    if begun == rounds_begun(step - 1):
-        return None
-    done = begun / rounds
-    return {
-        name: cubic_density(final, done) for name, final in zip(names, prune.densities, strict=True)
-    }
-
-
 def _stage_config(
     recipe: RecipeConfig, stage: Stage
 ) -> DenseConfig | PruneConfig | FilterConfig | QuantiseConfig:
@@ -119,13 +90,17 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
     state, recipe = run.state, run.state.recipe
     per_epoch = max(1, len(run.images.images) // recipe.batch_size)
     steps = per_epoch * epochs
-    names = tuple(state.masks.masks)
-    pruning = state.stage is Stage.PRUNE
+    pruner = state.pruner
 
     def before_step(step: int) -> None:
-        densities = round_densities(recipe.prune, names, step, steps) if pruning else None
-        if densities is not None:
-            state.masks.tighten(densities)
+        if pruner is not None:
+            clock = Clock(
+                step=step,
+                active_steps=max(1, int(recipe.prune.ramp * steps)),
+                epoch_steps=per_epoch,
+                images=len(run.images.images),
+            )
+            pruner.before_step(clock)
 
     teaches = state.teacher is not None and recipe.distill.weight > 0
     once = recipe.distill.view is TeacherView.CLEAN
@@ -139,8 +114,7 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
-        l1=recipe.prune.l1 if pruning else 0.0,
-        l2=recipe.prune.l2 if pruning else 0.0,
+        pruner=pruner,
         before_step=before_step,
     )
 
@@ -204,7 +178,9 @@ def _finish_stage(run: Run) -> None:
         _record(run, "accuracy_dense")
         state.set_dropout(0.0)
         state.start_teacher()
+        state.start_pruner()
     elif state.stage is Stage.PRUNE:
+        state.end_pruner()
         _record(run, "accuracy_weight_pruned")
         _choose_rates(run)
         state.set_filters()

@@ -16,7 +16,11 @@ from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import build_model
 from jpnet_sw.quantisation import Captured, CapturedLayer, QuantisedNetwork, capture, quantise
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
+from jpnet_sw.sparsity.channels import channel_links, fit_to, remove_channels
 from jpnet_sw.sparsity.masks import WeightMasks
+from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
+from jpnet_sw.sparsity.methods import build_method
+from jpnet_sw.sparsity.pruner import Pruner
 
 __all__ = ["Stage", "TrainingState"]
 
@@ -53,6 +57,8 @@ class TrainingState:
         The float network.
     masks
         Of its weights; the same layers of `quantised` obey them.
+    pruner
+        What makes the masks, in the stage PRUNE.
     teacher
         The finished dense network, from the stage PRUNE on.
     answers
@@ -82,6 +88,7 @@ class TrainingState:
     device: torch.device
     model: nn.Sequential
     masks: WeightMasks
+    pruner: Pruner | None = None
     teacher: nn.Sequential | None = None
     answers: Tensor | None = None
     quantised: QuantisedNetwork | None = None
@@ -101,7 +108,7 @@ class TrainingState:
         """Return a run that has trained nothing yet."""
         torch.manual_seed(seed)
         model = build_model(recipe.model, image_shape).to(device)
-        return cls(
+        state = cls(
             recipe=recipe,
             seed=seed,
             image_shape=image_shape,
@@ -109,6 +116,8 @@ class TrainingState:
             model=model,
             masks=WeightMasks(_weights(capture(model))),
         )
+        state.check_pruning()
+        return state
 
     @property
     def layers(self) -> list[Captured]:
@@ -134,6 +143,58 @@ class TrainingState:
         self.teacher = build_model(self.recipe.model, self.image_shape).to(self.device)
         self.teacher.load_state_dict(self.model.state_dict())
         self.teacher.eval().requires_grad_(False)
+
+    def _pruning_target(self) -> PruningTarget:
+        prune = self.recipe.prune
+        layers = tuple(
+            PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
+            for layer in self.layers
+            if isinstance(layer, CapturedLayer)
+        )
+        names = [layer.name for layer in layers]
+        if len(prune.densities) != len(names):
+            raise ValueError(
+                f"PruneConfig.densities must be {len(names)} numbers, one for each layer "
+                f"({', '.join(names)}), not {len(prune.densities)}"
+            )
+        return PruningTarget(
+            model=self.model,
+            layers=layers,
+            masks=self.masks,
+            densities=dict(zip(names, prune.densities, strict=True)),
+            rounds=prune.rounds,
+            links=channel_links(self.model),
+        )
+
+    def check_pruning(self) -> None:
+        """Refuse a method or options that do not fit the network.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        prune = self.recipe.prune
+        with torch.random.fork_rng(devices=[]):
+            build_method(prune.method, prune.options, self._pruning_target())
+
+    def start_pruner(self) -> Pruner:
+        """Let the recipe's method begin with the float network's masks."""
+        prune = self.recipe.prune
+        method = build_method(prune.method, prune.options, self._pruning_target())
+        self.pruner = Pruner(method.to(self.device), l1=prune.l1, l2=prune.l2)
+        return self.pruner
+
+    def end_pruner(self) -> None:
+        """Make the masks final, and remove channels where the method cuts them."""
+        assert self.pruner is not None
+        self.pruner.finalise()
+        self.facts |= self.pruner.facts()
+        method, self.pruner = self.pruner.method, None
+        if method.removes_channels:
+            masks = remove_channels(self.model, method.target.links, self.masks.masks)
+            self.masks = WeightMasks(_weights(self.layers))
+            self.masks.load(masks)
 
     def set_dropout(self, probability: float) -> None:
         """Set the drop probability after every hidden layer of the float network."""
@@ -184,7 +245,12 @@ class TrainingState:
 
     def start_optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         """Make the current stage's optimiser."""
-        config, parameters = self.recipe.optimiser, self.trained.parameters()
+        config = self.recipe.optimiser
+        parameters: list[dict[str, Any]] = [{"params": list(self.trained.parameters())}]
+        method = None if self.pruner is None else self.pruner.method
+        own = [] if method is None else list(method.parameters())
+        if method is not None and own:
+            parameters.append({"params": own, "weight_decay": 0.0, "factor": method.gate_rate})
         if config.kind is OptimiserKind.SGD:
             self.optimiser = torch.optim.SGD(
                 parameters,
@@ -209,6 +275,10 @@ class TrainingState:
             if module is not None:
                 tensors |= {f"{prefix}.{name}": v for name, v in module.state_dict().items()}
         tensors |= {f"mask.{name}": mask for name, mask in self.masks.masks.items()}
+        tensors |= {f"shadow.{name}": shadow for name, shadow in self.masks.shadows.items()}
+        if self.pruner is not None:
+            saved = self.pruner.method.state_dict()
+            tensors |= {f"method.{name}": value for name, value in saved.items()}
         if self.optimiser is not None:
             for index, slots in self.optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
@@ -252,12 +322,17 @@ class TrainingState:
         self.rates, self.facts = dict(header["rates"]), dict(header["facts"])
         self.history = list(header["history"])
         # Scales are taken from the weights at the beginning of quantisation, which `model` keeps.
-        _load(self.model, _part(tensors, "model"))
+        saved = _part(tensors, "model")
+        fit_to(self.model, saved)
+        _load(self.model, saved)
+        self.masks = WeightMasks(_weights(self.layers))
         if _part(tensors, "teacher"):
             self.start_teacher()
             assert self.teacher is not None
             _load(self.teacher, _part(tensors, "teacher"))
-        self.masks.load(_part(tensors, "mask"))
+        self.masks.load(_part(tensors, "mask"), _part(tensors, "shadow"))
+        if self.stage is Stage.PRUNE:
+            self.start_pruner().load(_part(tensors, "method"))
         self.set_filters()
         if header["output_scales"]:
             quantised = self.start_quantised([float(scale) for scale in header["output_scales"]])
