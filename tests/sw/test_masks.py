@@ -59,3 +59,12 @@ def test_regularisation_moves_and_shrinks_weights():
     weight = nn.Parameter(torch.tensor([[1.0, -1.0, 0.001]]))
     WeightMasks({"w": weight}).shrink(0.1, l1=0.1, l2=0.5)
     assert torch.allclose(weight, torch.tensor([[0.99 * 0.95, -0.99 * 0.95, 0.0]]))
+
+
+def test_gradients_of_pruned_weights_are_removed(weights):
+    masks = WeightMasks(weights)
+    masks.tighten({"a": 0.5})
+    weights["a"].sum().backward()
+    masks.mask_gradients()
+    assert torch.equal(weights["a"].grad, masks.masks["a"])
+    assert weights["b"].grad is None

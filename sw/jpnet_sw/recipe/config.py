@@ -1,6 +1,7 @@
 """Parameters of the recipe's stages."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import isfinite
 from typing import Any
@@ -315,6 +316,13 @@ class RecipeConfig:
                     "DistillConfig.view must be AUGMENTED where images are cropped, "
                     f"not {self.distill.view!r}"
                 )
+
+    def settings(self) -> dict[str, Any]:
+        """Return all parameters as plain values, the pruning method's options complete."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        options = asdict(method_options(self.prune.method, self.prune.options))
+        values["prune"]["options"] = json.loads(json.dumps(options))
+        return values
 
     def image_shape(self, dataset_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the images that the network takes.

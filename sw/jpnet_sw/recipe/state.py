@@ -1,8 +1,7 @@
 """Everything that a run needs to go on: networks, masks, optimiser, place, history."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import prod, sqrt
 from pathlib import Path
@@ -283,7 +282,7 @@ class TrainingState:
             for index, slots in self.optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
         header = {
-            "recipe": _plain(asdict(self.recipe)),
+            "recipe": self.recipe.settings(),
             "seed": self.seed,
             "stage": self.stage.value,
             "epoch": self.epoch,
@@ -305,7 +304,7 @@ class TrainingState:
             If the file is damaged, or was written by another recipe or seed.
         """
         header, arrays = read_artefact(path, kind=_KIND)
-        for key, wanted in (("recipe", _plain(asdict(self.recipe))), ("seed", self.seed)):
+        for key, wanted in (("recipe", self.recipe.settings()), ("seed", self.seed)):
             if header.get(key) != wanted:
                 raise ArtefactError(
                     f"{path}: checkpoint must be of this {key} to resume, not of another"
@@ -370,7 +369,3 @@ def _load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = f"{prefix}."
     return {name[len(start) :]: v for name, v in tensors.items() if name.startswith(start)}
-
-
-def _plain(value: object) -> Any:
-    return json.loads(json.dumps(value))

@@ -120,7 +120,9 @@ def _is_finished(path: Path, recipe: RecipeConfig, seed: int) -> bool:
     if not path.is_file():
         return False
     made = load_network(path).metadata
-    return made.get("recipe") == recipe.name and made.get("seed") == seed
+    settings = made.get("recipe_settings")
+    same = settings is None or settings == recipe.settings()
+    return same and made.get("recipe") == recipe.name and made.get("seed") == seed
 
 
 def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
@@ -131,6 +133,7 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
         "model": state.recipe.model,
         "dataset": state.recipe.dataset,
         "recipe": state.recipe.name,
+        "recipe_settings": state.recipe.settings(),
         "seed": state.seed,
         "winner_rates": state.rates,
         **{key: value for key, value in state.facts.items() if key != "scan"},

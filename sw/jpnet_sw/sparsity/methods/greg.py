@@ -1,4 +1,4 @@
-"""GReg-1 and GReg-2: doomed groups are pressed to 0 by a growing penalty, then cut."""
+"""GReg-1: doomed groups are pressed to 0 by a growing penalty, then cut."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from jpnet_sw.sparsity.options import MethodOptions, option
 from jpnet_sw.sparsity.selector import kept_count, largest
 from jpnet_sw.sparsity.structure import Structure, group_scores, widen
 
-__all__ = ["Greg1", "Greg2", "Greg2Options", "GregOptions"]
+__all__ = ["Greg1", "GregOptions"]
 
 _SMOOTHING = 0.9
 
@@ -32,16 +32,9 @@ class GregOptions(MethodOptions):
         high=1,
     )
     ratio_limit: float = option(
-        1000, "kept over doomed mean magnitude that ends a layer's growth (filters)", low=1
+        1000.0, "kept over doomed mean magnitude that ends a layer's growth (filters)", low=1
     )
     learning_rate: float = option(1e-3, "constant, until the doomed are cut", low=1e-9)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Greg2Options(GregOptions):
-    """Options of `Greg2`."""
-
-    recovery: float = option(-1e-4, "factor of the kept groups after picking", low=-1, high=1)
 
 
 class Greg1(PruningMethod):
@@ -67,11 +60,11 @@ class Greg1(PruningMethod):
             for layer in self._chosen
         }
         scalar = {name: score.new_zeros(()) for name, score in like.items()}
-        self._factors = self.keep("factor", {n: torch.zeros_like(s) for n, s in like.items()})
-        self._doomed = self.keep("doomed", {n: torch.zeros_like(s) for n, s in like.items()})
+        self.factors = self.keep("factor", {n: torch.zeros_like(s) for n, s in like.items()})
+        self.doomed = self.keep("doomed", {n: torch.zeros_like(s) for n, s in like.items()})
         self._ratios = self.keep("ratio", scalar)
         # Flags are numbers, since files of tensors hold no booleans.
-        self._picked = self.keep("picked", {n: s.clone() for n, s in scalar.items()})
+        self.picked = self.keep("picked", {n: s.clone() for n, s in scalar.items()})
         self._ended = self.keep("ended", {n: s.clone() for n, s in scalar.items()})
         self.register_buffer("stable_since", torch.full((), -1, dtype=torch.int64))
         self.register_buffer("over", torch.zeros((), dtype=torch.int64))
@@ -90,19 +83,21 @@ class Greg1(PruningMethod):
         """Return the constant learning rate of growth and stabilisation."""
         return self.options.learning_rate
 
-    def _score(self, layer: PrunableLayer) -> Tensor:
+    def score(self, layer: PrunableLayer) -> Tensor:
+        """Return the mean magnitude of each group of a layer."""
         return group_scores(layer.linear.weight.detach().abs(), self.options.structure)
 
-    def _pick(self, layer: PrunableLayer, score: Tensor) -> None:
+    def pick(self, layer: PrunableLayer, score: Tensor) -> None:
+        """Doom a layer's groups of smallest score."""
         keep = kept_count(self.target.densities[layer.name], score.numel())
-        self._doomed[layer.name].copy_(1 - largest(score, keep))
-        self._picked[layer.name].fill_(1)
+        self.doomed[layer.name].copy_(1 - largest(score, keep))
+        self.picked[layer.name].fill_(1)
 
-    def _grow(self, layer: PrunableLayer, plan: GrowthPlan) -> None:
+    def grow(self, layer: PrunableLayer, plan: GrowthPlan) -> None:
         """Update one layer's factors."""
-        if not self._picked[layer.name]:
-            self._pick(layer, self._score(layer))
-        self._factors[layer.name].add_(self._doomed[layer.name], alpha=plan.growth)
+        if not self.picked[layer.name]:
+            self.pick(layer, self.score(layer))
+        self.factors[layer.name].add_(self.doomed[layer.name], alpha=plan.growth)
 
     def _update(self, layer: PrunableLayer, plan: GrowthPlan) -> None:
         name = layer.name
@@ -111,18 +106,18 @@ class Greg1(PruningMethod):
         if self.target.densities[name] >= 1:
             self._ended[name].fill_(1)
             return
-        self._grow(layer, plan)
-        if not self._picked[name]:
+        self.grow(layer, plan)
+        if not self.picked[name]:
             return
         if self.removes_channels:
             self._measure_ratio(layer)
         reached = self.removes_channels and float(self._ratios[name]) >= self.options.ratio_limit
         # Half an update less than the ceiling: sums of many small steps are rounded.
-        if reached or float(self._factors[name].max()) > plan.ceiling - plan.growth / 2:
+        if reached or float(self.factors[name].max()) > plan.ceiling - plan.growth / 2:
             self._ended[name].fill_(1)
 
     def _measure_ratio(self, layer: PrunableLayer) -> None:
-        score, doomed = self._score(layer), self._doomed[layer.name].bool()
+        score, doomed = self.score(layer), self.doomed[layer.name].bool()
         if not doomed.any():
             return
         now = score[~doomed].mean() / score[doomed].mean().clamp_min(1e-30)
@@ -156,16 +151,16 @@ class Greg1(PruningMethod):
         for layer in self._chosen:
             weight = layer.linear.weight
             assert weight.grad is not None
-            weight.grad.add_(widen(self._factors[layer.name], weight) * weight)
+            weight.grad.add_(widen(self.factors[layer.name], weight) * weight)
 
     @torch.no_grad()
     def finalise(self) -> None:
         """Cut the doomed."""
         masks = {}
         for layer in self._chosen:
-            if not self._picked[layer.name]:
-                self._pick(layer, self._score(layer))
-            masks[layer.name] = 1 - widen(self._doomed[layer.name], layer.linear.weight)
+            if not self.picked[layer.name]:
+                self.pick(layer, self.score(layer))
+            masks[layer.name] = 1 - widen(self.doomed[layer.name], layer.linear.weight)
         if self.removes_channels:
             self.target.mask_filters(masks)
         else:
@@ -174,33 +169,6 @@ class Greg1(PruningMethod):
     def facts(self) -> dict[str, Any]:
         """Return each layer's last factor and magnitude ratio."""
         return {
-            "greg_factors": {name: float(factor.max()) for name, factor in self._factors.items()},
+            "greg_factors": {name: float(factor.max()) for name, factor in self.factors.items()},
             "greg_ratios": {name: float(ratio) for name, ratio in self._ratios.items()},
         }
-
-
-class Greg2(Greg1):
-    """As `Greg1`, but the penalty first grows on all groups, and the then smallest are doomed.
-
-    Weights in flat directions of the loss shrink faster under it, so that magnitude tells what
-    the loss needs.
-    """
-
-    SUMMARY: ClassVar[str] = "as greg1; picked under a penalty on all groups that grows first"
-    SOURCE: ClassVar[str] = "Wang et al., GReg-2, ICLR 2021, arXiv 2012.09243"
-    Options = Greg2Options
-    PICKS: ClassVar[bool] = True
-
-    def __init__(self, target: PruningTarget, options: Greg2Options) -> None:
-        super().__init__(target, options)
-        self._recovery = options.recovery
-
-    def _grow(self, layer: PrunableLayer, plan: GrowthPlan) -> None:
-        factor = self._factors[layer.name]
-        if self._picked[layer.name]:
-            doomed = self._doomed[layer.name].bool()
-            factor.copy_(torch.where(doomed, factor + plan.growth, self._recovery))
-            return
-        factor.add_(plan.pick_growth)
-        if float(factor.max()) > plan.pick_ceiling - plan.pick_growth / 2:
-            self._pick(layer, self._score(layer))

@@ -7,7 +7,8 @@ from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
 from jpnet_sw.sparsity.methods.admm import Admm
 from jpnet_sw.sparsity.methods.blocks import BlockMax, Darb
 from jpnet_sw.sparsity.methods.bottleneck import Bottleneck
-from jpnet_sw.sparsity.methods.greg import Greg1, Greg2
+from jpnet_sw.sparsity.methods.greg import Greg1
+from jpnet_sw.sparsity.methods.greg2 import Greg2
 from jpnet_sw.sparsity.methods.hard_concrete import HardConcrete
 from jpnet_sw.sparsity.methods.lanes import LaneBalanced
 from jpnet_sw.sparsity.methods.magnitude import Magnitude
