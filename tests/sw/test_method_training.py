@@ -24,6 +24,7 @@ CASES = {
     **{name: (name, {}) for name in method_names()},
     "filters": ("magnitude", {"structure": "filter"}),
     "hard blocks": ("darb", {"mode": "hard"}),
+    "vd": ("vd", {"strength": 0.02}),
     "greg2 of weights": ("greg2", {"structure": "element"}),
     "l0": ("l0", {"strength": [0.03], "gate_rate": 60.0}),
     "vib": ("vib", {"strength": [1e-3], "gate_rate": 100.0}),

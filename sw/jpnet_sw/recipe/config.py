@@ -18,6 +18,7 @@ __all__ = [
     "OptimiserKind",
     "PruneConfig",
     "QuantiseConfig",
+    "RateSearch",
     "RecipeConfig",
     "TeacherView",
 ]
@@ -67,6 +68,15 @@ class AugmentConfig:
     def affine(self) -> bool:
         """Whether anything is deformed by an affine map."""
         return any((self.rotation_radians, self.scale, self.shear, self.shift))
+
+
+class RateSearch(StrEnum):
+    """How the winner rates are found."""
+
+    SCAN = "scan"
+    """Each layer's lowest rate within the tolerance, one layer at a time."""
+    JOINT = "joint"
+    """All layers' rates together: the tolerance is spent where it saves the most MACs."""
 
 
 class OptimiserKind(StrEnum):
@@ -185,7 +195,8 @@ class FilterConfig:
     rates
         Candidates of the sensitivity scan.
     tolerance_percent
-        Largest drop of the held-out accuracy in the scan, in percentage points, per layer.
+        Largest drop of the held-out accuracy in the scan, in percentage points, per layer; in the
+        joint search of all layers together.
     dropout_factor
         Dropout after a filter is ``factor * sqrt(winner rate)`` (IPnet, section 3.4: 0.5). A
         network that is too small to over-fit is better off with 0.
@@ -193,6 +204,10 @@ class FilterConfig:
         Where the threshold comes from at run time.
     sample_stride
         Of the mode SAMPLED.
+    layer_modes
+        Layer name to the mode of that layer, where it is another; NONE leaves it unfiltered.
+    search
+        How the rates are found.
     """
 
     epochs: int
@@ -202,6 +217,12 @@ class FilterConfig:
     dropout_factor: float = 0.0
     mode: ThresholdMode = ThresholdMode.EXACT
     sample_stride: int = 2
+    layer_modes: dict[str, ThresholdMode] = field(default_factory=dict)
+    search: RateSearch = RateSearch.SCAN
+
+    def mode_of(self, layer: str) -> ThresholdMode:
+        """Return a layer's mode."""
+        return self.layer_modes.get(layer, self.mode)
 
     def __post_init__(self) -> None:
         _check_stage(self)

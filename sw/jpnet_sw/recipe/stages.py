@@ -16,14 +16,17 @@ from jpnet_sw.recipe.config import (
     FilterConfig,
     PruneConfig,
     QuantiseConfig,
+    RateSearch,
     RecipeConfig,
     TeacherView,
 )
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, soften, train_epoch
+from jpnet_sw.recipe.held_out import measure_held_out
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.sparsity.clock import Clock
 from jpnet_sw.sparsity.density import measure_density
+from jpnet_sw.sparsity.joint_rates import choose_rates_jointly
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
 __all__ = ["Run", "run_stages"]
@@ -199,9 +202,27 @@ def _record(run: Run, key: str) -> None:
 
 def _choose_rates(run: Run) -> None:
     state, config = run.state, run.state.recipe.top_n
-    filtered = {layer.name: layer for layer in state.layers if layer.top_n is not None}
+    filters = {
+        layer.name: layer.top_n
+        for layer in state.layers
+        if layer.top_n is not None and config.mode_of(layer.name) is not ThresholdMode.NONE
+    }
+    if config.search is RateSearch.JOINT:
+        choice = choose_rates_jointly(
+            filters,
+            state.elements,
+            config.rates,
+            config.tolerance_percent,
+            lambda: measure_held_out(state.trained, run.images),
+        )
+        state.rates = choice.rates
+        state.facts["scan"] = list(choice.points)
+        state.facts["joint_search"] = {
+            key: value for key, value in asdict(choice).items() if key not in {"points", "rates"}
+        }
+        return
     state.rates, scan = choose_winner_rates(
-        {name: layer.top_n for name, layer in filtered.items() if layer.top_n is not None},
+        filters,
         state.elements,
         config.rates,
         config.tolerance_percent,
@@ -215,5 +236,11 @@ def _quantise(run: Run) -> None:
     images = run.images.calibration_images
     quantised = state.start_quantised(calibrate(state.layers, images))
     # The median image's exact threshold: about N winners on average.
-    thresholds = {name: int(found.median()) for name, found in quantised.thresholds(images).items()}
-    state.set_integer_filters(thresholds if state.recipe.top_n.mode is ThresholdMode.STATIC else {})
+    config = state.recipe.top_n
+    state.set_integer_filters(
+        {
+            name: int(found.median())
+            for name, found in quantised.thresholds(images).items()
+            if config.mode_of(name) is ThresholdMode.STATIC
+        }
+    )

@@ -115,7 +115,7 @@ class TrainingState:
             model=model,
             masks=WeightMasks(_weights(capture(model))),
         )
-        state.check_pruning()
+        state.check_recipe()
         return state
 
     @property
@@ -165,8 +165,8 @@ class TrainingState:
             links=channel_links(self.model),
         )
 
-    def check_pruning(self) -> None:
-        """Refuse a method or options that do not fit the network.
+    def check_recipe(self) -> None:
+        """Refuse a method, its options or modes of layers that do not fit the network.
 
         Raises
         ------
@@ -176,6 +176,13 @@ class TrainingState:
         prune = self.recipe.prune
         with torch.random.fork_rng(devices=[]):
             build_method(prune.method, prune.options, self._pruning_target())
+        filtered = [layer.name for layer in self.layers if layer.top_n is not None]
+        for name in self.recipe.top_n.layer_modes:
+            if name not in filtered:
+                raise ValueError(
+                    f"FilterConfig.layer_modes must name layers with a filter "
+                    f"({', '.join(filtered)}), not {name!r}"
+                )
 
     def start_pruner(self) -> Pruner:
         """Let the recipe's method begin with the float network's masks."""
@@ -237,7 +244,7 @@ class TrainingState:
             if exact.mode is ThresholdMode.EXACT:
                 layer.top_n.top_n = replace(
                     exact,
-                    mode=self.recipe.top_n.mode,
+                    mode=self.recipe.top_n.mode_of(layer.name),
                     sample_stride=self.recipe.top_n.sample_stride,
                     static_threshold=static_thresholds.get(layer.name, 0),
                 )
