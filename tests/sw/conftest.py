@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from jpnet_sw.quantisation import capture
 from jpnet_sw.recipe import (
     AugmentConfig,
     DenseConfig,
@@ -12,6 +13,9 @@ from jpnet_sw.recipe import (
     RecipeConfig,
     TeacherView,
 )
+from jpnet_sw.sparsity import WeightMasks
+from jpnet_sw.sparsity.channels import channel_links
+from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
 
 
 @pytest.fixture
@@ -42,3 +46,25 @@ def short_recipe():
         quantise=QuantiseConfig(epochs=2, calibration_images=500),
         distill=DistillConfig(view=TeacherView.CLEAN),
     )
+
+
+@pytest.fixture
+def pruning_target():
+    """A function that makes the target of a model whose layers have given densities."""
+
+    def make(model, densities, *, rounds=1):
+        layers = tuple(
+            PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
+            for layer in capture(model)
+        )
+        names = [layer.name for layer in layers]
+        return PruningTarget(
+            model=model,
+            layers=layers,
+            masks=WeightMasks({layer.name: layer.linear.weight for layer in layers}),
+            densities=dict(zip(names, densities, strict=True)),
+            rounds=rounds,
+            links=channel_links(model),
+        )
+
+    return make

@@ -2,10 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from jpnet_sw.recipe import PruneConfig
-from jpnet_sw.recipe.stages import round_densities
 from jpnet_sw.sparsity import WeightMasks
-from jpnet_sw.sparsity.masks import cubic_density
 
 
 @pytest.fixture
@@ -64,20 +61,10 @@ def test_regularisation_moves_and_shrinks_weights():
     assert torch.allclose(weight, torch.tensor([[0.99 * 0.95, -0.99 * 0.95, 0.0]]))
 
 
-def test_density_falls_from_one_to_the_final_density():
-    path = [cubic_density(0.02, step / 50) for step in range(51)]
-    assert path[0] == 1
-    assert path[-1] == 0.02
-    assert path == sorted(path, reverse=True)
-
-
-@pytest.mark.parametrize("rounds", [1, 7, 1000])
-@pytest.mark.parametrize("ramp", [0, 0.5, 1])
-def test_rounds_end_at_the_final_densities_within_the_ramp(rounds, ramp):
-    prune = PruneConfig(densities=(0.1, 0.3), epochs=1, rounds=rounds, ramp=ramp)
-    steps = 100
-    found = [round_densities(prune, ("a", "b"), step, steps) for step in range(steps)]
-    started = [step for step, densities in enumerate(found) if densities is not None]
-    assert found[started[-1]] == pytest.approx({"a": 0.1, "b": 0.3})
-    assert started[0] == 0
-    assert started[-1] <= max(0, ramp * steps)
+def test_gradients_of_pruned_weights_are_removed(weights):
+    masks = WeightMasks(weights)
+    masks.tighten({"a": 0.5})
+    weights["a"].sum().backward()
+    masks.mask_gradients()
+    assert torch.equal(weights["a"].grad, masks.masks["a"])
+    assert weights["b"].grad is None

@@ -33,7 +33,6 @@ from jpnet_sw.recipe import (
     train,
 )
 from jpnet_sw.recipe.augment import augment
-from jpnet_sw.recipe.stages import layer_densities
 from jpnet_sw.recipe.train import CHECKPOINT_FILE, HISTORY_FILE
 from jpnet_sw.recipe.workers import Workers
 from jpnet_sw.sparsity import TopNFilter, choose_winner_rates
@@ -200,9 +199,9 @@ def test_densities_must_fit_the_groups():
     names = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer3.2.conv1", "linear")
     short = replace(recipe, groups=("conv1", "layer1", "layer3", "linear"))
     with pytest.raises(ValueError, match=r"densities must be 4, one for each of conv1, .*, not 5"):
-        layer_densities(short, names)
+        short.layer_densities(names)
     four = replace(short, prune=replace(recipe.prune, densities=(0.5, 0.4, 0.3, 0.2)))
-    assert layer_densities(four, names) == (0.5, 0.4, 0.4, 0.3, 0.2)
+    assert tuple(four.layer_densities(names).values()) == (0.5, 0.4, 0.4, 0.3, 0.2)
     with pytest.raises(ValueError, match=r"groups must hold layer 'layer10\.conv', none does"):
         four.grouped(["layer10.conv"])
 

@@ -9,6 +9,7 @@ from jpnet_sw.recipe.config import (
     OptimiserKind,
     PruneConfig,
     QuantiseConfig,
+    RateSearch,
     RecipeConfig,
     TeacherView,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "OptimiserKind",
     "PruneConfig",
     "QuantiseConfig",
+    "RateSearch",
     "RecipeConfig",
     "TeacherFile",
     "TeacherView",

@@ -1,12 +1,14 @@
 """Parameters of the recipe's stages."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import isfinite
 from typing import Any
 
 from jpnet_spec.topn import SAMPLE_STRIDE_MAX, ThresholdMode
+from jpnet_sw.sparsity.methods import method_options
 
 __all__ = [
     "AugmentConfig",
@@ -17,6 +19,7 @@ __all__ = [
     "OptimiserKind",
     "PruneConfig",
     "QuantiseConfig",
+    "RateSearch",
     "RecipeConfig",
     "TeacherView",
 ]
@@ -70,6 +73,15 @@ class AugmentConfig:
     def affine(self) -> bool:
         """Whether anything is deformed by an affine map."""
         return any((self.rotation_radians, self.scale, self.shear, self.shift))
+
+
+class RateSearch(StrEnum):
+    """How the winner rates are found."""
+
+    SCAN = "scan"
+    """Each layer's lowest rate within the tolerance, one layer at a time."""
+    JOINT = "joint"
+    """All layers' rates together: the tolerance is spent where it saves the most MACs."""
 
 
 class OptimiserKind(StrEnum):
@@ -144,12 +156,15 @@ class PruneConfig:
     rounds
         Number of times the masks are tightened.
     ramp
-        Share of the stage in which the rounds happen; the rest trains on the final masks.
+        Share of the stage in which the method acts; the rest trains on the final masks.
     learning_rate
         At the top of its cosine.
     l1, l2
         Regularisation of the living weights: per step each moves by ``learning_rate * l1`` towards
         0 and shrinks by the factor ``1 - learning_rate * l2``.
+    method, options
+        Name of the pruning method and its own options, see `jpnet_sw.sparsity.methods`; those that
+        choose their own masks' density ignore `densities`, those without rounds `rounds`.
     """
 
     densities: tuple[float, ...]
@@ -159,6 +174,8 @@ class PruneConfig:
     learning_rate: float = 2e-3
     l1: float = 0.0
     l2: float = 0.0
+    method: str = "jpnet"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_stage(self)
@@ -170,6 +187,7 @@ class PruneConfig:
         _check_range(self, "ramp", 0, 1)
         _check_range(self, "l1", 0, 10)
         _check_range(self, "l2", 0, 10)
+        method_options(self.method, self.options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +201,8 @@ class FilterConfig:
     rates
         Candidates of the sensitivity scan.
     tolerance_percent
-        Largest drop of the held-out accuracy in the scan, in percentage points, per layer or group.
+        Largest drop of the held-out accuracy in the scan, in percentage points, per layer or group;
+        in the joint search of all layers together.
     dropout_factor
         Dropout after a filter is ``factor * sqrt(winner rate)`` (IPnet, section 3.4: 0.5). A
         network that is too small to over-fit is better off with 0.
@@ -191,6 +210,10 @@ class FilterConfig:
         Where the threshold comes from at run time.
     sample_stride
         Of the mode SAMPLED.
+    layer_modes
+        Layer name to the mode of that layer, where it is another; NONE leaves it unfiltered.
+    search
+        How the rates are found.
     """
 
     epochs: int
@@ -200,6 +223,12 @@ class FilterConfig:
     dropout_factor: float = 0.0
     mode: ThresholdMode = ThresholdMode.EXACT
     sample_stride: int = 2
+    layer_modes: dict[str, ThresholdMode] = field(default_factory=dict)
+    search: RateSearch = RateSearch.SCAN
+
+    def mode_of(self, layer: str) -> ThresholdMode:
+        """Return a layer's mode."""
+        return self.layer_modes.get(layer, self.mode)
 
     def __post_init__(self) -> None:
         _check_stage(self)
@@ -341,6 +370,39 @@ class RecipeConfig:
                 raise ValueError(f"RecipeConfig.groups must hold layer {name!r}, none does")
             found[holders[0]] += (name,)
         return {group: names for group, names in found.items() if names}
+
+    def layer_densities(self, layers: Sequence[str]) -> dict[str, float]:
+        """Return the final density of each layer.
+
+        Parameters
+        ----------
+        layers
+            Names of those with weights, in execution order.
+
+        Raises
+        ------
+        ValueError
+            If there are other than one density for each layer or group.
+        """
+        grouped = self.grouped(layers)
+        if len(grouped) != len(self.prune.densities):
+            raise ValueError(
+                f"PruneConfig.densities must be {len(grouped)} numbers, one for each of "
+                f"{', '.join(grouped)}, not {len(self.prune.densities)}"
+            )
+        by_layer = {
+            name: density
+            for members, density in zip(grouped.values(), self.prune.densities, strict=True)
+            for name in members
+        }
+        return {name: by_layer[name] for name in layers}
+
+    def settings(self) -> dict[str, Any]:
+        """Return all parameters as plain values, the pruning method's options complete."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        options = asdict(method_options(self.prune.method, self.prune.options))
+        values["prune"]["options"] = json.loads(json.dumps(options))
+        return values
 
     def image_shape(self, dataset_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the images that the network takes.

@@ -13,6 +13,7 @@ from jpnet_sw.recipe.augment import augment, random_crop
 from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.recipe.workers import Workers
 from jpnet_sw.sparsity.masks import WeightMasks
+from jpnet_sw.sparsity.pruner import Pruner
 
 __all__ = [
     "EpochPlan",
@@ -69,8 +70,8 @@ class EpochPlan:
         Whether to multiply in bfloat16.
     label_smoothing
         Share of a label that is spread over all classes.
-    l1, l2
-        Regularisation, see `jpnet_sw.recipe.PruneConfig`.
+    pruner
+        What makes the masks, None where they are final.
     before_step
         Called with the step's number within the stage.
     after_step
@@ -88,8 +89,7 @@ class EpochPlan:
     answers: Tensor | None = None
     bfloat16: bool = False
     label_smoothing: float = 0.0
-    l1: float = 0.0
-    l2: float = 0.0
+    pruner: Pruner | None = None
     before_step: Callable[[int], None] = lambda step: None
     after_step: Callable[[int], None] = lambda step: None
     workers: Workers = field(default_factory=Workers)
@@ -149,10 +149,14 @@ def train_step(
         logits = model(images).float()
     optimiser.zero_grad()
     loss = _loss(logits, labels, answers, plan)
-    loss.backward()  # type: ignore[no-untyped-call]
+    penalty = None if plan.pruner is None else plan.pruner.penalty()
+    total = loss if penalty is None else loss + penalty
+    total.backward()  # type: ignore[no-untyped-call]
+    if plan.pruner is not None:
+        plan.pruner.after_backward()
     optimiser.step()
-    if plan.l1 or plan.l2:
-        plan.masks.shrink(optimiser.param_groups[0]["lr"], l1=plan.l1, l2=plan.l2)
+    if plan.pruner is not None:
+        plan.pruner.after_step(optimiser.param_groups[0]["lr"])
     plan.masks.apply()
     return loss.detach()
 
@@ -179,8 +183,11 @@ def train_epoch(
             images = random_crop(images, (plan.recipe.crop, plan.recipe.crop))
         images = plan.workers.part(augment(images, plan.recipe.augment))
         plan.before_step(step)
+        rate = cosine_rate(plan.learning_rate, step, plan.stage_steps)
+        if plan.pruner is not None:
+            rate = plan.pruner.learning_rate(rate)
         for group in optimiser.param_groups:
-            group["lr"] = cosine_rate(plan.learning_rate, step, plan.stage_steps)
+            group["lr"] = rate * group.get("factor", 1.0)
         labels = plan.workers.part(data.labels[chosen])
         answers = None if plan.answers is None else plan.workers.part(plan.answers[chosen])
         losses.append(train_step(model, optimiser, images, labels, plan=plan, answers=answers))

@@ -1,7 +1,7 @@
 """The stages of the recipe, one epoch at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from time import process_time
 
 import numpy as np
@@ -15,19 +15,22 @@ from jpnet_sw.recipe.config import (
     FilterConfig,
     PruneConfig,
     QuantiseConfig,
+    RateSearch,
     RecipeConfig,
     TeacherView,
 )
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
+from jpnet_sw.recipe.held_out import measure_held_out
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.recipe.teacher import teacher_answers
 from jpnet_sw.recipe.workers import Workers
+from jpnet_sw.sparsity.clock import Clock
 from jpnet_sw.sparsity.density import measure_density
-from jpnet_sw.sparsity.masks import cubic_density
+from jpnet_sw.sparsity.joint_rates import choose_rates_jointly
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
-__all__ = ["Run", "layer_densities", "round_densities", "run_stages"]
+__all__ = ["Run", "run_stages"]
 
 _ORDER = tuple(Stage)
 
@@ -81,64 +84,6 @@ def run_stages(run: Run) -> Iterator[None]:
         yield
 
 
-def round_densities(
-    prune: PruneConfig, names: tuple[str, ...], step: int, steps: int
-) -> dict[str, float] | None:
-    """Return the densities of the round that begins with a step, None if none does.
-
-    Parameters
-    ----------
-    prune
-        Final densities and rounds.
-    names
-        The layers.
-    step, steps
-        Of the stage.
-    """
-    span = max(1, int(prune.ramp * steps))
-    rounds = min(prune.rounds, span)
-
-    def rounds_begun(at: int) -> int:
-        return min(rounds, at * rounds // span + 1) if at >= 0 else 0
-
-    begun = rounds_begun(step)
-    if begun == rounds_begun(step - 1):
-        return None
-    done = begun / rounds
-    return {
-        name: cubic_density(final, done) for name, final in zip(names, prune.densities, strict=True)
-    }
-
-
-def layer_densities(recipe: RecipeConfig, names: Sequence[str]) -> tuple[float, ...]:
-    """Return the final density of each layer.
-
-    Parameters
-    ----------
-    recipe
-        Whose densities are those of layers or of groups.
-    names
-        The layers with weights.
-
-    Raises
-    ------
-    ValueError
-        If there are other than one density for each layer or group.
-    """
-    grouped = recipe.grouped(names)
-    if len(grouped) != len(recipe.prune.densities):
-        raise ValueError(
-            f"PruneConfig.densities must be {len(grouped)}, one for each of "
-            f"{', '.join(grouped)}, not {len(recipe.prune.densities)}"
-        )
-    by_layer = {
-        name: density
-        for members, density in zip(grouped.values(), recipe.prune.densities, strict=True)
-        for name in members
-    }
-    return tuple(by_layer[name] for name in names)
-
-
 def _stage_config(
     recipe: RecipeConfig, stage: Stage
 ) -> DenseConfig | PruneConfig | FilterConfig | QuantiseConfig:
@@ -155,14 +100,17 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
     state, recipe = run.state, run.state.recipe
     per_epoch = max(1, len(run.images.images) // recipe.batch_size)
     steps = per_epoch * epochs
-    names = tuple(state.masks.masks)
-    prune = replace(recipe.prune, densities=layer_densities(recipe, names))
-    pruning = state.stage is Stage.PRUNE
+    pruner = state.pruner
 
     def before_step(step: int) -> None:
-        densities = round_densities(prune, names, step, steps) if pruning else None
-        if densities is not None:
-            state.masks.tighten(densities)
+        if pruner is not None:
+            clock = Clock(
+                step=step,
+                active_steps=max(1, int(recipe.prune.ramp * steps)),
+                epoch_steps=per_epoch,
+                images=len(run.images.images),
+            )
+            pruner.before_step(clock)
 
     teacher = run.teacher or state.teacher
     teaches = teacher is not None and recipe.distill.weight > 0
@@ -177,8 +125,7 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
-        l1=recipe.prune.l1 if pruning else 0.0,
-        l2=recipe.prune.l2 if pruning else 0.0,
+        pruner=pruner,
         before_step=before_step,
         workers=run.workers,
     )
@@ -249,7 +196,9 @@ def _finish_stage(run: Run) -> None:
         _record(run, "accuracy_dense")
         state.set_dropout(0.0)
         state.start_teacher()
+        state.start_pruner()
     elif state.stage is Stage.PRUNE:
+        state.end_pruner()
         _record(run, "accuracy_weight_pruned")
         _choose_rates(run)
         state.set_filters()
@@ -268,14 +217,32 @@ def _record(run: Run, key: str) -> None:
 
 def _choose_rates(run: Run) -> None:
     state, config = run.state, run.state.recipe.top_n
-    filtered = {layer.name: layer for layer in state.layers if layer.top_n is not None}
+    filters = {
+        layer.name: layer.top_n
+        for layer in state.layers
+        if layer.top_n is not None and config.mode_of(layer.name) is not ThresholdMode.NONE
+    }
+    if config.search is RateSearch.JOINT:
+        choice = choose_rates_jointly(
+            filters,
+            state.elements,
+            config.rates,
+            config.tolerance_percent,
+            lambda: measure_held_out(state.trained, run.images),
+        )
+        state.rates = choice.rates
+        state.facts["scan"] = list(choice.points)
+        state.facts["joint_search"] = {
+            key: value for key, value in asdict(choice).items() if key not in {"points", "rates"}
+        }
+        return
     state.rates, scan = choose_winner_rates(
-        {name: layer.top_n for name, layer in filtered.items() if layer.top_n is not None},
+        filters,
         state.elements,
         config.rates,
         config.tolerance_percent,
         lambda: 100 * run.held_out_accuracy(),
-        groups=state.recipe.grouped(filtered),
+        groups=state.recipe.grouped(filters),
     )
     state.facts["scan"] = [asdict(point) for point in scan]
 
@@ -285,5 +252,11 @@ def _quantise(run: Run) -> None:
     images = run.images.calibration_images
     quantised = state.start_quantised(calibrate(state.layers, images))
     # The median image's exact threshold: about N winners on average.
-    thresholds = {name: int(found.median()) for name, found in quantised.thresholds(images).items()}
-    state.set_integer_filters(thresholds if state.recipe.top_n.mode is ThresholdMode.STATIC else {})
+    config = state.recipe.top_n
+    state.set_integer_filters(
+        {
+            name: int(found.median())
+            for name, found in quantised.thresholds(images).items()
+            if config.mode_of(name) is ThresholdMode.STATIC
+        }
+    )

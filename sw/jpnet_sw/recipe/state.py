@@ -1,8 +1,7 @@
 """Everything that a run needs to go on: networks, masks, optimiser, place, history."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import prod, sqrt
 from pathlib import Path
@@ -23,7 +22,11 @@ from jpnet_sw.quantisation import (
     quantise,
 )
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
+from jpnet_sw.sparsity.channels import channel_links, fit_to, remove_channels
 from jpnet_sw.sparsity.masks import WeightMasks
+from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
+from jpnet_sw.sparsity.methods import build_method
+from jpnet_sw.sparsity.pruner import Pruner
 
 __all__ = ["Stage", "TrainingState"]
 
@@ -60,6 +63,8 @@ class TrainingState:
         The float network.
     masks
         Of its weights; the same layers of `quantised` obey them.
+    pruner
+        What makes the masks, in the stage PRUNE.
     taught_by
         Whose answers teach all stages, see `jpnet_sw.recipe.teacher.TeacherFile.identity`; empty
         where it is the dense network's.
@@ -92,6 +97,7 @@ class TrainingState:
     device: torch.device
     model: nn.Module
     masks: WeightMasks
+    pruner: Pruner | None = None
     taught_by: dict[str, str] = field(default_factory=dict)
     teacher: nn.Module | None = None
     answers: Tensor | None = None
@@ -114,7 +120,7 @@ class TrainingState:
         model = build_model(recipe.model, image_shape).to(device)
         if device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(
+        state = cls(
             recipe=recipe,
             seed=seed,
             image_shape=image_shape,
@@ -122,6 +128,8 @@ class TrainingState:
             model=model,
             masks=WeightMasks(_weights(capture(model))),
         )
+        state.check_recipe()
+        return state
 
     @property
     def layers(self) -> list[Captured]:
@@ -161,6 +169,59 @@ class TrainingState:
         self.teacher = build_model(self.recipe.model, self.image_shape).to(self.device)
         self.teacher.load_state_dict(self.model.state_dict())
         self.teacher.eval().requires_grad_(False)
+
+    def _pruning_target(self) -> PruningTarget:
+        layers = tuple(
+            PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
+            for layer in self.layers
+            if isinstance(layer, CapturedLayer)
+        )
+        names = [layer.name for layer in layers]
+        return PruningTarget(
+            model=self.model,
+            layers=layers,
+            masks=self.masks,
+            densities=self.recipe.layer_densities(names),
+            rounds=self.recipe.prune.rounds,
+            links=channel_links(self.model),
+        )
+
+    def check_recipe(self) -> None:
+        """Refuse a method, its options or modes of layers that do not fit the network.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        prune = self.recipe.prune
+        with torch.random.fork_rng(devices=[]):
+            build_method(prune.method, prune.options, self._pruning_target())
+        filtered = [layer.name for layer in self.layers if layer.top_n is not None]
+        for name in self.recipe.top_n.layer_modes:
+            if name not in filtered:
+                raise ValueError(
+                    f"FilterConfig.layer_modes must name layers with a filter "
+                    f"({', '.join(filtered)}), not {name!r}"
+                )
+
+    def start_pruner(self) -> Pruner:
+        """Let the recipe's method begin with the float network's masks."""
+        prune = self.recipe.prune
+        method = build_method(prune.method, prune.options, self._pruning_target())
+        self.pruner = Pruner(method.to(self.device), l1=prune.l1, l2=prune.l2)
+        return self.pruner
+
+    def end_pruner(self) -> None:
+        """Make the masks final, and remove channels where the method cuts them."""
+        assert self.pruner is not None
+        self.pruner.finalise()
+        self.facts |= self.pruner.facts()
+        method, self.pruner = self.pruner.method, None
+        if method.removes_channels:
+            masks = remove_channels(self.model, method.target.links, self.masks.masks)
+            self.masks = WeightMasks(_weights(self.layers))
+            self.masks.load(masks)
 
     def set_dropout(self, probability: float) -> None:
         """Set the drop probability after every hidden layer of the float network."""
@@ -204,14 +265,19 @@ class TrainingState:
             if exact.mode is ThresholdMode.EXACT:
                 layer.top_n.top_n = replace(
                     exact,
-                    mode=self.recipe.top_n.mode,
+                    mode=self.recipe.top_n.mode_of(layer.name),
                     sample_stride=self.recipe.top_n.sample_stride,
                     static_threshold=static_thresholds.get(layer.name, 0),
                 )
 
     def start_optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         """Make the current stage's optimiser."""
-        config, parameters = self.recipe.optimiser, self.trained.parameters()
+        config = self.recipe.optimiser
+        parameters: list[dict[str, Any]] = [{"params": list(self.trained.parameters())}]
+        method = None if self.pruner is None else self.pruner.method
+        own = [] if method is None else list(method.parameters())
+        if method is not None and own:
+            parameters.append({"params": own, "weight_decay": 0.0, "factor": method.gate_rate})
         if config.kind is OptimiserKind.SGD:
             self.optimiser = torch.optim.SGD(
                 parameters,
@@ -236,11 +302,15 @@ class TrainingState:
             if module is not None:
                 tensors |= {f"{prefix}.{name}": v for name, v in module.state_dict().items()}
         tensors |= {f"mask.{name}": mask for name, mask in self.masks.masks.items()}
+        tensors |= {f"shadow.{name}": shadow for name, shadow in self.masks.shadows.items()}
+        if self.pruner is not None:
+            saved = self.pruner.method.state_dict()
+            tensors |= {f"method.{name}": value for name, value in saved.items()}
         if self.optimiser is not None:
             for index, slots in self.optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
         header = {
-            "recipe": _plain(asdict(self.recipe)),
+            "recipe": self.recipe.settings(),
             "seed": self.seed,
             "teacher": self.taught_by,
             "stage": self.stage.value,
@@ -263,8 +333,8 @@ class TrainingState:
             If the file is damaged, or was written by another recipe, seed or teacher.
         """
         header, arrays = read_artefact(path, kind=_KIND)
-        wanted = {"recipe": _plain(asdict(self.recipe)), "seed": self.seed}
-        for key, value in {**wanted, "teacher": self.taught_by}.items():
+        wanted = {"recipe": self.recipe.settings(), "seed": self.seed, "teacher": self.taught_by}
+        for key, value in wanted.items():
             if header.get(key) != value:
                 raise ArtefactError(
                     f"{path}: checkpoint must be of this {key} to resume, not of another"
@@ -281,12 +351,17 @@ class TrainingState:
         self.rates, self.facts = dict(header["rates"]), dict(header["facts"])
         self.history = list(header["history"])
         # Scales are taken from the weights at the beginning of quantisation, which `model` keeps.
-        _load(self.model, _part(tensors, "model"))
+        saved = _part(tensors, "model")
+        fit_to(self.model, saved)
+        _load(self.model, saved)
+        self.masks = WeightMasks(_weights(self.layers))
         if _part(tensors, "teacher"):
             self.start_teacher()
             assert self.teacher is not None
             _load(self.teacher, _part(tensors, "teacher"))
-        self.masks.load(_part(tensors, "mask"))
+        self.masks.load(_part(tensors, "mask"), _part(tensors, "shadow"))
+        if self.stage is Stage.PRUNE:
+            self.start_pruner().load(_part(tensors, "method"))
         self.set_filters()
         if header["output_scales"]:
             quantised = self.start_quantised([float(scale) for scale in header["output_scales"]])
@@ -325,7 +400,3 @@ def _load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = f"{prefix}."
     return {name[len(start) :]: v for name, v in tensors.items() if name.startswith(start)}
-
-
-def _plain(value: object) -> Any:
-    return json.loads(json.dumps(value))

@@ -18,7 +18,7 @@ from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
-from jpnet_sw.recipe.stages import Run, layer_densities, run_stages
+from jpnet_sw.recipe.stages import Run, run_stages
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.recipe.teacher import TeacherFile
 from jpnet_sw.recipe.threads import one_thread
@@ -99,7 +99,6 @@ def train(
         if teacher is not None:
             asked = teacher.load(dataset.image_shape).to(place)
             state.taught_by = teacher.identity()
-        layer_densities(recipe, tuple(state.masks.masks))
         if warm_start is not None:
             state.begin_trained(read_checkpoint(warm_start, channels=shape[0]))
         checkpoint = out / CHECKPOINT_FILE
@@ -154,8 +153,10 @@ def _is_finished(path: Path, state: TrainingState) -> bool:
     if not path.is_file():
         return False
     made = load_network(path).metadata
+    settings = made.get("recipe_settings")
+    same = settings is None or settings == state.recipe.settings()
     wanted = (state.recipe.name, state.seed, state.taught_by)
-    return (made.get("recipe"), made.get("seed"), made.get("teacher", {})) == wanted
+    return same and (made.get("recipe"), made.get("seed"), made.get("teacher", {})) == wanted
 
 
 def _export(state: TrainingState, dataset: Dataset, out: Path) -> None:
@@ -166,6 +167,7 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> None:
         "model": state.recipe.model,
         "dataset": state.recipe.dataset,
         "recipe": state.recipe.name,
+        "recipe_settings": state.recipe.settings(),
         "seed": state.seed,
         "winner_rates": state.rates,
         **({"teacher": state.taught_by} if state.taught_by else {}),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["LayerDensity", "measure_density"]
+__all__ = ["LayerDensity", "measure_density", "products"]
 
 _BATCH = 1000
 
@@ -85,7 +85,7 @@ def _density(name: str, layer: nn.Module, active: Tensor) -> LayerDensity:
     # How many products each input takes part in is the gradient of the sum of all outputs.
     with torch.enable_grad():
         ones = torch.ones_like(active)[None].requires_grad_()
-        sums = _products(layer, ones, living)
+        sums = products(layer, ones, living)
         (reach,) = torch.autograd.grad(sums.sum(), ones)
     return LayerDensity(
         name=name,
@@ -96,12 +96,15 @@ def _density(name: str, layer: nn.Module, active: Tensor) -> LayerDensity:
     )
 
 
-def _products(layer: nn.Module, inputs: Tensor, weight: Tensor) -> Tensor:
+def products(
+    layer: nn.Module, inputs: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Return the sums of a layer with other weights, of `measure_density`'s kinds of layer."""
     if isinstance(layer, nn.Linear):
-        return functional.linear(inputs, weight)
+        return functional.linear(inputs, weight, bias)
     if isinstance(layer, nn.Conv2d):
         return functional.conv2d(
-            inputs, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups
+            inputs, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
         )
-    products: Tensor = layer.products(inputs, weight)  # type: ignore[operator]
-    return products
+    found: Tensor = layer.products(inputs, weight)  # type: ignore[operator]
+    return found

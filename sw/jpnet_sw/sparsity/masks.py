@@ -1,31 +1,20 @@
-"""Static weight masks by magnitude, tightened round by round."""
+"""Static weight masks: what lives, and, where a method wants it, what the hidden weights are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WeightMasks", "cubic_density"]
+from jpnet_sw.sparsity.selector import largest
 
-
-def cubic_density(final: float, progress: float) -> float:
-    """Return the density of a pruning round: fast at first, ever finer towards the end.
-
-    Parameters
-    ----------
-    final
-        Density after the last round, 0 to 1.
-    progress
-        Share of the rounds that are done, 0 to 1.
-    """
-    return final + (1 - final) * (1 - progress) ** 3
+__all__ = ["WeightMasks"]
 
 
 class WeightMasks:
-    """One mask per weight tensor: 1 where the weight lives, 0 where it was pruned.
+    """One mask per weight tensor: 1 where the weight lives, 0 where it is pruned.
 
-    A pruned weight stays pruned. The threshold of a layer is the quantile of its own magnitudes
-    that leaves the wanted density, so each layer has its own threshold.
+    Without shadows a pruned weight stays pruned. With them the pruned weights live on where the
+    network does not see them: `reveal` puts them back for the optimiser's step, `apply` hides them.
 
     Parameters
     ----------
@@ -35,6 +24,53 @@ class WeightMasks:
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = dict(weights)
         self.masks = {name: torch.ones_like(weight) for name, weight in self._weights.items()}
+        self.shadows: dict[str, Tensor] = {}
+        self._revealed = False
+        self._vectors: dict[str, tuple[Tensor, ...]] = {}
+        self._living_rows: dict[str, Tensor] = {}
+
+    def weight(self, name: str) -> Tensor:
+        """Return a layer's parameter, as the network sees it now."""
+        return self._weights[name]
+
+    def dense(self, name: str) -> Tensor:
+        """Return a layer's weights, the hidden ones too where there are shadows."""
+        if self._revealed or name not in self.shadows:
+            return self._weights[name].detach()
+        return self.shadows[name]
+
+    @torch.no_grad()
+    def keep_shadows(self) -> None:
+        """Keep pruned weights from now on."""
+        self.shadows = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    def drop_shadows(self) -> None:
+        """Forget the pruned weights."""
+        self.apply()
+        self.shadows = {}
+
+    def tie_rows(self, name: str, vectors: Sequence[Tensor]) -> None:
+        """Set elements of vectors, such as a bias, to 0 with the last weight of their row.
+
+        Parameters
+        ----------
+        vectors : parameters of shape (rows,)
+        """
+        self._vectors[name] = tuple(vectors)
+        self._find_rows(name)
+
+    def _find_rows(self, name: str) -> None:
+        if name in self._vectors:
+            living = self.masks[name].flatten(start_dim=1).any(dim=1)
+            self._living_rows[name] = living.to(self.masks[name].dtype)
+
+    def set(self, masks: Mapping[str, Tensor]) -> None:
+        """Take over masks, of numbers or booleans, and apply them."""
+        for name, mask in masks.items():
+            weight = self._weights[name]
+            self.masks[name] = mask.to(weight.device, weight.dtype).reshape(weight.shape)
+            self._find_rows(name)
+        self.apply()
 
     @torch.no_grad()
     def tighten(self, densities: Mapping[str, float]) -> None:
@@ -49,6 +85,7 @@ class WeightMasks:
         ValueError
             If a layer is unknown or a density is out of range.
         """
+        tightened = {}
         for name, density in densities.items():
             if name not in self._weights:
                 raise ValueError(f"densities must name layers of the model, not {name!r}")
@@ -56,17 +93,37 @@ class WeightMasks:
                 raise ValueError(f"densities[{name!r}] must be above 0, at most 1, not {density!r}")
             magnitude = self._weights[name].abs() * self.masks[name]
             keep = max(1, int(density * magnitude.numel()))
-            order = magnitude.flatten().argsort(descending=True, stable=True)
-            mask = torch.zeros(magnitude.numel(), device=magnitude.device)
-            mask[order[:keep]] = 1
-            self.masks[name] = mask.reshape(magnitude.shape) * self.masks[name]
-        self.apply()
+            tightened[name] = largest(magnitude, keep) * self.masks[name]
+        self.set(tightened)
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set every pruned weight to 0; called after each optimiser step."""
+        """Hide every pruned weight; called after each optimiser step."""
         for name, weight in self._weights.items():
-            weight.mul_(self.masks[name])
+            shadow = self.shadows.get(name)
+            if shadow is None:
+                weight.mul_(self.masks[name])
+            else:
+                if self._revealed:
+                    shadow.copy_(weight)
+                weight.copy_(shadow * self.masks[name])
+            for vector in self._vectors.get(name, ()):
+                vector.mul_(self._living_rows[name])
+        self._revealed = False
+
+    @torch.no_grad()
+    def reveal(self) -> None:
+        """Put the hidden weights back, if any are kept, for the optimiser's step."""
+        for name, shadow in self.shadows.items():
+            self._weights[name].copy_(shadow)
+        self._revealed = bool(self.shadows)
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Set the gradient of every pruned weight to 0."""
+        for name, weight in self._weights.items():
+            if weight.grad is not None:
+                weight.grad.mul_(self.masks[name])
 
     @torch.no_grad()
     def shrink(self, learning_rate: float, *, l1: float, l2: float) -> None:
@@ -79,7 +136,13 @@ class WeightMasks:
         """Return the share of living weights per layer."""
         return {name: float(mask.mean()) for name, mask in self.masks.items()}
 
-    def load(self, masks: Mapping[str, Tensor]) -> None:
-        """Take over masks that were saved."""
+    def load(
+        self, masks: Mapping[str, Tensor], shadows: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take over masks and shadows that were saved, without applying them."""
         for name, mask in masks.items():
             self.masks[name] = mask.to(self._weights[name].device)
+            self._find_rows(name)
+        self.shadows = {
+            name: shadow.to(self._weights[name].device) for name, shadow in (shadows or {}).items()
+        }

@@ -1,0 +1,24 @@
+"""JPnet's own: magnitude masks tightened in many small rounds, under L1 and L2 regularisation."""
+
+from typing import ClassVar
+
+from jpnet_sw.sparsity.clock import Clock
+from jpnet_sw.sparsity.method import PruningMethod
+
+__all__ = ["Progressive"]
+
+
+class Progressive(PruningMethod):
+    """The smallest magnitudes of each layer die, a few in each round, and stay dead.
+
+    The regularisation is that of the stage.
+    """
+
+    SUMMARY: ClassVar[str] = "magnitude in many small rounds, under L1 and L2 regularisation"
+    SOURCE: ClassVar[str] = "Yang et al., JPnet, arXiv 1906.07875"
+
+    def before_step(self, clock: Clock) -> None:
+        """Tighten the masks where a round begins."""
+        densities = self.target.round_densities(clock)
+        if densities is not None:
+            self.masks.tighten(densities)
