@@ -11,17 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
-    *(
-        "waves",
-        "synth",
-        "bench",
-        "benchtraining",
-        "benchsynth",
-        "lint",
-        "types",
-        "clean",
-        "longtest",
-    ),
+    *("waves", "synth", "bench", "benchtraining", "benchsynth"),
+    *("lint", "types", "clean", "longtest"),
 }
 
 VARIABLES = {"MODEL", "CONFIG", "DATA", "DATA_ROOT", "SEED", "IMAGES", "WAVES", "JOBS", "BUILD"}
