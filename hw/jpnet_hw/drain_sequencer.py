@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.layouts import context_shape, struct_signal
-from jpnet_hw.threshold import ThresholdCounter
+from jpnet_hw.threshold import ThresholdCounter, is_counting
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["DrainSequencer", "drain_job_layout", "drain_step_layout"]
@@ -132,8 +132,8 @@ class DrainSequencer(wiring.Component):
     the rows and columns of the window. All clusters' windows have the same place, but a window's
     lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
-    pixel. One row per cycle; jobs may follow each other without a gap, but their last rows are
-    `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
+    pixel. One row per cycle; jobs may follow each other without a gap, but the last rows
+    of counted ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
 
     Parameters
     ----------
@@ -258,16 +258,21 @@ class DrainSequencer(wiring.Component):
         able = Signal(config.contexts)
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
-        # A job of fewer rows waits, so that last rows are as far apart as the threshold wants.
+        # A counted job of few rows waits, so that last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
         missing_q = Signal.like(missing)
         m.d.comb += [
             missing.eq(Mux(active, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
-            able.eq(Cat(job.last_row >= missing for job in self.jobs)),
-            waiting.eq(self.request & ~taken & able),
+            able.eq(
+                Cat(
+                    (job.last_row >= missing) | ~is_counting(job.threshold_mode)
+                    for job in self.jobs
+                )
+            ),
+            waiting.eq(self.request & ~taken),
             first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
-            start.eq(waiting.any() & following & ~clearing),
+            start.eq((first & able).any() & following & ~clearing),
         ]
         m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))

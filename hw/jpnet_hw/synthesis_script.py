@@ -25,20 +25,23 @@ module short_adder (A, B, CI, BI, X, Y, CO);
   input [B_WIDTH-1:0] B;
   input CI, BI;
   output [Y_WIDTH-1:0] X, Y, CO;
-  wire _TECHMAP_FAIL_ = Y_WIDTH >= {_CHAIN_WIDTH};
-  wire [Y_WIDTH-1:0] a, b_wide;
-  \\$pos #(.A_SIGNED(A_SIGNED), .A_WIDTH(A_WIDTH), .Y_WIDTH(Y_WIDTH)) a_pos (.A(A), .Y(a));
-  \\$pos #(.A_SIGNED(B_SIGNED), .A_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) b_pos (.A(B), .Y(b_wide));
-  wire [Y_WIDTH-1:0] b = b_wide ^ {{Y_WIDTH{{BI}}}};
-  wire [Y_WIDTH:0] carry;
-  assign carry[0] = CI;
+  localparam MAPPED = Y_WIDTH < {_CHAIN_WIDTH} && A_WIDTH > 0 && B_WIDTH > 0;
+  wire _TECHMAP_FAIL_ = !MAPPED;
   genvar place;
-  generate for (place = 0; place < Y_WIDTH; place = place + 1) begin
-    assign carry[place + 1] = (a[place] & b[place]) | (carry[place] & (a[place] | b[place]));
+  generate if (MAPPED) begin
+    wire [Y_WIDTH-1:0] a, b_wide;
+    \\$pos #(.A_SIGNED(A_SIGNED), .A_WIDTH(A_WIDTH), .Y_WIDTH(Y_WIDTH)) a_pos (.A(A), .Y(a));
+    \\$pos #(.A_SIGNED(B_SIGNED), .A_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) b_pos (.A(B), .Y(b_wide));
+    wire [Y_WIDTH-1:0] b = b_wide ^ {{Y_WIDTH{{BI}}}};
+    wire [Y_WIDTH:0] carry;
+    assign carry[0] = CI;
+    for (place = 0; place < Y_WIDTH; place = place + 1) begin
+      assign carry[place + 1] = (a[place] & b[place]) | (carry[place] & (a[place] | b[place]));
+    end
+    assign X = a ^ b;
+    assign Y = X ^ carry[Y_WIDTH-1:0];
+    assign CO = carry[Y_WIDTH:1];
   end endgenerate
-  assign X = a ^ b;
-  assign Y = X ^ carry[Y_WIDTH-1:0];
-  assign CO = carry[Y_WIDTH:1];
 endmodule
 """
 """How short sums are mapped: from look-up tables alone, which merge with the logic around."""

@@ -14,8 +14,9 @@ from jpnet_hw.layouts import context_shape, struct_signal
 from jpnet_hw.ripple import rippled, rippled_sum
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
+from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["ThresholdCounter"]
+__all__ = ["ThresholdCounter", "is_counting"]
 
 _QUARTERS = 4
 """Parts of the thresholds, one of which is served a cycle."""
@@ -25,6 +26,11 @@ _QUARTER = (INT8_MAX + 1) // _QUARTERS
 
 _GROUP_ROWS = 2 * _QUARTERS - 1
 """Rows of the longest group: as many as quarters, and those with which the tile's last is near."""
+
+
+def is_counting(mode: Value) -> Value:
+    """Return whether a threshold of that mode comes from counting."""
+    return (mode == ThresholdMode.EXACT) | (mode == ThresholdMode.SAMPLED)
 
 
 def _count_ones(flags: list[Value]) -> Value:

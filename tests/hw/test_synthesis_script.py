@@ -31,6 +31,12 @@ sat -verify -prove-asserts proof
 """
 
 
+WITHOUT_TERM = """module sums (input [5:0] a, output [23:0] negated);
+  assign negated = -{18'b0, a};
+endmodule
+"""
+
+
 def yosys(folder, script):
     (folder / "run.ys").write_text(script)
     program = "from pyosys import libyosys; libyosys.run_pass('script run.ys')"
@@ -54,3 +60,11 @@ def test_a_short_sum_takes_no_carry_chain(tmp_path):
     result = yosys(tmp_path, f"{script}select -assert-none t:CCU2C\nselect -assert-any t:LUT4\n")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     assert (tmp_path / "netlist.json").is_file()
+
+
+def test_a_long_sum_with_an_empty_term_is_left_alone(tmp_path):
+    (tmp_path / ADDERS_FILE).write_text(SHORT_ADDERS)
+    (tmp_path / "sums.v").write_text(WITHOUT_TERM)
+    script = synthesis_script(["sums.v"], top="sums", netlist="netlist.json")
+    result = yosys(tmp_path, f"{script}select -assert-any t:CCU2C\n")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
