@@ -132,8 +132,8 @@ class DrainSequencer(wiring.Component):
     the rows and columns of the window. All clusters' windows have the same place, but a window's
     lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
-    pixel. One row per cycle; jobs may follow each other without a gap, but the last rows
-    of counted ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
+    pixel. One row per cycle; jobs may follow each other without a gap, but the last rows of counted
+    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ class DrainSequencer(wiring.Component):
         able = Signal(config.contexts)
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
-        # A counted job of few rows waits, so that last rows are as far apart as the threshold wants.
+        # A counted job of few rows waits: last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
         missing_q = Signal.like(missing)
         m.d.comb += [
