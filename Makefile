@@ -108,6 +108,10 @@ waves: $(SCHEDULE) $(RTL) ## record one image's waveforms (FST) with a view file
 synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
 	$(JPNET) synth $(RUN)
 
+.PHONY: benchsynth
+benchsynth: $(RTL) ## as synth, and write the figures that docs quote
+	$(JPNET) synth $(RUN) --results docs/results
+
 .PHONY: bench
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README
 	$(JPNET) bench --build $(BUILD) $(ROOT)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
-    *("waves", "synth", "bench", "benchtraining", "diagrams", "lint", "types", "clean", "longtest"),
+    *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
+    *("lint", "types", "clean", "longtest"),
 }
 
 VARIABLES = {

@@ -1,6 +1,8 @@
 """One multiplier and the accumulators that its products are scattered to."""
 
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -78,7 +80,9 @@ class Accumulator(wiring.Component):
         m = Module()
         config = self._config
         rows = [
-            SyncMemory(shape=signed(config.acc_width), depth=config.acc_depth)
+            SyncMemory(
+                shape=signed(config.acc_width), depth=config.acc_depth, output_register=False
+            )
             for _ in range(config.contexts)
         ]
         for context, part in enumerate(rows):
@@ -142,10 +146,7 @@ class Accumulator(wiring.Component):
             older = targets[2 + age]
             same = (older.context == targets[1].context) & (older.row == targets[1].row)
             m.d.sync += missed[age].eq(valids[2 + age] & same)
-        m.d.comb += stored.eq(rows[0].r_data)
-        for context, part in enumerate(rows):
-            with m.If(targets[2].context == context):
-                m.d.comb += stored.eq(part.r_data)
+        m.d.comb += stored.eq(self._build_choice(m, rows, targets[1].context, "stored"))
         # The sum of one product ago is in its register a cycle after the older ones.
         chosen: Value = stored
         for age in reversed(range(_FORWARDED - 1)):
@@ -166,19 +167,28 @@ class Accumulator(wiring.Component):
         rearming: Value = reading & ~self.drain.keep
         return rearming
 
+    def _build_choice(self, m: Module, rows: list[SyncMemory], context: Value, name: str) -> Value:
+        """Return one context's row a cycle later; the registers of the others are 0."""
+        parts = []
+        for number, part in enumerate(rows):
+            part_q = Signal(
+                signed(self._config.acc_width), name=f"{name}_{number}", reset_less=True
+            )
+            m.d.sync += part_q.eq(Mux(context == number, part.r_data, 0))
+            parts.append(part_q)
+        return reduce(or_, parts)
+
     def _build_drain(self, m: Module, rows: list[SyncMemory]) -> None:
         """Serve reads of finished rows."""
         config = self._config
         request = self.drain
-        context = request.context
         sum_q = Signal(signed(config.acc_width), reset_less=True)
+        context_q = Signal(context_shape(config), name="drained_context", reset_less=True)
+        m.d.sync += [
+            context_q.eq(request.context),
+            sum_q.eq(self._build_choice(m, rows, context_q, "drained")),
+        ]
         m.d.comb += self.sum.eq(sum_q)
-        for stage in range(2):
-            context_q = Signal(context_shape(config), name=f"drained_{stage}", reset_less=True)
-            m.d.sync += context_q.eq(context)
-            context = context_q
         for number, part in enumerate(rows):
             with m.If(self.drain_valid & (request.context == number)):
                 m.d.comb += part.r_addr.eq(request.row)
-            with m.If(context == number):
-                m.d.sync += sum_q.eq(part.r_data)

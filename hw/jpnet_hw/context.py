@@ -294,17 +294,23 @@ class ImageContext(wiring.Component):
         # The bank of the row below the map: it and those after it have one row less, if not bank 0.
         below = fetched.source_height[: exact_log2(clusters)]
         own = {"words", "tail", "pixel_words", "limited", "limit", "theta"}
+        # A bank has a row of each round of the clusters, and maybe one of the rows left over.
+        left_over = fetched.source_rows[: exact_log2(clusters)]
+        rounds = fetched.source_rows >> exact_log2(clusters)
+        whole_words = rounds >> exact_log2(columns)
+        last_rows = rounds[: exact_log2(columns)]
         for cluster, job in enumerate(self.skip_jobs):
             words = Signal.like(job.words, name=f"words_{cluster}", reset_less=True)
             tail = Signal.like(job.tail, name=f"tail_{cluster}", reset_less=True)
             pixel_words = Signal.like(job.pixel_words, name=f"pixel_{cluster}", reset_less=True)
-            share = (fetched.source_rows + (clusters - 1 - cluster)) >> exact_log2(clusters)
-            share_words = (share + (columns - 1)) >> exact_log2(columns)
+            more = Cat(left_over == number for number in range(cluster + 1, clusters)).any()
+            share_words = Mux(more | last_rows.any(), whole_words + 1, whole_words)
+            share_tail = (last_rows + more)[: exact_log2(columns)]
             row_less = Cat(below == bank for bank in range(1, cluster + 1)).any()
             with m.If(accept):
                 m.d.sync += [
                     words.eq(share_words),
-                    tail.eq((share & (columns - 1)) << exact_log2(config.lanes)),
+                    tail.eq(share_tail << exact_log2(config.lanes)),
                     pixel_words.eq(share_words),
                 ]
                 with m.If(is_map):

@@ -10,16 +10,12 @@ from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout, str
 from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.row_writer import RowWriter
 from jpnet_hw.sample_positions import SamplePositions
-from jpnet_hw.threshold import ThresholdCounter
+from jpnet_hw.threshold import ThresholdCounter, is_counting
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 from jpnet_spec.topn import ThresholdMode
 
 __all__ = ["Drain"]
-
-
-def _is_counting(mode: Value) -> Value:
-    return (mode == ThresholdMode.EXACT) | (mode == ThresholdMode.SAMPLED)
 
 
 class Drain(wiring.Component):
@@ -218,7 +214,7 @@ class Drain(wiring.Component):
                     threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
                 ]
         m.d.comb += [
-            threshold.valid.eq(valids[self.latency - 1] & _is_counting(mode)),
+            threshold.valid.eq(valids[self.latency - 1] & is_counting(mode)),
             threshold.first.eq(counted.first),
             threshold.last.eq(counted.last),
             threshold.opens.eq(self._job(counted, "first_tile")),
@@ -228,7 +224,7 @@ class Drain(wiring.Component):
         ]
         written_row = stages[self.latency]
         for number, job in enumerate(self.jobs):
-            counting = _is_counting(job.threshold_mode)
+            counting = is_counting(job.threshold_mode)
             constant = Mux(job.threshold_mode == ThresholdMode.STATIC, job.static_threshold, 0)
             last = valids[self.latency] & written_row.last & (written_row.context == number)
             found = threshold.almost & (stages[-1].context == number)

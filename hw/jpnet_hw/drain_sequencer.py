@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.layouts import context_shape, struct_signal
+from jpnet_hw.threshold import ThresholdCounter, is_counting
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["DrainSequencer", "drain_job_layout", "drain_step_layout"]
@@ -131,8 +132,8 @@ class DrainSequencer(wiring.Component):
     the rows and columns of the window. All clusters' windows have the same place, but a window's
     lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
-    pixel. One row per cycle; jobs may follow each other without a gap. A request's first row comes
-    2 cycles later.
+    pixel. One row per cycle; jobs may follow each other without a gap, but the last rows of counted
+    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
 
     Parameters
     ----------
@@ -251,29 +252,45 @@ class DrainSequencer(wiring.Component):
 
     def _build_choice(
         self, m: Module, active: Signal, clearing: Signal, following: Signal, job: data.View
-    ) -> tuple[Signal, Signal]:
-        """Take the next job when none is left to walk; return its pulse and its context."""
+    ) -> tuple[Signal, Signal, data.View]:
+        """Take the next job when none is left to walk; return its pulse, its context and it."""
         config = self._config
+        able = Signal(config.contexts)
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
+        # A counted job of few rows waits: last rows are as far apart as the threshold wants.
+        missing = Signal(range(ThresholdCounter.TILE_CYCLES))
+        missing_q = Signal.like(missing)
         m.d.comb += [
+            missing.eq(Mux(active, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
+            able.eq(
+                Cat(
+                    (job.last_row >= missing) | ~is_counting(job.threshold_mode)
+                    for job in self.jobs
+                )
+            ),
             waiting.eq(self.request & ~taken),
             first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
-            start.eq(waiting.any() & following & ~clearing),
+            start.eq((first & able).any() & following & ~clearing),
         ]
+        m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))
         with m.If(following):
             m.d.sync += active.eq(start)
-        for number, source in enumerate(self.jobs):
-            with m.If(start & (chosen == number)):
-                m.d.sync += [job[name].eq(source[name]) for name in job.shape().members]
-        return start, chosen
+        coming = struct_signal(_walk_layout(config))
+        with m.Switch(chosen):
+            for number, source in enumerate(self.jobs):
+                with m.Case(number):
+                    m.d.comb += [coming[name].eq(source[name]) for name in job.shape().members]
+        with m.If(start):
+            m.d.sync += job.eq(coming)
+        return start, chosen, coming
 
     def _build_walk(
         self,
         m: Module,
-        begin: tuple[Signal, Signal],
+        begin: tuple[Signal, Signal, data.View],
         clearing: Signal,
         job: data.View,
         position: tuple[data.View, _Tap],
@@ -281,7 +298,7 @@ class DrainSequencer(wiring.Component):
         """Count windows' rows and columns, channel rows, columns and blocks."""
         step, tap = position
         config = self._config
-        start, chosen = begin
+        start, chosen, coming = begin
         columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
         lines = Signal(signed(_EXTENT + 6), reset_less=True)
         line = Signal(config.acc_addr_width, reset_less=True)
@@ -330,18 +347,17 @@ class DrainSequencer(wiring.Component):
                 blocks.eq(blocks - 1),
                 lines.eq(lines - (1 << block_lines)),
             ]
-        for number, source in enumerate(self.jobs):
-            with m.If(start & (chosen == number)):
-                first_line = source.first_block << (exact_log2(config.clusters) + source.pooled)
-                m.d.sync += [
-                    context.eq(number),
-                    begun.eq(1),
-                    columns.eq(Mux(source.convolution, source.output_width, 1)),
-                    blocks.eq(Mux(source.convolution, source.blocks, 1)),
-                    lines.eq(source.output_height - first_line),
-                ]
+        first_line = coming.first_block << (exact_log2(config.clusters) + coming.pooled)
         with m.If(start):
-            m.d.sync += [line.eq(0), channel_row.eq(0)]
+            m.d.sync += [
+                context.eq(chosen),
+                begun.eq(1),
+                columns.eq(Mux(coming.convolution, coming.output_width, 1)),
+                blocks.eq(Mux(coming.convolution, coming.blocks, 1)),
+                lines.eq(coming.output_height - first_line),
+                line.eq(0),
+                channel_row.eq(0),
+            ]
             tap.reset(m)
         self._build_clear(m, clearing, context, channel_row, tap)
 

@@ -34,8 +34,10 @@ def _folded(block: re.Match[str]) -> str:
     if len(names) != 1 or len(values) != 1 or addresses != list(range(len(entries))):
         return block[0]
     name, value = names.pop(), values.pop()
+    # A module may have several memories, each with a variable of its own.
+    entry = "entry_" + re.sub(r"\W", "_", name.strip("\\ "))
     return (
-        "  integer entry;\n"
-        f"  initial for (entry = 0; entry < {len(entries)}; entry = entry + 1)\n"
-        f"    {name}[entry] = {value};\n"
+        f"  integer {entry};\n"
+        f"  initial for ({entry} = 0; {entry} < {len(entries)}; {entry} = {entry} + 1)\n"
+        f"    {name}[{entry}] = {value};\n"
     )

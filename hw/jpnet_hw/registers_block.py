@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -147,7 +147,6 @@ class RegistersBlock(wiring.Component):
             m.d.sync += [address_valid.eq(0), word_valid.eq(0)]
         with m.If(self.b_valid & self.b_ready):
             m.d.sync += self.b_valid.eq(0)
-        mask = Cat(strobe[index // 8] for index in range(32))
         for entry in (r for r in REGISTERS if r.access in (Access.COMMAND, Access.CLEAR)):
             name = entry.name.lower()
             m.d.sync += [getattr(self.written, name).eq(0), getattr(self.touched, name).eq(0)]
@@ -156,19 +155,22 @@ class RegistersBlock(wiring.Component):
             with m.Switch(address[2:]):
                 for entry in (r for r in REGISTERS if r.access is not Access.READ):
                     with m.Case(entry.offset // 4):
-                        self._write(m, entry, word, mask)
+                        self._write(m, entry, word, strobe)
                 with m.Default():
                     m.d.comb += refused.eq(1)
                     m.d.sync += self.b_resp.eq(_SLAVE_ERROR)
 
-    def _write(self, m: Module, entry: Register, word: Signal, mask: Value) -> None:
-        name = entry.name.lower()
-        if self.held_width(entry):
+    def _write(self, m: Module, entry: Register, word: Signal, strobe: Signal) -> None:
+        name, width = entry.name.lower(), self.held_width(entry)
+        written = word & Cat(strobe[index // 8] for index in range(32))
+        if width:
             held = getattr(self.held, name)
-            m.d.sync += held.eq((held & ~mask) | (word & mask))
+            for byte in range(-(-width // 8)):
+                with m.If(strobe[byte]):
+                    m.d.sync += held[8 * byte : 8 * byte + 8].eq(word[8 * byte : 8 * byte + 8])
         elif entry.access is not Access.WRITE:
             m.d.sync += [
-                getattr(self.written, name).eq(word & mask),
+                getattr(self.written, name).eq(written),
                 getattr(self.touched, name).eq(1),
             ]
 

@@ -116,18 +116,21 @@ class RowWriter(wiring.Component):
                     columns.eq(job.stored_width),
                     lines.eq(lines - config.clusters),
                 ]
-        for number, source in enumerate(self.jobs):
-            chosen = self.coming_valid & self.coming.first & (self.coming.context == number)
-            with m.If(chosen):
-                first_row = source.first_block << exact_log2(config.clusters)
-                m.d.sync += [
-                    *(job[name].eq(source[name]) for name in job.shape().members),
-                    turn.eq(1 << source.first_block[: exact_log2(config.clusters)]),
-                    word.eq(source.target_base),
-                    pixel.eq(source.target_base),
-                    line.eq(source.target_base),
-                    column.eq(source.first_column),
-                    columns.eq(source.stored_width),
-                    lines.eq(source.stored_height - first_row),
-                ]
+        source = struct_signal(drain_job_layout(config), name="source")
+        with m.Switch(self.coming.context):
+            for number, here in enumerate(self.jobs):
+                with m.Case(number):
+                    m.d.comb += source.eq(here)
+        with m.If(self.coming_valid & self.coming.first):
+            first_row = source.first_block << exact_log2(config.clusters)
+            m.d.sync += [
+                *(job[name].eq(source[name]) for name in job.shape().members),
+                turn.eq(1 << source.first_block[: exact_log2(config.clusters)]),
+                word.eq(source.target_base),
+                pixel.eq(source.target_base),
+                line.eq(source.target_base),
+                column.eq(source.first_column),
+                columns.eq(source.stored_width),
+                lines.eq(source.stored_height - first_row),
+            ]
         return m

@@ -34,6 +34,17 @@ def _asked_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({"context": context_shape(config), "place": word_place_layout(config)})
 
 
+def _exceeds(act: Value, limit: Value) -> Value:
+    """Return whether an activation's magnitude exceeds a limit."""
+    negative = act[-1]
+    # Inverted, a negative number is one less than its magnitude: then equal is enough.
+    exceeds: Value = negative
+    for place in range(len(limit)):
+        digit, bound = act[place] ^ negative, limit[place]
+        exceeds = (digit & ~bound) | ((digit | ~bound) & exceeds)
+    return exceeds
+
+
 class ZeroSkipper(wiring.Component):
     """Read one cluster's shares of the contexts' tensors and emit the survivors, one per cycle.
 
@@ -91,8 +102,7 @@ class ZeroSkipper(wiring.Component):
     def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
         self._config = config
         self._cluster = cluster
-        self._limit = Signal(signed(8), reset_less=True)
-        self._lower = Signal(signed(8), reset_less=True)
+        self._limit = Signal(7, reset_less=True)
         self._dense = Signal(reset_less=True)
         self._present = Signal(config.act_word, reset_less=True)
         count = range(config.act_word + 1)
@@ -238,6 +248,12 @@ class ZeroSkipper(wiring.Component):
             with m.Elif(granted[context]):
                 m.d.sync += pending[context].eq(0)
             m.d.comb += self.waiting[context].eq(pending[context] & here.limited)
+        # One choice for all walkers: a job waits here in the cycle in which its walker begins.
+        chosen = struct_signal(skip_job_layout(config), name="chosen_job", reset_less=True)
+        with m.Switch(place_of(granted)):
+            for number, here in enumerate(self.jobs):
+                with m.Case(number):
+                    m.d.sync += chosen.eq(here)
         walkers = []
         for number, owner in enumerate(owners):
             walker = MapWalker(config, cluster=self._cluster)
@@ -245,9 +261,8 @@ class ZeroSkipper(wiring.Component):
             begins = Signal(name=f"begins_{number}")
             job = struct_signal(skip_job_layout(config), name=f"job_{number}", reset_less=True)
             m.d.comb += [walker.start.eq(begins & ~walker.active), walker.job.eq(job)]
-            for context, here in enumerate(self.jobs):
-                with m.If(owner[context] & ~begins):
-                    m.d.sync += job.eq(here)
+            with m.If(~begins):
+                m.d.sync += job.eq(chosen)
             with m.If(owner.any()):
                 m.d.sync += begins.eq(1)
                 with m.If(walker.taken & walker.o.end):
@@ -265,7 +280,6 @@ class ZeroSkipper(wiring.Component):
                 with m.Case(number):
                     m.d.sync += [
                         self._limit.eq(job.theta),
-                        self._lower.eq(-job.theta),
                         self._dense.eq(job.dense),
                         self._present.eq(used & ~job.blank),
                     ]
@@ -297,7 +311,7 @@ class ZeroSkipper(wiring.Component):
         for slot in range(config.act_word):
             act = acts[slot]
             present = valid & self._present[slot]
-            survives = (act > self._limit) | (act < self._lower) | self._dense
+            survives = _exceeds(act, self._limit) | self._dense
             m.d.sync += [
                 word.keep[slot].eq(survives & present),
                 zeros[slot].eq((act == 0) & present & ~self._dense),

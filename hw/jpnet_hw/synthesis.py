@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jpnet_hw.synthesis_script import ADDERS_FILE, SHORT_ADDERS, synthesis_script
 from jpnet_hw.verilog import TOP
 from jpnet_spec.artefact import atomic_path
 from jpnet_spec.config import AcceleratorConfig
@@ -20,7 +21,7 @@ __all__ = ["DEVICE", "SynthesisError", "SynthesisReport", "synthesise"]
 DEVICE = "LFE5U-85F, speed grade 6"
 """What the design is placed on."""
 
-_REPORT_VERSION = 1
+_REPORT_VERSION = 2
 _WRAPPER = "jpnet_pins"
 _SEED = 1
 _TIMING_WEIGHT = 40
@@ -43,6 +44,9 @@ class SynthesisReport:
         Where it was placed.
     lut4
         Four-input look-up tables of logic and carry chains, distributed memory not included.
+    comb
+        Look-up tables in all: of the device's, those that logic, chains with their entries and
+        exits and distributed memory take.
     flip_flops, dp16kd, mult18x18d
         Registers, 18 kbit block memories, multipliers.
     distributed_ram_lut4
@@ -62,6 +66,7 @@ class SynthesisReport:
     config_hash: int
     device: str
     lut4: int
+    comb: int
     flip_flops: int
     dp16kd: int
     mult18x18d: int
@@ -197,9 +202,9 @@ def synthesise(
         (folder / "pins.v").write_text(
             _wrapper(verilog.read_text(encoding="utf-8")), encoding="utf-8"
         )
+        (folder / ADDERS_FILE).write_text(SHORT_ADDERS, encoding="utf-8")
         (folder / "synth.ys").write_text(
-            f"read_verilog {verilog}\nread_verilog pins.v\n"
-            f"synth_ecp5 -abc9 -top {_WRAPPER} -json netlist.json\n",
+            synthesis_script([str(verilog), "pins.v"], top=_WRAPPER, netlist="netlist.json"),
             encoding="utf-8",
         )
         program = "from pyosys import libyosys; libyosys.run_pass('script synth.ys')"
@@ -225,6 +230,7 @@ def synthesise(
         config_hash=config.config_hash,
         device=DEVICE,
         lut4=cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0),
+        comb=used["TRELLIS_COMB"],
         flip_flops=cells.get("TRELLIS_FF", 0),
         dp16kd=used["DP16KD"],
         mult18x18d=used["MULT18X18D"],

@@ -5,16 +5,32 @@ from itertools import pairwise
 from operator import add
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from jpnet_hw.layouts import context_shape, struct_signal
+from jpnet_hw.ripple import rippled, rippled_sum
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
+from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["ThresholdCounter"]
+__all__ = ["ThresholdCounter", "is_counting"]
+
+_QUARTERS = 4
+"""Parts of the thresholds, one of which is served a cycle."""
+
+_QUARTER = (INT8_MAX + 1) // _QUARTERS
+"""Thresholds of a quarter; the last one, but for the last quarter's, has its own counter."""
+
+_GROUP_ROWS = 2 * _QUARTERS - 1
+"""Rows of the longest group: as many as quarters, and those with which the tile's last is near."""
+
+
+def is_counting(mode: Value) -> Value:
+    """Return whether a threshold of that mode comes from counting."""
+    return (mode == ThresholdMode.EXACT) | (mode == ThresholdMode.SAMPLED)
 
 
 def _count_ones(flags: list[Value]) -> Value:
@@ -39,6 +55,11 @@ def _exceeded(value: Value) -> Value:
     return Cat(flags)
 
 
+def _lowered(counter: Value, count: Value) -> Value:
+    """Return a signed counter less a count, or unchanged if it is negative."""
+    return (counter - Mux(counter[-1], 0, count))[: len(counter)]
+
+
 class ThresholdCounter(wiring.Component):
     """The smallest t with ``count(|a| > t) <= N`` over the counted magnitudes of a tensor.
 
@@ -47,6 +68,10 @@ class ThresholdCounter(wiring.Component):
     negative counters, 0 to 127. One row of magnitudes per cycle, no stalls; the threshold
     is valid `LATENCY` cycles after the last row and holds for at least one cycle; the next
     tensor's first row may follow in the cycle after the last.
+
+    Three counters, one between neighbouring quarters of the thresholds, follow row by row. For
+    the others the rows of a group are summed in a few bits, and the groups' sums are taken off the
+    counters a quarter of them a cycle, first in the quarter that the three tell.
 
     Parameters
     ----------
@@ -61,7 +86,7 @@ class ThresholdCounter(wiring.Component):
     valid : in
         A row is there.
     first, last : in
-        It is the tile's first or last.
+        It is the tile's first or last. Last rows are at least `TILE_CYCLES` cycles apart.
     opens : in
         With `first`: the tensor's first tile. Other tiles go on from their context's last one.
     closes : in
@@ -83,6 +108,7 @@ class ThresholdCounter(wiring.Component):
 
     LATENCY = 6
     ALMOST_CYCLES = 4
+    TILE_CYCLES = _QUARTERS
 
     valid: Signal
     first: Signal
@@ -135,7 +161,6 @@ class ThresholdCounter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         inputs = range(self._config.lanes * self._config.clusters)
-        exceeded = Signal(INT8_MAX, reset_less=True)
         most = 1 << (self._count_width - 1)
         tags = [
             struct_signal(self._tag_layout(), name=f"tag_{stage}", reset_less=True)
@@ -145,6 +170,7 @@ class ThresholdCounter(wiring.Component):
         closed_q = Signal(self.LATENCY)
         m.d.comb += [
             tags[0].first.eq(self.first),
+            tags[0].last.eq(self.last),
             tags[0].opens.eq(self.opens),
             tags[0].context.eq(self.context),
             tags[0].winners.eq(Mux(self.winners > most, most, self.winners)),
@@ -183,19 +209,20 @@ class ThresholdCounter(wiring.Component):
                 m.d.sync += four.eq(reduce(add, hits))
                 fours.append(four)
             above = Signal(range(len(inputs) + 1), name=f"above_{t}", reset_less=True)
-            m.d.sync += above.eq(reduce(add, fours))
+            m.d.sync += above.eq(rippled_sum(fours))
             sums.append(above)
-        self._build_counters(m, (valids[3], tags[3]), sums, exceeded)
+        row = (valids[3], tags[3])
+        behind = [valid & tag.last for valid, tag in zip(valids[:3], tags, strict=False)]
+        take = self._build_groups(m, row, Cat(behind).any())
+        quarter = self._build_borders(m, row, take, sums[_QUARTER - 1 :: _QUARTER])
+        negative = self._build_counters(m, row, (take, quarter), sums)
 
-        # Stage 5: each sixteenth, and which of them. Stage 6: the threshold
-        parts = struct_signal(data.ArrayLayout(4, 8), reset_less=True)
-        part = Signal(3, reset_less=True)
-        m.d.sync += part.eq(_count_ones([exceeded[t] for t in range(15, INT8_MAX, 16)]))
-        for index in range(8):
-            m.d.sync += parts[index].eq(
-                _count_ones([exceeded[t] for t in range(16 * index, 16 * index + 15)])
-            )
-        m.d.sync += self.theta.eq(Cat(parts[part], part))
+        # Stage 6: the threshold
+        quarter_q = Signal.like(quarter, reset_less=True)
+        m.d.sync += [
+            quarter_q.eq(quarter),
+            self.theta.eq(Cat(_count_ones(list(negative)), quarter_q)),
+        ]
         m.d.comb += [
             self.almost.eq(closed_q[self.LATENCY - self.ALMOST_CYCLES - 1]),
             self.done.eq(closed_q[-1]),
@@ -206,37 +233,145 @@ class ThresholdCounter(wiring.Component):
         return data.StructLayout(
             {
                 "first": unsigned(1),
+                "last": unsigned(1),
                 "opens": unsigned(1),
                 "context": context_shape(self._config),
                 "winners": unsigned(self._count_width),
             }
         )
 
-    def _build_counters(
-        self, m: Module, row: tuple[Value, data.View], sums: list[Signal], exceeded: Signal
-    ) -> None:
-        """Stage 4: lower the row's context's counters and tell which of them are negative."""
+    def _build_groups(self, m: Module, row: tuple[Value, data.View], ending: Value) -> Signal:
+        """Return which row ends a group: the tile's last one, and while it is far each fourth."""
+        valid, tag = row
+        take, full = Signal(), Signal()
+        rows, busy = Signal(range(_QUARTERS)), Signal(range(_QUARTERS))
+        m.d.comb += [
+            full.eq((rows == _QUARTERS - 1) & (busy == 0) & ~ending),
+            take.eq(valid & (tag.last | full)),
+        ]
+        with m.If(busy != 0):
+            m.d.sync += busy.eq(busy - 1)
+        with m.If(valid & (rows != _QUARTERS - 1)):
+            m.d.sync += rows.eq(rows + 1)
+        with m.If(take):
+            m.d.sync += [rows.eq(0), busy.eq(_QUARTERS - 1)]
+        return take
+
+    def _build_borders(
+        self, m: Module, row: tuple[Value, data.View], take: Signal, sums: list[Signal]
+    ) -> Signal:
+        """Stage 4: count row by row between the quarters; return which one the threshold is in."""
         valid, tag = row
         width = self._count_width + 1
         counters: memory.Memory = memory.Memory(
             shape=unsigned(width * len(sums)), depth=2 ** len(tag.context), init=[]
         )
-        m.submodules.counters = counters
+        m.submodules.borders = counters
         write, read = counters.write_port(), counters.read_port(domain="comb")
-        following = []
-        for t, above in enumerate(sums):
-            before = Signal(signed(width), name=f"before_{t}")
-            after = Signal(signed(width), name=f"after_{t}")
-            kept = read.data.word_select(t, width).as_signed()
-            m.d.comb += [
-                before.eq(Mux(tag.first & tag.opens, tag.winners, kept)),
-                after.eq(before - Mux(before[-1], 0, above)),
-            ]
-            following.append(after)
+        opening = tag.first & tag.opens
+        kept = [read.data.word_select(index, width) for index in range(len(sums))]
+        after = [
+            _lowered(Mux(opening, Cat(tag.winners, 0), count), above)
+            for count, above in zip(kept, sums, strict=True)
+        ]
+        quarter = Signal(range(_QUARTERS), reset_less=True)
         m.d.comb += [
             read.addr.eq(tag.context),
             write.addr.eq(tag.context),
             write.en.eq(valid),
+            write.data.eq(Cat(after)),
+        ]
+        with m.If(take):
+            m.d.sync += quarter.eq(_count_ones([value[-1] for value in after]))
+        return quarter
+
+    def _build_group_sums(
+        self, m: Module, valid: Value, take: Signal, sums: list[Signal]
+    ) -> list[Signal]:
+        """Stage 4: sum each group's rows and keep the sums while they are taken off."""
+        inputs = self._config.lanes * self._config.clusters
+        kept = []
+        for t, above in enumerate(sums):
+            total = Signal(range(_GROUP_ROWS * inputs + 1), name=f"total_{t}")
+            growing = Signal.like(total, name=f"growing_{t}")
+            taken = Signal.like(total, name=f"taken_{t}", reset_less=True)
+            m.d.comb += total.eq(rippled(growing, above))
+            with m.If(valid):
+                m.d.sync += growing.eq(total)
+            with m.If(take):
+                m.d.sync += [growing.eq(0), taken.eq(total)]
+            kept.append(taken)
+        return kept
+
+    def _build_counters(
+        self,
+        m: Module,
+        row: tuple[Value, data.View],
+        group: tuple[Signal, Signal],
+        sums: list[Signal],
+    ) -> Signal:
+        """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
+        valid, tag = row
+        take, first_quarter = group
+        width, fine = self._count_width + 1, _QUARTER - 1
+        counters: memory.Memory = memory.Memory(
+            shape=unsigned(width * fine), depth=_QUARTERS * 2 ** len(tag.context), init=[]
+        )
+        m.submodules.counters = counters
+        write, read = counters.write_port(), counters.read_port(domain="comb")
+        quarters = [
+            self._build_group_sums(m, valid, take, sums[start : start + fine])
+            for start in range(0, INT8_MAX, _QUARTER)
+        ]
+        # The group of this row, and the one that is taken off.
+        growing, taken = (
+            struct_signal(self._group_layout(), name=name, reset_less=True)
+            for name in ("growing", "taken")
+        )
+        present = struct_signal(self._group_layout())
+        active, place = Signal(), Signal(range(_QUARTERS), reset_less=True)
+        quarter = Signal(range(_QUARTERS))
+        m.d.comb += present.eq(growing)
+        with m.If(tag.first):
+            m.d.comb += [present.opens.eq(tag.opens), present.winners.eq(tag.winners)]
+        m.d.comb += present.context.eq(tag.context)
+        m.d.sync += place.eq(place + 1)
+        with m.If(place == _QUARTERS - 1):
+            m.d.sync += active.eq(0)
+        with m.If(valid):
+            m.d.sync += [growing.eq(present), growing.opens.eq(present.opens & ~take)]
+        with m.If(take):
+            m.d.sync += [taken.eq(present), active.eq(1), place.eq(0)]
+
+        negative = Signal(fine, reset_less=True)
+        following = []
+        for index in range(fine):
+            count = Signal.like(quarters[0][index], name=f"count_{index}")
+            before = Signal(width, name=f"before_{index}")
+            m.d.comb += before.eq(
+                Mux(taken.opens, taken.winners, read.data.word_select(index, width))
+            )
+            with m.Switch(quarter):
+                for number, kept in enumerate(quarters):
+                    with m.Case(number):
+                        m.d.comb += count.eq(kept[index])
+            following.append(_lowered(before, count))
+        m.d.comb += [
+            quarter.eq(first_quarter + place),
+            read.addr.eq(Cat(quarter, taken.context)),
+            write.addr.eq(read.addr),
+            write.en.eq(active),
             write.data.eq(Cat(following)),
         ]
-        m.d.sync += exceeded.eq(Cat(after[-1] for after in following))
+        m.d.sync += negative.eq(Cat(value[-1] for value in following))
+        return negative
+
+    def _group_layout(self) -> data.StructLayout:
+        """Return what is known of a group: whose it is, and whether and how its tensor begins."""
+        return data.StructLayout(
+            {
+                "opens": unsigned(1),
+                "context": context_shape(self._config),
+                "winners": unsigned(self._count_width),
+            }
+        )

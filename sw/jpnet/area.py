@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,9 @@ SYNTHESIS_KIND = "synthesis"
 """Kind of the file that `measure_area` writes."""
 
 
-def measure_area(workspace: Workspace, *, target_mhz: float, console: Console) -> dict[str, Any]:
+def measure_area(
+    workspace: Workspace, *, target_mhz: float, results: Path | None, console: Console
+) -> dict[str, Any]:
     """Synthesise, place and route the workspace's Verilog, write and return the figures.
 
     Parameters
@@ -28,6 +31,8 @@ def measure_area(workspace: Workspace, *, target_mhz: float, console: Console) -
         Holds the Verilog.
     target_mhz
         Clock that placement and routing aim at.
+    results
+        Folder that gets the figures too, as ``synthesis-CONFIG.json``.
     console
         Where progress is printed.
 
@@ -59,6 +64,9 @@ def measure_area(workspace: Workspace, *, target_mhz: float, console: Console) -
         "provenance": provenance(seed=found.seed, data=None),
     }
     write_json(workspace.synthesis_file, kind=SYNTHESIS_KIND, content=content)
+    if results is not None:
+        path = results / f"synthesis-{workspace.config_name}.json"
+        write_json(path, kind=SYNTHESIS_KIND, content=content)
     return content
 
 
@@ -69,6 +77,7 @@ def print_area(content: Mapping[str, Any], console: Console) -> None:
     table.add_column("value", justify="right", overflow="fold")
     rows = (
         ("MAC units", f"{content['mac_units']:,}"),
+        ("LUT4 in all, as placed", f"{content['comb']:,}"),
         ("LUT4 of logic and carries", f"{content['lut4']:,}"),
         ("LUT4 of distributed memory", f"{content['distributed_ram_lut4']:,}"),
         ("flip-flops", f"{content['flip_flops']:,}"),

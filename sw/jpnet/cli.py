@@ -176,13 +176,17 @@ def synth(
     target_mhz: Annotated[
         float, typer.Option("--target-mhz", min=1, help="Clock to aim at; less is no error.")
     ] = 85,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Folder that gets the figures too, as docs/results."),
+    ] = None,
     build: Build = _BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
     from jpnet.area import measure_area, print_area
 
     workspace = _workspace(build, model, config)
-    content = measure_area(workspace, target_mhz=target_mhz, console=Console())
+    content = measure_area(workspace, target_mhz=target_mhz, results=results, console=Console())
     print_area(content, Console())
     typer.echo(f"wrote {workspace.synthesis_file}")
 

@@ -92,13 +92,13 @@ class AcceleratorConfig:
     clusters: int = 4
     contexts: int = 4
     act_word: int = 8
-    weight_depth: int = 2048
+    weight_depth: int = 1024
     pointer_depth: int = 1024
     acc_depth: int = 512
     acc_width: int = 24
     act_depth: int = 256
     param_depth: int = 512
-    program_depth: int = 64
+    program_depth: int = 32
     fifo_depth: int = 16
     axi_data_width: int = 64
     axi_addr_width: int = 32

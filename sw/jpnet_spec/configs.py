@@ -16,10 +16,18 @@ PRESETS: dict[str, AcceleratorConfig] = {
         contexts=2,
         weight_depth=16384,
         pointer_depth=2048,
+        program_depth=64,
     ),
     "edge16": _EDGE16,
     "edge64": replace(
-        _EDGE16, groups=4, clusters=4, act_word=16, axi_data_width=128, act_depth=128
+        _EDGE16,
+        groups=4,
+        clusters=4,
+        act_word=16,
+        axi_data_width=128,
+        act_depth=128,
+        weight_depth=2048,
+        program_depth=64,
     ),
 }
 """Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""

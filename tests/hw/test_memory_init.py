@@ -10,7 +10,8 @@ def test_equal_entries_become_a_loop() -> None:
     entries = block(["8'h00"] * 4)
     text = f"  reg [7:0] rows [3:0];\n{entries}  assign a = b;\n"
     folded = fold_initial_values(text)
-    assert "for (entry = 0; entry < 4; entry = entry + 1)\n    rows[entry] = 8'h00;\n" in folded
+    assert "for (entry_rows = 0; entry_rows < 4; entry_rows = entry_rows + 1)\n" in folded
+    assert "    rows[entry_rows] = 8'h00;\n" in folded
     assert folded.startswith("  reg [7:0] rows [3:0];\n")
     assert folded.endswith("  assign a = b;\n")
     assert "initial begin" not in folded
@@ -23,10 +24,12 @@ def test_unequal_entries_stay() -> None:
 
 def test_escaped_names_keep_their_space() -> None:
     folded = fold_initial_values(block(["4'hf"] * 2, name="\\a.b "))
-    assert "\\a.b [entry] = 4'hf;" in folded
+    assert "\\a.b [entry_a_b] = 4'hf;" in folded
 
 
 def test_each_memory_is_folded_by_itself() -> None:
     folded = fold_initial_values(block(["1'h0"] * 2) + block(["2'h1"] * 3, name="other"))
-    assert "rows[entry] = 1'h0;" in folded
-    assert "other[entry] = 2'h1;" in folded
+    assert "integer entry_rows;\n" in folded
+    assert "rows[entry_rows] = 1'h0;" in folded
+    assert "integer entry_other;\n" in folded
+    assert "other[entry_other] = 2'h1;" in folded

@@ -17,7 +17,7 @@ def run(simulate, lanes, tensors, gap=0, count_width=17):
     rows = [
         (number, row, len(magnitudes))
         for number, (magnitudes, _, _) in enumerate(tensors)
-        for row in range(-gap, len(magnitudes))
+        for row in range(-max(gap, dut.TILE_CYCLES - len(magnitudes)), len(magnitudes))
     ]
 
     async def bench(ctx):
@@ -109,6 +109,7 @@ def test_tiles_of_several_contexts_take_turns(simulate, rng):
         for context in [*np.roll(rng.permutation(contexts - 1), tile).tolist(), contexts - 1]:
             magnitudes, counted = tensors[context][tile]
             count = len(magnitudes)
+            rows += [None] * (dut.TILE_CYCLES - count)
             rows += [
                 (context, tile, row, count, magnitudes[row], counted[row]) for row in range(count)
             ]
@@ -116,8 +117,9 @@ def test_tiles_of_several_contexts_take_turns(simulate, rng):
     async def bench(ctx):
         got, expected = {}, {}
         for cycle in range(len(rows) + dut.LATENCY + 1):
-            ctx.set(dut.valid, int(cycle < len(rows)))
-            if cycle < len(rows):
+            row = rows[cycle] if cycle < len(rows) else None
+            ctx.set(dut.valid, int(row is not None))
+            if row is not None:
                 context, tile, row, count, magnitudes, counted = rows[cycle]
                 ctx.set(dut.context, context)
                 ctx.set(dut.opens, int(tile == 0))

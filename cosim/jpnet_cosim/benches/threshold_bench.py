@@ -47,7 +47,7 @@ async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[
     """Feed tensors and return (cycle after the last row, threshold) of each."""
     found: list[tuple[int, int]] = []
     last_rows: list[int] = []
-    cycle = 0
+    cycle, earliest = 0, 0
 
     async def clock() -> None:
         nonlocal cycle
@@ -60,11 +60,17 @@ async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[
     for number, tensor in enumerate(tensors):
         rows = len(tensor.magnitudes)
         for row in range(rows):
+            last = row == rows - 1 or row + 1 in tensor.tiles
+            while last and cycle < earliest:
+                dut.valid.value = 0
+                await clock()
+            if last:
+                earliest = cycle + ThresholdCounter.TILE_CYCLES
             dut.valid.value = 1
             dut.context.value = number % contexts
             dut.first.value = row == 0 or row in tensor.tiles
             dut.opens.value = row < min(tensor.tiles, default=rows)
-            dut.last.value = row == rows - 1 or row + 1 in tensor.tiles
+            dut.last.value = last
             dut.closes.value = row >= max(tensor.tiles, default=0)
             dut.winners.value = tensor.winners
             dut.magnitudes.value = _pack(tensor.magnitudes[row], 7)
