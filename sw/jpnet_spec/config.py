@@ -67,11 +67,12 @@ class AcceleratorConfig:
     pointer_depth
         Entries of a lane's list table.
     acc_depth
-        Accumulators per lane and context.
+        Accumulators per lane and context; an image has those of several contexts where fewer images
+        are in flight.
     acc_width
         Bits of an accumulator.
     act_depth
-        Words of a context's activation memory, per cluster.
+        Words of a context's activation memory, per cluster; likewise.
     param_depth
         Rows of the channel parameter memory.
     program_depth
@@ -133,8 +134,13 @@ class AcceleratorConfig:
 
     @property
     def acc_addr_width(self) -> int:
-        """Bits of an accumulator's address (the local output row)."""
+        """Bits of an accumulator's address within one context's memory."""
         return (self.acc_depth - 1).bit_length()
+
+    @property
+    def acc_row_width(self) -> int:
+        """Bits of an accumulator row's number; a lone image has the rows of all contexts."""
+        return (self.acc_depth * self.contexts - 1).bit_length()
 
     @property
     def weight_addr_width(self) -> int:
@@ -148,8 +154,11 @@ class AcceleratorConfig:
 
     @property
     def entry_width(self) -> int:
-        """Bits of a weight memory entry: ``{row, weight}``, the weight in the low 8 bits."""
-        return 8 + self.acc_addr_width
+        """Bits of a weight memory entry: ``{row, weight}``, the weight in the low 8 bits.
+
+        The row is an offset from -`acc_depth` to ``acc_depth - 1``.
+        """
+        return 8 + self.acc_addr_width + 1
 
     @property
     def pointer_width(self) -> int:
@@ -183,8 +192,8 @@ class AcceleratorConfig:
 
     @property
     def act_addr_width(self) -> int:
-        """Bits of a word address within one context and cluster."""
-        return (self.act_depth - 1).bit_length()
+        """Bits of a word address within one cluster; a lone image has the words of all contexts."""
+        return (self.act_depth * self.contexts - 1).bit_length()
 
     @property
     def beat_bytes(self) -> int:
