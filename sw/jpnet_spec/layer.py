@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.convolution import Convolution
-from jpnet_spec.numbers import INT8_MAX, SHIFT_MAX, requantise
+from jpnet_spec.numbers import INT8_MAX, SHIFT_MAX, requantise, requantise_with_addend
 from jpnet_spec.pooling import max_pool
+from jpnet_spec.shortcut import Shortcut
 from jpnet_spec.topn import TopN
 from jpnet_spec.window import Window
 
-__all__ = ["INPUT", "Layer", "LayerOp"]
+__all__ = ["AFFINE_UNIT", "INPUT", "Layer", "LayerOp"]
 
 INPUT = "input"
 """Name of the image in a layer's inputs."""
+
+AFFINE_UNIT = 64
+"""Magnitude of an affine layer's weights: biases are in 64ths of the source's step."""
 
 _EXACT_FLOAT32 = 2**24
 
@@ -30,6 +34,9 @@ class LayerOp(StrEnum):
     """Every output sums the elements under its kernel."""
     AVERAGE_POOL = "average_pool"
     """A convolution of each channel with weights of 1; the multiplier divides by the area."""
+    AFFINE = "affine"
+    """Each element times plus or minus `AFFINE_UNIT`, plus its channel's bias, while the source is
+    written: a second tensor of the same sums, without products."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,6 +48,9 @@ class Layer:
     magnitudes up to a threshold to 0 never reverses an order, so this equals filtering before
     pooling, of negative elements too.
 
+    A residual layer adds another tensor to its sums before they are rounded. Consumers that do not
+    multiply, which are shortcuts and affine layers, take the tensor as it is stored: all of it.
+
     Parameters
     ----------
     name
@@ -48,23 +58,27 @@ class Layer:
     op
         What is computed.
     inputs
-        Names of the producing layers, or `INPUT`.
+        Names of the producing layers, or `INPUT`: of what is multiplied, then the shortcut's.
     weight : int8, -127 to 127
         ``FULLY_CONNECTED``: shape (oc, ic). ``CONVOLUTION``: shape (oc, ic / channel_groups, kh,
-        kw). ``AVERAGE_POOL``: ones of shape (channels, 1, kh, kw). Zeros are pruned weights.
+        kw). ``AVERAGE_POOL``: ones of shape (channels, 1, kh, kw). ``AFFINE``: `AFFINE_UNIT` with
+        either sign, shape (channels, 1, 1, 1). Zeros are pruned weights.
     bias : int32, shape (oc,)
         Zeros for ``AVERAGE_POOL``.
     multiplier, negative_multiplier : uint16, shape (oc,)
-        For sums >= 0 and < 0, see `jpnet_spec.numbers.requantise`.
+        For sums >= 0 and < 0, see `jpnet_spec.numbers.requantise`. With a shortcut the latter is 0
+        or the former, see `jpnet_spec.numbers.requantise_with_addend`.
     shift
         0 to 40.
     top_n
         Filter of the output tensor.
     convolution
-        Of ``CONVOLUTION`` and ``AVERAGE_POOL``, which has as many groups as channels; None where
-        fully connected.
+        Of all but ``FULLY_CONNECTED``, where it is None; ``AVERAGE_POOL`` and ``AFFINE`` have as
+        many groups as channels.
     pool
         Max pooling after them, or None.
+    shortcut
+        What ``CONVOLUTION`` adds to its sums, or None.
 
     Raises
     ------
@@ -83,6 +97,7 @@ class Layer:
     top_n: TopN = field(default_factory=TopN)
     convolution: Convolution | None = None
     pool: Window | None = None
+    shortcut: Shortcut | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.name == INPUT:
@@ -90,6 +105,8 @@ class Layer:
         try:
             self._check_shape()
             self._check_tensors()
+            self._check_affine()
+            self._check_shortcut()
             self.top_n.check_elements(prod(self.sums_shape))
         except ValueError as error:
             raise ValueError(f"layer {self.name!r}: {error}") from error
@@ -132,6 +149,32 @@ class Layer:
         ):
             raise ValueError("average must have one channel a group, weights of 1 and biases of 0")
 
+    def _check_affine(self) -> None:
+        if self.op is not LayerOp.AFFINE or self.convolution is None:
+            return
+        single = (len(self.weight), self.weight.shape[1]) == (self.convolution.input_shape[0], 1)
+        if self.convolution.window != Window(size=(1, 1)) or not single:
+            raise ValueError("affine must be a 1x1 convolution of each channel with stride 1")
+        if np.any(np.abs(self.weight) != AFFINE_UNIT) or self.pool is not None:
+            raise ValueError(f"affine must have weights of +-{AFFINE_UNIT} and no pooling")
+
+    def _check_shortcut(self) -> None:
+        if self.shortcut is None:
+            return
+        if self.op is not LayerOp.CONVOLUTION or self.pool is not None:
+            raise ValueError("shortcut must be that of a convolution without pooling")
+        self.shortcut.check_sums(self.sums_shape)
+        other = self.negative_multiplier[self.negative_multiplier != self.multiplier]
+        if np.any(other):
+            raise ValueError(
+                f"negative_multiplier must be 0 or the multiplier with a shortcut, not {other[0]}"
+            )
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the layer's products are those of weights and surviving activations."""
+        return self.op is not LayerOp.AFFINE
+
     @property
     def sums_shape(self) -> tuple[int, ...]:
         """Shape of one image's sums: what is requantised, counted by the filter, then pooled."""
@@ -160,12 +203,13 @@ class Layer:
     @property
     def macs_dense(self) -> int:
         """Products of the layer with nothing skipped, those with padding included."""
-        return int(self.weight.size) * prod(self.sums_shape[1:])
+        return int(self.weight.size) * prod(self.sums_shape[1:]) if self.multiplies else 0
 
     @property
     def macs_weight_only(self) -> int:
         """Products of `macs_dense` that have a non-zero weight."""
-        return int(np.count_nonzero(self.weight)) * prod(self.sums_shape[1:])
+        living = int(np.count_nonzero(self.weight)) if self.multiplies else 0
+        return living * prod(self.sums_shape[1:])
 
     @property
     def largest_sum(self) -> int:
@@ -209,20 +253,36 @@ class Layer:
         found: NDArray[np.int64] = product.astype(np.int64) + self.bias
         return np.moveaxis(found, -1, 1)
 
-    def activations(self, survivors: NDArray[np.int8]) -> NDArray[np.int8]:
+    def activations(
+        self, survivors: NDArray[np.int8], carried: NDArray[np.int8] | None = None
+    ) -> NDArray[np.int8]:
         """Return the requantised sums, before filter and pooling.
 
         Parameters
         ----------
         survivors : int8, shape (images, ...)
             The input's elements in row-major order.
+        carried : int8, shape (images, *shortcut.input_shape)
+            The shortcut's tensor as it is stored; None without a shortcut.
 
         Returns
         -------
         int8, shape (images, *sums_shape)
         """
         sums = np.moveaxis(self.sums(survivors), 1, -1)
-        scaled = requantise(sums, self.multiplier, self.negative_multiplier, self.shift)
+        if self.shortcut is None:
+            scaled = requantise(sums, self.multiplier, self.negative_multiplier, self.shift)
+        else:
+            assert carried is not None
+            addend = np.moveaxis(self.shortcut.addend(carried, len(self.weight)), 1, -1)
+            scaled = requantise_with_addend(
+                sums,
+                addend,
+                multiplier=self.multiplier,
+                negative_multiplier=self.negative_multiplier,
+                addend_multiplier=self.shortcut.multiplier,
+                shift=self.shift,
+            )
         return np.ascontiguousarray(np.moveaxis(scaled, -1, 1))
 
     def stored(self, activations: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -242,5 +302,7 @@ class Layer:
         survivors : int8, shape (images, ...)
             The input's elements in row-major order.
         """
+        if not self.multiplies:
+            return np.zeros(len(survivors), dtype=np.int64)
         found: NDArray[np.int64] = (survivors.reshape(len(survivors), -1) != 0) @ self.reach.ravel()
         return found

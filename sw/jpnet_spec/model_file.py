@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import IntegerNetwork, Layer, LayerOp
+from jpnet_spec.shortcut import Shortcut, ShortcutKind
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_spec.window import Window
 
@@ -92,7 +93,8 @@ def _spatial_entry(layer: Layer) -> dict[str, Any]:
     if layer.convolution is None:
         return {}
     pool = None if layer.pool is None else asdict(layer.pool)
-    return {"convolution": asdict(layer.convolution), "pool": pool}
+    entry = {"convolution": asdict(layer.convolution), "pool": pool}
+    return entry if layer.shortcut is None else {**entry, "shortcut": asdict(layer.shortcut)}
 
 
 def _spatial_fields(entry: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +109,13 @@ def _spatial_fields(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "convolution": convolution,
         "pool": None if entry["pool"] is None else _window(entry["pool"]),
+        "shortcut": _shortcut(entry["shortcut"]) if "shortcut" in entry else None,
     }
+
+
+def _shortcut(made: dict[str, Any]) -> Shortcut:
+    shape, kind = tuple(made["input_shape"]), ShortcutKind(made["kind"])
+    return Shortcut(**{**made, "input_shape": shape, "kind": kind})
 
 
 def _window(made: dict[str, Any]) -> Window:

@@ -1,7 +1,7 @@
 """The integer network: the exact reference that trainer, simulator and hardware obey."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -33,7 +33,8 @@ class LayerTrace:
     macs_effective : int64, shape (images,)
         Pairs of non-zero weight and surviving input activation whose output exists.
     inputs_read, inputs_zero, inputs_below : int64, shape (images,)
-        Input activations read, dropped as zero, dropped by the producer's threshold.
+        Input activations read, dropped as zero, dropped by the producer's threshold; none of a
+        layer that does not multiply, nor of a shortcut.
     """
 
     tensor: NDArray[np.int8]
@@ -78,11 +79,7 @@ class IntegerNetwork:
         for layer in self.layers:
             if layer.name in shapes:
                 raise ValueError(f"layer {layer.name!r}: name must be unique")
-            if len(layer.inputs) != 1 or layer.inputs[0] not in shapes:
-                raise ValueError(
-                    f"layer {layer.name!r}: inputs must be one earlier layer, not {layer.inputs!r}"
-                )
-            _check_chain(layer, shapes[layer.inputs[0]])
+            _check_inputs(layer, shapes)
             shapes[layer.name] = layer.output_shape
 
     @property
@@ -99,6 +96,8 @@ class IntegerNetwork:
             digest.update(repr((shape, layer.top_n)).encode())
             if layer.convolution is not None:
                 digest.update(repr((layer.convolution, layer.pool)).encode())
+            if layer.shortcut is not None:
+                digest.update(repr(layer.shortcut).encode())
             for tensor in (layer.weight, layer.bias, layer.multiplier, layer.negative_multiplier):
                 digest.update(np.ascontiguousarray(tensor).tobytes())
         return digest.hexdigest()
@@ -142,8 +141,9 @@ class IntegerNetwork:
         kept = {INPUT: images}
         traces = {}
         for layer in self.layers:
-            source = layer.inputs[0]
-            trace = _run_layer(layer, stored[source], kept[source])
+            tensors = [stored[source] for source in layer.inputs]
+            survivors = kept[layer.inputs[0]] if layer.multiplies else tensors[0]
+            trace = _run_layer(layer, tensors, survivors)
             traces[layer.name] = trace
             stored[layer.name], kept[layer.name] = trace.tensor, trace.survivors
         return traces
@@ -151,6 +151,25 @@ class IntegerNetwork:
     def logits(self, images: NDArray[np.int8]) -> NDArray[np.int8]:
         """Return the result layer's tensor, int8, shape (images, classes)."""
         return self.run(images)[self.layers[-1].name].tensor
+
+
+def _check_inputs(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a layer whose inputs are not earlier layers of the right shapes."""
+    wanted = "one earlier layer" if layer.shortcut is None else "two earlier layers"
+    if len(layer.inputs) != 1 + (layer.shortcut is not None) or not shapes.keys() >= {
+        *layer.inputs
+    }:
+        raise ValueError(f"layer {layer.name!r}: inputs must be {wanted}, not {layer.inputs!r}")
+    if not layer.multiplies and layer.inputs[0] == INPUT:
+        raise ValueError(
+            f"layer {layer.name!r}: an affine layer must follow a layer, not the image"
+        )
+    _check_chain(layer, shapes[layer.inputs[0]])
+    if layer.shortcut is not None and layer.shortcut.input_shape != shapes[layer.inputs[1]]:
+        raise ValueError(
+            f"layer {layer.name!r}: shortcut must take the {shapes[layer.inputs[1]]} of "
+            f"{layer.inputs[1]!r}, not {layer.shortcut.input_shape}"
+        )
 
 
 def _check_chain(layer: Layer, given: tuple[int, ...]) -> None:
@@ -168,22 +187,29 @@ def _check_chain(layer: Layer, given: tuple[int, ...]) -> None:
         )
 
 
-def _run_layer(layer: Layer, stored: NDArray[np.int8], survivors: NDArray[np.int8]) -> LayerTrace:
-    """Compute one layer from its producer's tensor, before and after the producer's filter."""
+def _run_layer(
+    layer: Layer, inputs: Sequence[NDArray[np.int8]], survivors: NDArray[np.int8]
+) -> LayerTrace:
+    """Compute one layer from its inputs as they are stored and the first one's survivors."""
     tensors, thresholds = [], []
     for first in range(0, len(survivors), _CHUNK):
-        activations = layer.activations(survivors[first : first + _CHUNK])
+        chunk = slice(first, first + _CHUNK)
+        carried = None if layer.shortcut is None else inputs[1][chunk]
+        activations = layer.activations(survivors[chunk], carried)
         thresholds.append(layer.top_n.threshold(activations))
         tensors.append(layer.stored(activations))
     tensor, threshold = np.concatenate(tensors), np.concatenate(thresholds)
-    read = layer.input_elements
-    zeros = read - np.count_nonzero(stored.reshape(len(stored), -1), axis=1)
+    read = layer.input_elements if layer.multiplies else 0
+    living, kept = (
+        np.count_nonzero(values.reshape(len(survivors), -1)[:, :read], axis=1)
+        for values in (inputs[0], survivors)
+    )
     return LayerTrace(
         tensor=tensor,
         threshold=threshold,
         survivors=layer.top_n.keep(tensor, threshold),
         macs_effective=layer.pairs(survivors),
-        inputs_read=np.full(len(stored), read, dtype=np.int64),
-        inputs_zero=zeros,
-        inputs_below=read - np.count_nonzero(survivors.reshape(len(stored), -1), axis=1) - zeros,
+        inputs_read=np.full(len(survivors), read, dtype=np.int64),
+        inputs_zero=read - living,
+        inputs_below=living - kept,
     )

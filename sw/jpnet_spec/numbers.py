@@ -12,6 +12,7 @@ __all__ = [
     "choose_multipliers",
     "quantise_unit_image",
     "requantise",
+    "requantise_with_addend",
     "round_half_even_shift",
 ]
 
@@ -79,6 +80,44 @@ def requantise(
     """
     scale = np.where(acc < 0, negative_multiplier.astype(np.int64), multiplier.astype(np.int64))
     rounded = round_half_even_shift(acc * scale, shift)
+    return np.clip(rounded, -INT8_MAX, INT8_MAX).astype(np.int8)
+
+
+def requantise_with_addend(
+    acc: NDArray[np.int64],
+    addend: NDArray[np.int64],
+    *,
+    multiplier: NDArray[np.uint16],
+    negative_multiplier: NDArray[np.uint16],
+    addend_multiplier: int,
+    shift: int,
+) -> NDArray[np.int8]:
+    """Scale sums and what is added to them back to int8, with one rounding.
+
+    ``clamp(round_half_even((acc * m + addend * m_a) * 2**-shift), -127, 127)``; where the bracket
+    is negative and the channel's `negative_multiplier` is 0, the result is 0 (ReLU).
+
+    Parameters
+    ----------
+    acc : int64, shape (..., channels)
+        Exact sums including the bias, magnitude below ``2**31``.
+    addend : int64, shape (..., channels)
+        Magnitude below ``2**31``.
+    multiplier, negative_multiplier : uint16, shape (channels,)
+        The latter 0, or the former.
+    addend_multiplier
+        0 to 65535, the same for all channels.
+    shift : int
+        0 to `SHIFT_MAX`, shared by the layer.
+
+    Returns
+    -------
+    int8, shape (..., channels)
+        -127 to 127.
+    """
+    total = acc * multiplier.astype(np.int64) + addend * addend_multiplier
+    total = np.where((total < 0) & (negative_multiplier == 0), 0, total)
+    rounded = round_half_even_shift(total, shift)
     return np.clip(rounded, -INT8_MAX, INT8_MAX).astype(np.int8)
 
 

@@ -58,7 +58,7 @@ class NetworkCounts:
     accuracy_int8
         Share of right answers of the integer network.
     layers
-        In execution order.
+        Those that multiply, in execution order.
     """
 
     images: int
@@ -125,6 +125,7 @@ def measure(
             activation_density=survivors[layer.name] / read[layer.name],
         )
         for layer in network.layers
+        if layer.multiplies
     )
     return NetworkCounts(images=len(images), accuracy_int8=right / len(images), layers=layers)
 

@@ -58,6 +58,10 @@ def check_supported(layer: Layer) -> None:
     CompileError
         Naming the layer and what is supported.
     """
+    if layer.shortcut is not None or not layer.multiplies:
+        raise CompileError(
+            f"layer {layer.name!r}: residual networks are not supported, chains of layers are"
+        )
     if layer.convolution is None:
         return
     stride = layer.convolution.window.stride

@@ -80,9 +80,9 @@ class TrainingState:
     seed: int
     image_shape: tuple[int, ...]
     device: torch.device
-    model: nn.Sequential
+    model: nn.Module
     masks: WeightMasks
-    teacher: nn.Sequential | None = None
+    teacher: nn.Module | None = None
     answers: Tensor | None = None
     quantised: QuantisedNetwork | None = None
     output_scales: list[float] = field(default_factory=list)
