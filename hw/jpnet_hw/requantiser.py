@@ -113,7 +113,12 @@ class Requantiser(wiring.Component):
         if addend is None:
             return requantise(biased, multiplier, negative_multiplier, shift)
         return requantise_with_addend(
-            biased, addend, multiplier, negative_multiplier, addend_multiplier, shift
+            biased,
+            addend,
+            multiplier=multiplier,
+            negative_multiplier=negative_multiplier,
+            addend_multiplier=addend_multiplier,
+            shift=shift,
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -129,9 +134,7 @@ class Requantiser(wiring.Component):
         m.d.comb += biased.eq(self.acc + self.bias)
         m.d.sync += [
             biased_q.eq(biased),
-            scale.eq(
-                Mux(biased[-1] & ~self.adding, self.negative_multiplier, self.multiplier)
-            ),
+            scale.eq(Mux(biased[-1] & ~self.adding, self.negative_multiplier, self.multiplier)),
             rectified.eq(Cat(self.negative_multiplier == 0, rectified)),
         ]
 
@@ -165,9 +168,9 @@ class Requantiser(wiring.Component):
     def _build_shift(self, m: Module, total: Signal, rectified: Value) -> None:
         """Shift right by whole bytes, then by bits with rounding and clamping."""
         counts = range(SHIFT_MAX // 8 + 1)
-        window = Signal(signed(_WINDOW), reset_less=True)
+        window = Signal(_WINDOW, reset_less=True)
         above, sticky = Signal(reset_less=True), Signal(reset_less=True)
-        shifted = Signal(signed(_WINDOW))
+        shifted = Signal(_WINDOW)
         rounded = Signal(8)
         negative = total[-1]
         # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
@@ -213,7 +216,7 @@ class Requantiser(wiring.Component):
         round_up = shifted[0] & (shifted[1] | sticky | dropped)
         sign = negative_q[-1]
         m.d.comb += [
-            shifted.eq(window >> fine[1]),
+            shifted.eq(Cat(window, sign.replicate(7)) >> fine[1]),
             rounded.eq((shifted[1:8] ^ sign.replicate(7)) + (round_up ^ sign)),
         ]
         overflow = (shifted[8:] ^ sign.replicate(_WINDOW - 8)).any()
