@@ -9,8 +9,9 @@ MAKEFLAGS += --no-builtin-rules
 # Variables. Give them on the command line: make simulate MODEL=mlp3 CONFIG=edge64 IMAGES=500
 MODEL ?= mlp3#      network: an architecture to train, a trained model or one of the zoo
 CONFIG ?= edge16#   accelerator: a preset (jpnet configs) or a JSON file of parameters
-DATA ?= mnist#      data set to train on: digits, mnist, fashion-mnist, cifar-10
+DATA ?= $(or $(DATA_OF_$(MODEL)),mnist)# data set to train on: digits, mnist, fashion-mnist, cifar-10
 DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the variable JPNET_DATA
+WARM_START ?= #     trained dense network that make train starts from, a .safetensors file
 SEED ?= 1#          seed of everything random in training
 IMAGES ?= all#      test images to simulate: a number or all
 WAVES ?= 0#         1 keeps the waveforms of make cosim
@@ -19,11 +20,16 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT SEED IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
 DATA_OF_mlp3 := mnist
+DATA_OF_lenet4 := mnist
+DATA_OF_convnet5 := cifar-10
+DATA_OF_resnet32 := cifar-10
+DATA_OF_resnet32-relu := cifar-10
+DATA_OF_resnet32-wide := cifar-10
 NAME := $(MODEL)$(if $(DATA_OF_$(MODEL)),$(if $(filter $(DATA),$(DATA_OF_$(MODEL))),,-$(DATA)))
 OUT := $(BUILD)/$(NAME)/$(basename $(notdir $(CONFIG)))
 MODEL_FILE := $(wildcard $(BUILD)/$(NAME)/model.safetensors)
@@ -65,7 +71,7 @@ longtest: | $(JPNET) ## run the tests that take minutes
 
 .PHONY: train
 train: | $(JPNET) ## train MODEL sparse on DATA, into $(BUILD)/MODEL/model.safetensors
-	$(JPNET) train --model $(MODEL) --data $(DATA) --seed $(SEED) --build $(BUILD) $(ROOT)
+	$(JPNET) train --model $(MODEL) --data $(DATA) --seed $(SEED) --build $(BUILD) $(ROOT) $(if $(WARM_START),--warm-start $(WARM_START))
 
 .PHONY: compile
 compile: $(SCHEDULE) ## compile MODEL for CONFIG

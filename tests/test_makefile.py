@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jpnet.training import run_name
+from jpnet.workspace import DATA_OF
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,7 +15,10 @@ TARGETS = {
     *("waves", "synth", "bench", "benchtraining", "lint", "types", "clean", "longtest"),
 }
 
-VARIABLES = {"MODEL", "CONFIG", "DATA", "DATA_ROOT", "SEED", "IMAGES", "WAVES", "JOBS", "BUILD"}
+VARIABLES = {
+    *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "IMAGES", "WAVES", "JOBS"),
+    "BUILD",
+}
 
 TEXT = (ROOT / "Makefile").read_text()
 
@@ -99,6 +103,19 @@ def test_variables_reach_the_command(clone: Path) -> None:
 def test_make_and_jpnet_give_a_training_the_same_name(clone: Path, data: str) -> None:
     commands = make(clone, "--dry-run", "compile", "MODEL=mlp3", f"DATA={data}")
     assert f"--model {run_name('mlp3', data)} " in commands
+
+
+@pytest.mark.parametrize("model", DATA_OF)
+def test_architectures_are_trained_on_their_own_data_set_by_name(clone: Path, model: str) -> None:
+    commands = make(clone, "--dry-run", "train", f"MODEL={model}")
+    assert f"jpnet train --model {model} --data {DATA_OF[model]} " in commands
+    commands = make(clone, "--dry-run", "compile", f"MODEL={model}")
+    assert f"--model {run_name(model, DATA_OF[model])} " in commands
+
+
+def test_warm_start_reaches_the_command(clone: Path) -> None:
+    commands = make(clone, "--dry-run", "train", "MODEL=resnet32-relu", "WARM_START=a.safetensors")
+    assert commands.rstrip().endswith("--warm-start a.safetensors")
 
 
 def test_documented_commands_exist() -> None:

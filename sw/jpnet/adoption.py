@@ -15,7 +15,7 @@ _CALIBRATION = 2000
 
 
 def adopt(
-    model: "nn.Sequential",
+    model: "nn.Module",
     path: Path,
     *,
     name: str,
@@ -30,7 +30,7 @@ def adopt(
     Parameters
     ----------
     model
-        A chain of Flatten, Linear, ReLU, TopNFilter and Dropout; images from 0 to 1.
+        Of the modules that `jpnet_sw.quantisation.capture` takes; images from 0 to 1.
     path
         Where to write.
     name

@@ -38,13 +38,25 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was stopped.")
     ] = False,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", help="A trained dense network, .safetensors, to start from."),
+    ] = None,
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Train a network until weights and activations are sparse, and quantise it."""
     from jpnet.training import train_model
 
-    path = train_model(model, data=data, seed=seed, resume=resume, build=build, data_root=data_root)
+    path = train_model(
+        model,
+        data=data,
+        seed=seed,
+        resume=resume,
+        warm_start=warm_start,
+        build=build,
+        data_root=data_root,
+    )
     typer.echo(f"wrote {path}")
 
 

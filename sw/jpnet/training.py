@@ -26,6 +26,7 @@ def train_model(
     build: Path,
     data_root: Path | None = None,
     resume: bool = False,
+    warm_start: Path | None = None,
 ) -> Path:
     """Train a model and return its file, which says how it was made.
 
@@ -41,11 +42,13 @@ def train_model(
         Folder of the data sets; without it they are downloaded.
     resume
         Continue from the last checkpoint.
+    warm_start
+        A trained dense network of the same architecture, as a safetensors file.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or data or checkpoint are missing or damaged.
+        If a name is unknown, or data, checkpoint or dense network are missing or damaged.
     """
     from jpnet_sw.recipe import train
 
@@ -58,6 +61,7 @@ def train_model(
         out=workspace.model_folder,
         data_root=data_root,
         resume=resume,
+        warm_start=warm_start,
     )
     network = load_network(path)
     if "provenance" not in network.metadata:

@@ -10,7 +10,14 @@ from jpnet_spec.configs import PRESETS, preset
 
 __all__ = ["DATA_OF", "VERILOG_TOP", "Workspace", "load_config"]
 
-DATA_OF = {"mlp3": "mnist", "lenet4": "mnist"}
+DATA_OF = {
+    "mlp3": "mnist",
+    "lenet4": "mnist",
+    "convnet5": "cifar-10",
+    "resnet32": "cifar-10",
+    "resnet32-relu": "cifar-10",
+    "resnet32-wide": "cifar-10",
+}
 """Architecture to the data set that goes without saying: on it the name is the architecture's."""
 
 VERILOG_TOP = "jpnet_accelerator.v"
@@ -78,8 +85,8 @@ class Workspace:
     def model_name(self) -> str:
         """Name of the model's folder."""
         if not self.model.endswith(".safetensors"):
-            model, _, data = self.model.partition("-")
-            return model if DATA_OF.get(model) == data else self.model
+            of_data = {f"{model}-{data}": model for model, data in DATA_OF.items()}
+            return of_data.get(self.model, self.model)
         path = Path(self.model)
         return path.resolve().parent.name if path.stem == "model" else path.stem
 

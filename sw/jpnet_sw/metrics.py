@@ -13,6 +13,7 @@ from jpnet_spec.network import IntegerNetwork, Layer
 __all__ = ["LayerCounts", "NetworkCounts", "accuracy", "measure"]
 
 _BATCH = 1000
+_TRACE_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,15 +110,18 @@ def measure(
     pairs = {layer.name: 0 for layer in network.layers}
     survivors, read = dict(pairs), dict(pairs)
     right = 0
-    for first in range(0, len(images), _BATCH):
-        traces = network.run(images[first : first + _BATCH])
+    # A trace holds every tensor twice.
+    elements = 2 * sum(layer.elements for layer in network.layers)
+    batch = max(1, min(_BATCH, _TRACE_BYTES // elements))
+    for first in range(0, len(images), batch):
+        traces = network.run(images[first : first + batch])
         for name, trace in traces.items():
             pairs[name] += int(trace.macs_effective.sum())
             dropped = trace.inputs_zero + trace.inputs_below
             survivors[name] += int((trace.inputs_read - dropped).sum())
             read[name] += int(trace.inputs_read.sum())
         logits = traces[network.layers[-1].name].tensor
-        right += int((logits.argmax(axis=1) == labels[first : first + _BATCH]).sum())
+        right += int((logits.argmax(axis=1) == labels[first : first + batch]).sum())
     layers = tuple(
         _layer_counts(
             layer,

@@ -91,7 +91,7 @@ def pre_activation_by_hand(network: nn.Module, images: Tensor) -> Tensor:
                 original = functional.avg_pool2d(original, 2, 2)
             zeros = torch.zeros(len(x), missing // 2, *x.shape[2:])
             x = x + torch.cat([zeros, original, zeros], dim=1)
-            norm = f"{block}.bn2"
+            norm = f"{block}.bn_sum"
     return network.get_submodule("linear")(active(x, norm).mean(dim=(2, 3)))
 
 

@@ -1,12 +1,13 @@
 """Networks as plain torch modules."""
 
-from jpnet_sw.models.checkpoint import load_checkpoint, read_checkpoint
+from jpnet_sw.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from jpnet_sw.models.convolutional import convnet5, lenet4
 from jpnet_sw.models.mlp import mlp3
 from jpnet_sw.models.registry import build_model, model_names
 from jpnet_sw.models.residual import resnet
 
 __all__ = [
+    "Checkpoint",
     "build_model",
     "convnet5",
     "lenet4",

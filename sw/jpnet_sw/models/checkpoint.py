@@ -87,15 +87,18 @@ class Checkpoint:
     def fold_into(self, network: nn.Module) -> None:
         """Give a network that takes images from 0 to 1 the state, normalisation folded in.
 
-        The first convolution's weights and the mean of the batch normalisation after it change.
-        Outputs are the same but at the map's edges, where the convolution now pads with black and
-        not with the mean colour.
+        Where there is a normalisation, the first convolution's weights and the mean of the batch
+        normalisation after it change. Outputs are the same but at the map's edges, where the
+        convolution now pads with black and not with the mean colour.
 
         Raises
         ------
         ArtefactError
             If a tensor does not fit, or the network does not begin with such modules.
         """
+        if not any(self.mean) and set(self.deviation) == {1.0}:
+            self.load_into(network)
+            return
         modules = [module for module in network.modules() if not list(module.children())]
         first, norm = modules[:2]
         if not isinstance(first, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):

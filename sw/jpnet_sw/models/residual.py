@@ -75,9 +75,23 @@ class Shortcut(nn.Module):
         ----------
         maps : float, shape (images, inputs, height, width)
         """
+        return self.sums(maps) / self.area if self.area > 1 else self.sums(maps)
+
+    @property
+    def area(self) -> int:
+        """Elements of a square of which the mean is taken, or 1."""
+        return self.stride**2 if self.kind is ShortcutKind.AVERAGE else 1
+
+    def sums(self, maps: Tensor) -> Tensor:
+        """Return what is added, times `area`: of integers, integers.
+
+        Parameters
+        ----------
+        maps : float, shape (images, inputs, height, width)
+        """
         if self.stride > 1:
             if self.kind is ShortcutKind.AVERAGE:
-                maps = functional.avg_pool2d(maps, self.stride)
+                maps = functional.avg_pool2d(maps, self.stride, divisor_override=1)
             else:
                 maps = maps[:, :, :: self.stride, :: self.stride]
         if not (self.first_channel or self.last_channel):
@@ -114,8 +128,12 @@ class ResidualBlock(nn.Module):
         self.act1 = _activation(slope)
         self.top_n1 = TopNFilter()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
         pre_activation = kind is BlockKind.PRE_ACTIVATION
+        # They see different tensors, hence two names: no checkpoint fits the other kind.
+        if pre_activation:
+            self.bn_sum = nn.BatchNorm2d(outputs)
+        else:
+            self.bn2 = nn.BatchNorm2d(outputs)
         shortcut = ShortcutKind.AVERAGE if pre_activation else ShortcutKind.SUBSAMPLE
         self.shortcut = Shortcut(inputs, outputs, stride=stride, kind=shortcut)
         self.act2 = _activation(slope)
@@ -132,7 +150,7 @@ class ResidualBlock(nn.Module):
         inner = self.top_n1(self.act1(self.bn1(self.conv1(active))))
         if self.kind is BlockKind.PRE_ACTIVATION:
             carried = self.conv2(inner) + self.shortcut(carried)
-            return carried, self.top_n2(self.act2(self.bn2(carried)))
+            return carried, self.top_n2(self.act2(self.bn_sum(carried)))
         carried = self.act2(self.bn2(self.conv2(inner)) + self.shortcut(carried))
         return carried, self.top_n2(carried)
 
@@ -141,7 +159,7 @@ class ResidualNetwork(nn.Module):
     """A convolution, three stages of residual blocks, global average pooling, ten classes.
 
     The second and the third stage halve the map in their first block. The modules' names are those
-    of public checkpoints of thin residual networks; both kinds of block have the same ones.
+    of public checkpoints of thin residual networks with post-activation blocks.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from torch.autograd.function import FunctionCtx
 
 from jpnet_spec.numbers import INT8_MAX
 
-__all__ = ["EXACT_SUM", "exact_scale", "requantise_sums", "round_clamp"]
+__all__ = ["EXACT_SUM", "add_and_requantise", "exact_scale", "requantise_sums", "round_clamp"]
 
 EXACT_SUM = 2**24
 """Sums below this are exact in float32, in any order."""
@@ -44,6 +44,26 @@ def requantise_sums(acc: Tensor, scale: Tensor, negative_scale: Tensor) -> Tenso
     return scaled
 
 
+def add_and_requantise(
+    acc: Tensor, addend: Tensor, *, scale: Tensor, addend_scale: float, rectify: bool
+) -> Tensor:
+    """Return `jpnet_spec.numbers.requantise_with_addend`; the gradients are the scales.
+
+    Parameters
+    ----------
+    acc, addend : float32 integers, shape (images, oc, rows, columns)
+    scale : float64, shape (oc,)
+    addend_scale
+        The addend's multiplier times a power of two, exact.
+    rectify
+        Whether negative results become 0.
+    """
+    made: Tensor = _AddAndRequantise.apply(  # type: ignore[no-untyped-call]
+        acc, addend, (scale[:, None, None], addend_scale), 0.0 if rectify else -float(INT8_MAX)
+    )
+    return made
+
+
 class _Round(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, limit: float) -> Tensor:
@@ -75,3 +95,29 @@ class _Requantise(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return grads[0] * slope, None, None
+
+
+class _AddAndRequantise(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, acc: Tensor, addend: Tensor, scales: tuple[Tensor, float], smallest: float
+    ) -> Tensor:
+        scale, addend_scale = scales
+        inside, made = torch.empty_like(acc), torch.empty_like(acc)
+        step = len(acc) if acc.is_cuda else max(1, _CHUNK_VALUES // max(1, acc[:1].numel()))
+        for first in range(0, len(acc), step):
+            part = slice(first, first + step)
+            # Both products are of at most 40 bits: products and sum are exact in float64.
+            total = acc[part].double().mul_(scale)
+            total.add_(addend[part].double(), alpha=addend_scale)
+            inside[part] = (total >= smallest) & (total <= INT8_MAX)
+            made[part] = total.round_().clamp_(smallest, INT8_MAX)
+        ctx.save_for_backward(inside, scale.float())
+        ctx.addend_scale = addend_scale  # type: ignore[attr-defined]
+        return made
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        inside, scale = ctx.saved_tensors  # type: ignore[attr-defined]
+        passed = grads[0] * inside
+        return passed * scale, passed * ctx.addend_scale, None, None  # type: ignore[attr-defined]

@@ -25,6 +25,8 @@ class CapturedAverage:
     ----------
     name
         Name of the pooling module.
+    inputs
+        Name of the producer.
     average
         The pooling; an adaptive one takes the whole map.
     top_n
@@ -34,9 +36,15 @@ class CapturedAverage:
     """
 
     name: str
+    inputs: tuple[str, ...]
     average: nn.AvgPool2d | nn.AdaptiveAvgPool2d
     top_n: TopNFilter | None = None
     dropout: nn.Dropout | None = None
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether it takes survivors."""
+        return True
 
     @property
     def spatial(self) -> bool:
@@ -56,13 +64,13 @@ class CapturedAverage:
         """Return the shape of one image's sums."""
         return self.output_shape(input_shape)
 
-    def survivors(self, activations: Tensor) -> Tensor:
-        """Return the filtered averages."""
+    def tensor(self, activations: Tensor) -> Tensor:
+        """Return the averages before the filter."""
         averages: Tensor = self.average(activations)
-        return averages if self.top_n is None else self.top_n(averages)
+        return averages
 
     def pooled(self, survivors: Tensor) -> Tensor:
-        """Return what the next layer takes."""
+        """Return a tensor as it is passed on."""
         return survivors
 
 
@@ -80,6 +88,8 @@ class QuantisedAverage(nn.Module):
     def __init__(self, layer: CapturedAverage, *, input_scale: float, output_scale: float) -> None:
         super().__init__()
         self.name = layer.name
+        self.inputs = layer.inputs
+        self.multiplies = True
         self.layer = layer
         self.input_scale = input_scale
         self.output_scale = output_scale
@@ -93,19 +103,15 @@ class QuantisedAverage(nn.Module):
         multipliers, shift = choose_multipliers([self.input_scale / (self.output_scale * area)])
         return multipliers[0], shift
 
-    def forward(self, activations: Tensor) -> Tensor:
-        """Return the surviving averages.
+    def forward(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the averages as they are stored, and as they are passed on.
 
         Parameters
         ----------
         activations : float32 integers -127 to 127, shape (images, channels, height, width)
         """
-        return self.output(self.top_n(self.tensor(activations)))
-
-    def output(self, survivors: Tensor) -> Tensor:
-        """Return what the next layer takes: the survivors, in training with dropout."""
-        dropped: Tensor = self.dropout(survivors)
-        return dropped
+        averages = self.tensor(activations)
+        return averages, self.dropout(self.top_n(averages))
 
     def tensor(self, activations: Tensor) -> Tensor:
         """Return the averages before the filter, float32 integers.
@@ -123,24 +129,22 @@ class QuantisedAverage(nn.Module):
         scale = exact_scale(np.array([multiplier]), shift).to(sums.device)
         return requantise_sums(sums, scale, scale)
 
-    def integer_layer(self, source: str, input_shape: tuple[int, ...]) -> Layer:
+    def integer_layer(self, shapes: tuple[tuple[int, ...], ...]) -> Layer:
         """Return the layer of the integer network.
 
         Parameters
         ----------
-        source
-            Name of the producer.
-        input_shape
-            Of the producer's output.
+        shapes
+            Of the producer's output, in a tuple.
         """
-        channels, height, width = input_shape
-        window = self.layer.window(input_shape)
+        channels, height, width = shapes[0]
+        window = self.layer.window(shapes[0])
         multiplier, shift = self._multiplier(window)
         multipliers = np.full(channels, multiplier, dtype=np.uint16)
         return Layer(
             name=self.name,
             op=LayerOp.AVERAGE_POOL,
-            inputs=(source,),
+            inputs=self.inputs,
             weight=np.ones((channels, 1, *window.size), dtype=np.int8),
             bias=np.zeros(channels, dtype=np.int32),
             multiplier=multipliers,

@@ -1,151 +1,72 @@
-"""Read a torch model as a chain of layers that the integer network can express."""
+"""Read a torch model as a graph of layers that the integer network can express."""
 
 from dataclasses import dataclass, replace
+from operator import add, iadd
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import fx, nn
 
-from jpnet_spec.convolution import Convolution
-from jpnet_spec.window import Window
+from jpnet_spec.layer import INPUT
+from jpnet_sw.layout import channels_last
+from jpnet_sw.models.residual import Shortcut
+from jpnet_sw.quantisation.affine import CapturedAffine
 from jpnet_sw.quantisation.average import CapturedAverage
-from jpnet_sw.quantisation.geometry import (
-    check_average,
-    check_convolution,
-    check_pool,
-    convolution_of,
-    pool_window,
-)
+from jpnet_sw.quantisation.captured import CapturedLayer
+from jpnet_sw.quantisation.fusion import ORDER, Captured, fuse
+from jpnet_sw.quantisation.geometry import check_average, check_convolution
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
-__all__ = ["Captured", "CapturedLayer", "capture"]
+__all__ = ["Captured", "capture"]
 
-_ORDER = (
-    "Linear, Conv2d or AvgPool2d, BatchNorm2d, ReLU or LeakyReLU, TopNFilter, MaxPool2d, Dropout"
-)
+_FUSED = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, TopNFilter, nn.MaxPool2d, nn.Dropout)
+_ADDITIONS = (add, iadd, torch.add)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CapturedLayer:
-    """One layer with everything that is fused into it.
+class _Tracer(fx.Tracer):
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=(channels_last,))
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether a module is an operation."""
+        return isinstance(m, TopNFilter | Shortcut) or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Value:
+    """What a step of the model computes.
 
     Parameters
     ----------
-    name
-        Name of the linear module.
-    linear
-        Weights and bias.
-    norm
-        Batch normalisation of the sums, or None.
-    negative_slope
-        Of the activation function: 0 for ReLU, 1 for the identity.
-    top_n
-        The filter of the output, or None.
-    pool
-        Max pooling after the filter, or None.
-    dropout
-        Used in training only, or None.
+    layer
+        Its layer, or `INPUT`.
+    stored
+        Whether it is the tensor as it is stored; not after a filter or dropout.
+    shared
+        Whether other steps than the next one took this value or an earlier one of the layer.
+    flat
+        Whether it has no maps.
+    shortcut
+        What the stored tensor went through; nothing but an addition takes such a value.
     """
 
-    name: str
-    linear: nn.Linear | nn.Conv2d
-    norm: nn.BatchNorm2d | None = None
-    negative_slope: float = 1.0
-    top_n: TopNFilter | None = None
-    pool: nn.MaxPool2d | None = None
-    dropout: nn.Dropout | None = None
-
-    @property
-    def spatial(self) -> bool:
-        """Whether it takes maps."""
-        return isinstance(self.linear, nn.Conv2d)
-
-    @torch.no_grad()
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias with the batch normalisation, as evaluated, folded into them."""
-        weight = self.linear.weight.detach()
-        bias = weight.new_zeros(len(weight)) if self.linear.bias is None else self.linear.bias
-        if self.norm is None:
-            return weight, bias.detach()
-        assert self.norm.running_mean is not None
-        assert self.norm.running_var is not None
-        scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
-        folded = weight * scale[:, None, None, None]
-        return folded, self.norm.bias + (bias - self.norm.running_mean) * scale
-
-    def sums(self, activations: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return the linear module's output with other weights.
-
-        Parameters
-        ----------
-        activations : shape (images, ...)
-            Flattened where fully connected.
-        weight, bias
-            Of the module's shapes.
-        """
-        if isinstance(self.linear, nn.Linear):
-            return functional.linear(activations.flatten(start_dim=1), weight, bias)
-        conv = self.linear
-        return functional.conv2d(
-            activations, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
-        )
-
-    def survivors(self, activations: Tensor) -> Tensor:
-        """Return the filtered activations, in float and evaluated, before pooling."""
-        sums = self.sums(activations, *self.folded())
-        active = functional.leaky_relu(sums, self.negative_slope)
-        return active if self.top_n is None else self.top_n(active)
-
-    def pooled(self, survivors: Tensor) -> Tensor:
-        """Return what the next layer takes."""
-        if self.pool is None:
-            return survivors
-        pooled: Tensor = self.pool(survivors)
-        return pooled
-
-    def convolution(self, input_shape: tuple[int, ...]) -> Convolution | None:
-        """Return what the integer network convolves, None where fully connected."""
-        if isinstance(self.linear, nn.Linear):
-            return None
-        try:
-            return convolution_of(self.linear, input_shape)
-        except ValueError as error:
-            raise ValueError(f"layer {self.name!r}: {error}") from error
-
-    def sums_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of one image's sums, before pooling."""
-        convolution = self.convolution(input_shape)
-        positions = () if convolution is None else convolution.output_size
-        return (len(self.linear.weight), *positions)
-
-    def window(self, input_shape: tuple[int, ...]) -> Window | None:
-        """Return the window of the max pooling."""
-        if self.pool is None:
-            return None
-        return pool_window(self.pool, self.sums_shape(input_shape)[1:])
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of one image's output tensor."""
-        sums_shape, window = self.sums_shape(input_shape), self.window(input_shape)
-        if window is None:
-            return sums_shape
-        return (sums_shape[0], *window.output_size(*sums_shape[1:]))
+    layer: str
+    stored: bool = True
+    shared: bool = False
+    flat: bool = False
+    shortcut: Shortcut | None = None
 
 
-Captured = CapturedLayer | CapturedAverage
-"""Every kind of layer."""
-
-_FUSED = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, TopNFilter, nn.MaxPool2d, nn.Dropout)
-
-
-def capture(model: nn.Sequential) -> list[Captured]:
+def capture(model: nn.Module) -> list[Captured]:
     """Return the layers of a model in execution order.
 
     Parameters
     ----------
     model
-        A chain of Linear, Conv2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm2d, ReLU, LeakyReLU,
-        TopNFilter, MaxPool2d, Flatten and Dropout modules.
+        Made of Linear, Conv2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm2d, ReLU, LeakyReLU,
+        TopNFilter, MaxPool2d, Flatten, Dropout and Shortcut modules and of additions; its forward
+        pass must not depend on the images.
 
     Raises
     ------
@@ -153,89 +74,190 @@ def capture(model: nn.Sequential) -> list[Captured]:
         If a module is of another type or has settings that the integer network cannot express, or
         follows one that it cannot be fused with.
     """
-    layers: list[Captured] = []
-    flat = False
-    for name, module in model.named_children():
-        if isinstance(module, nn.Flatten):
-            flat = True
-        elif isinstance(module, _FUSED):
-            if not layers:
-                raise ValueError(
-                    f"layer {name!r} must follow a Linear or Conv2d layer, not begin the model"
-                )
-            layers[-1] = _fuse(layers[-1], name, module)
+    try:
+        graph = _Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"model must do the same with every image: {reason}") from error
+    capturing = _Capturing(model)
+    for node in graph.nodes:
+        capturing.take(node)
+    return capturing.finish()
+
+
+class _Capturing:
+    """The layers that were found so far, and the value of each step.
+
+    Parameters
+    ----------
+    model
+        Whose modules the steps name.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._layers: dict[str, Captured] = {}
+        self._values: dict[fx.Node, _Value] = {}
+        self._passed: list[tuple[str, _Value]] = []
+        self._result: _Value | None = None
+
+    def take(self, node: fx.Node) -> None:
+        """Follow one step of the model."""
+        name = str(node.target)
+        if node.op == "placeholder":
+            if self._values:
+                raise ValueError(f"model must take images only, not {name!r} too")
+            self._values[node] = _Value(layer=INPUT)
+            return
+        sources = [argument for argument in node.args if isinstance(argument, fx.Node)]
+        if not sources or len(sources) != len(node.all_input_nodes):
+            raise ValueError(f"step {node.name!r} must take tensors of the model only")
+        given = self._values[sources[0]] if node.op != "output" else None
+        if node.op == "output":
+            self._result = self._values[sources[0]]
+        elif node.op == "call_module":
+            assert given is not None
+            several = len(sources[0].users) > 1
+            given = replace(given, shared=given.shared or several)
+            self._values[node] = self._module(name, self._model.get_submodule(name), given)
+        elif node.target is channels_last:
+            self._values[node] = self._values[sources[0]]
+        elif node.target in _ADDITIONS and len(sources) == 2 and not node.kwargs:
+            self._values[node] = self._addition(node.name, sources)
+        elif node.target is torch.flatten and node.args[1:] == (1,) and not node.kwargs:
+            assert given is not None
+            self._values[node] = replace(given, flat=True)
         else:
-            layers.append(_begin(name, module, flat=flat, first=not layers))
-            flat = not layers[-1].spatial
-    if not any(isinstance(layer, CapturedLayer) for layer in layers):
-        raise ValueError("model must have at least one Linear or Conv2d layer, not 0")
-    return layers
+            raise ValueError(
+                f"step {node.name!r} must be a module of the kinds {ORDER}, Flatten, Shortcut, or "
+                f"an addition, not {getattr(node.target, '__name__', name)!r}"
+            )
+
+    def finish(self) -> list[Captured]:
+        """Return the layers.
+
+        Raises
+        ------
+        ValueError
+            If there are none with weights, or the model's result is not the last one's.
+        """
+        layers = list(self._layers.values())
+        if not any(isinstance(layer, CapturedLayer) for layer in layers):
+            raise ValueError("model must have at least one Linear or Conv2d layer, not 0")
+        for name, value in self._passed:
+            source = self._layers.get(value.layer)
+            if value.stored and source is not None and source.top_n is not None:
+                raise ValueError(f"layer {name!r} must take {value.layer!r} after its TopNFilter")
+        if self._result is None or self._result.layer != layers[-1].name:
+            raise ValueError(f"model must return the output of its last layer {layers[-1].name!r}")
+        return layers
+
+    def _module(self, name: str, module: nn.Module, given: _Value) -> _Value:
+        if given.shortcut is not None:
+            raise ValueError(f"layer {name!r} must not take a Shortcut, an addition must")
+        if isinstance(module, nn.Flatten):
+            return replace(given, flat=True)
+        if isinstance(module, Shortcut):
+            if not given.stored:
+                raise ValueError(f"layer {name!r} must come before TopNFilter and Dropout")
+            return replace(given, shortcut=module)
+        if isinstance(module, _FUSED):
+            return self._fused(name, module, given)
+        layer = _begin(name, module, given)
+        self._add(layer)
+        self._passed.append((name, given))
+        return _Value(layer=name, flat=not layer.spatial)
+
+    def _fused(self, name: str, module: nn.Module, given: _Value) -> _Value:
+        """Fuse a module into its layer, or begin an affine one where that would lose a tensor."""
+        if given.layer == INPUT:
+            raise ValueError(
+                f"layer {name!r} must follow a Linear or Conv2d layer, not begin the model"
+            )
+        layer = self._layers[given.layer]
+        if _needs_affine(layer, module, given):
+            layer = CapturedAffine(name=name, inputs=(layer.name,))
+            self._add(layer)
+            given = _Value(layer=name)
+        if given.shared and isinstance(module, nn.MaxPool2d | nn.Dropout):
+            raise ValueError(f"layer {name!r} must be the only one that takes {layer.name!r}")
+        self._layers[layer.name] = fuse(layer, name, module)
+        dropped = isinstance(module, TopNFilter | nn.Dropout)
+        return replace(given, stored=given.stored and not dropped)
+
+    def _addition(self, step: str, sources: list[fx.Node]) -> _Value:
+        """Make a layer residual whose bare sums are one of the terms."""
+        places = list(self._layers)
+        terms = []
+        for place, source in enumerate(sources):
+            value = self._values[source]
+            layer = self._layers.get(value.layer)
+            if (
+                isinstance(layer, CapturedLayer)
+                and _bare(layer)
+                and not value.shared
+                and value.shortcut is None
+                and len(source.users) == 1
+            ):
+                terms.append((places.index(layer.name), place, layer))
+        if not terms:
+            raise ValueError(f"step {step!r} must add to the sums of a Conv2d layer")
+        _, place, layer = max(terms, key=lambda term: term[0])
+        carried = self._values[sources[1 - place]]
+        if not carried.stored:
+            raise ValueError(f"step {step!r} must add a tensor before its TopNFilter and Dropout")
+        # After the shortcut's layer; nothing else took the sums.
+        del self._layers[layer.name]
+        self._layers[layer.name] = replace(
+            layer, inputs=(*layer.inputs, carried.layer), shortcut=carried.shortcut
+        )
+        return _Value(layer=layer.name)
+
+    def _add(self, layer: Captured) -> None:
+        if layer.name in self._layers:
+            raise ValueError(f"layer {layer.name!r} must be used once, not again")
+        self._layers[layer.name] = layer
 
 
-def _begin(name: str, module: nn.Module, *, flat: bool, first: bool) -> Captured:
+def _bare(layer: CapturedLayer) -> bool:
+    """Return whether a layer's tensor is that of its sums so far."""
+    return (
+        layer.spatial
+        and not layer.residual
+        and layer.negative_slope == 1
+        and layer.top_n is None
+        and layer.pool is None
+        and layer.dropout is None
+    )
+
+
+def _needs_affine(layer: Captured, module: nn.Module, given: _Value) -> bool:
+    """Return whether normalisation or activation must make a second tensor."""
+    if not isinstance(module, nn.BatchNorm2d | nn.ReLU | nn.LeakyReLU) or not given.stored:
+        return False
+    if given.flat or isinstance(layer, CapturedAffine | CapturedAverage):
+        return False
+    if given.shared:
+        return layer.pool is None
+    return layer.residual and not isinstance(module, nn.ReLU)
+
+
+def _begin(name: str, module: nn.Module, given: _Value) -> Captured:
     """Return the layer that a module begins."""
+    inputs = (given.layer,)
     if isinstance(module, nn.Linear):
-        if not flat and not first:
+        if not given.flat and given.layer != INPUT:
             raise ValueError(f"layer {name!r} must follow a Flatten, not maps")
-        return CapturedLayer(name=name, linear=module)
+        return CapturedLayer(name=name, inputs=inputs, linear=module)
     if not isinstance(module, nn.Conv2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d):
         raise ValueError(
-            f"layer {name!r} must be one of {_ORDER}, Flatten, not {type(module).__name__!r}"
+            f"layer {name!r} must be one of {ORDER}, Flatten, Shortcut, "
+            f"not {type(module).__name__!r}"
         )
-    if flat:
+    if given.flat:
         raise ValueError(f"layer {name!r} must come before Flatten and Linear, not after")
     if isinstance(module, nn.Conv2d):
         check_convolution(name, module)
-        return CapturedLayer(name=name, linear=module)
+        return CapturedLayer(name=name, inputs=inputs, linear=module)
     check_average(name, module)
-    return CapturedAverage(name=name, average=module)
-
-
-def _fuse(layer: Captured, name: str, module: nn.Module) -> Captured:
-    fused = _fuse_output(layer, name, module)
-    if fused is None and isinstance(layer, CapturedLayer):
-        fused = _fuse_sums(layer, name, module)
-    if fused is None:
-        raise ValueError(
-            f"layer {name!r} must come in the order {_ORDER}, "
-            f"not as {type(module).__name__!r} there"
-        )
-    return fused
-
-
-def _fuse_output(layer: Captured, name: str, module: nn.Module) -> Captured | None:
-    pool = layer.pool if isinstance(layer, CapturedLayer) else None
-    if isinstance(module, nn.Dropout) and layer.dropout is None:
-        return replace(layer, dropout=module)
-    if isinstance(module, TopNFilter) and not _any(layer.top_n, pool, layer.dropout):
-        return replace(layer, top_n=module)
-    if (
-        isinstance(module, nn.MaxPool2d)
-        and isinstance(layer, CapturedLayer)
-        and layer.spatial
-        and not _any(pool, layer.dropout)
-    ):
-        check_pool(name, module)
-        return replace(layer, pool=module)
-    return None
-
-
-def _fuse_sums(layer: CapturedLayer, name: str, module: nn.Module) -> CapturedLayer | None:
-    if layer.negative_slope != 1 or _any(layer.top_n, layer.pool, layer.dropout):
-        return None
-    if isinstance(module, nn.ReLU):
-        return replace(layer, negative_slope=0.0)
-    if isinstance(module, nn.LeakyReLU):
-        if not 0 <= module.negative_slope <= 1:
-            raise ValueError(
-                f"layer {name!r}: negative_slope must be between 0 and 1, "
-                f"not {module.negative_slope!r}"
-            )
-        return replace(layer, negative_slope=float(module.negative_slope))
-    if isinstance(module, nn.BatchNorm2d) and layer.spatial and layer.norm is None:
-        return replace(layer, norm=module)
-    return None
-
-
-def _any(*modules: nn.Module | None) -> bool:
-    return any(module is not None for module in modules)
+    return CapturedAverage(name=name, inputs=inputs, average=module)

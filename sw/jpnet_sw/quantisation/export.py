@@ -35,10 +35,10 @@ def to_integer_network(
         If shapes do not chain, or a layer's sums could leave what training computes exactly.
     """
     layers = []
-    source, shape = INPUT, input_shape
+    shapes = {INPUT: input_shape}
     for layer in network.chain():
-        layers.append(layer.integer_layer(source, shape))
-        source, shape = layer.name, layers[-1].output_shape
+        layers.append(layer.integer_layer(tuple(shapes[source] for source in layer.inputs)))
+        shapes[layer.name] = layers[-1].output_shape
     return IntegerNetwork(
         name=name, input_shape=input_shape, layers=tuple(layers), metadata=metadata
     )

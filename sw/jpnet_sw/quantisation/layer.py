@@ -1,18 +1,22 @@
 """A layer with weights in the integer arithmetic of the specification."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jpnet_spec.layer import Layer, LayerOp
 from jpnet_spec.numbers import INT8_MAX, choose_multipliers
+from jpnet_spec.shortcut import Shortcut, ShortcutKind
 from jpnet_sw.quantisation.arithmetic import (
     EXACT_SUM,
+    add_and_requantise,
     exact_scale,
     requantise_sums,
     round_clamp,
 )
-from jpnet_sw.quantisation.capture import CapturedLayer
+from jpnet_sw.quantisation.captured import CapturedLayer
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
 __all__ = ["QuantisedLayer"]
@@ -20,6 +24,8 @@ __all__ = ["QuantisedLayer"]
 
 class QuantisedLayer(nn.Module):
     """One layer in integer arithmetic: exact sums, requantisation, filter.
+
+    A residual one adds its shortcut's integers, times a constant, before the one rounding.
 
     Weights and biases are float parameters; the forward pass rounds them to int8 and int32. All
     scales are constants: the weight scale of a channel is what its multiplier says exactly.
@@ -30,6 +36,8 @@ class QuantisedLayer(nn.Module):
         Weights to start from, activation function, filter and dropout.
     input_scale, output_scale
         Value of one step of the input and output activations.
+    carried_scale
+        Value of one step of the shortcut's tensor; None unless the layer is residual.
 
     Raises
     ------
@@ -41,12 +49,21 @@ class QuantisedLayer(nn.Module):
     negative_scale: Tensor
     weight_scale: Tensor
 
-    def __init__(self, layer: CapturedLayer, *, input_scale: float, output_scale: float) -> None:
+    def __init__(
+        self,
+        layer: CapturedLayer,
+        *,
+        input_scale: float,
+        output_scale: float,
+        carried_scale: float | None = None,
+    ) -> None:
         super().__init__()
         for name, scale in (("input_scale", input_scale), ("output_scale", output_scale)):
             if not scale > 0:
                 raise ValueError(f"QuantisedLayer.{name} must be positive, not {scale!r}")
         self.name = layer.name
+        self.inputs = layer.inputs
+        self.multiplies = True
         self.layer = layer
         self.input_scale = input_scale
         self.output_scale = output_scale
@@ -61,7 +78,12 @@ class QuantisedLayer(nn.Module):
         # A channel without weights has only its bias; any scale serves it.
         floor = float(largest.max().clamp_min(1e-6)) / 64
         wanted = largest.clamp_min(floor) / INT8_MAX * (input_scale / output_scale)
-        self.multiplier, self.shift = choose_multipliers(wanted.tolist())
+        scales = wanted.tolist()
+        if carried_scale is not None:
+            area = 1 if layer.shortcut is None else layer.shortcut.area
+            scales.append(carried_scale / (output_scale * area))
+        multipliers, self.shift = choose_multipliers(scales)
+        self.multiplier, self.carried_multiplier = multipliers[: len(wanted)], int(multipliers[-1])
         self.negative_multiplier = np.rint(self.multiplier * layer.negative_slope).astype(np.uint16)
         exact = exact_scale(self.multiplier, self.shift)
         self.register_buffer("scale", exact, persistent=False)
@@ -80,34 +102,43 @@ class QuantisedLayer(nn.Module):
         value = self.bias / (self.weight_scale * self.input_scale)
         return round_clamp(value, float(EXACT_SUM // 4))
 
-    def forward(self, activations: Tensor) -> Tensor:
-        """Return the surviving activations, pooled.
+    def forward(self, activations: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the activations as they are stored, and as they are passed on.
 
         Parameters
         ----------
         activations : float32 integers -127 to 127, shape (images, ...)
+        carried : float32 integers -127 to 127, shape (images, channels, height, width)
+            The shortcut's tensor; None unless the layer is residual.
 
         Returns
         -------
         float32 integers, shape (images, oc) or (images, oc, rows, columns)
-            In training, dropout scales them.
+            Pooled; the latter filtered and, in training, scaled by dropout.
         """
-        return self.output(self.top_n(self.tensor(activations)))
+        tensor = self.tensor(activations, carried)
+        survivors = self.dropout(self.layer.pooled(self.top_n(tensor)))
+        return self.layer.pooled(tensor), survivors
 
-    def output(self, survivors: Tensor) -> Tensor:
-        """Return what the next layer takes: the survivors, pooled, in training with dropout."""
-        dropped: Tensor = self.dropout(self.layer.pooled(survivors))
-        return dropped
-
-    def tensor(self, activations: Tensor) -> Tensor:
+    def tensor(self, activations: Tensor, carried: Tensor | None = None) -> Tensor:
         """Return the requantised sums, before filter and pooling, float32 integers.
 
         Parameters
         ----------
-        activations : float32 integers -127 to 127, shape (images, ...)
+        activations, carried
+            See `forward`.
         """
         acc = self.layer.sums(activations, self.integer_weight(), self.integer_bias())
-        return requantise_sums(acc, self.scale, self.negative_scale)
+        if carried is None:
+            return requantise_sums(acc, self.scale, self.negative_scale)
+        shortcut = self.layer.shortcut
+        return add_and_requantise(
+            acc,
+            carried if shortcut is None else shortcut.sums(carried),
+            scale=self.scale,
+            addend_scale=self.carried_multiplier * 2.0**-self.shift,
+            rectify=self.layer.negative_slope == 0,
+        )
 
     def products(self, activations: Tensor, weight: Tensor) -> Tensor:
         """Return the sums of other weights, for counting."""
@@ -130,15 +161,13 @@ class QuantisedLayer(nn.Module):
             )
 
     @torch.no_grad()
-    def integer_layer(self, source: str, input_shape: tuple[int, ...]) -> Layer:
+    def integer_layer(self, shapes: tuple[tuple[int, ...], ...]) -> Layer:
         """Return the layer of the integer network.
 
         Parameters
         ----------
-        source
-            Name of the producer.
-        input_shape
-            Of the producer's output.
+        shapes
+            Of the producers' outputs.
 
         Raises
         ------
@@ -146,11 +175,11 @@ class QuantisedLayer(nn.Module):
             If shapes do not fit, or sums could leave what training computes exactly.
         """
         self.check_exact()
-        convolution = self.layer.convolution(input_shape)
+        convolution = self.layer.convolution(shapes[0])
         return Layer(
             name=self.name,
             op=LayerOp.FULLY_CONNECTED if convolution is None else LayerOp.CONVOLUTION,
-            inputs=(source,),
+            inputs=self.inputs,
             weight=self.integer_weight().cpu().numpy().astype(np.int8),
             bias=self.integer_bias().cpu().numpy().astype(np.int32),
             multiplier=self.multiplier,
@@ -158,5 +187,19 @@ class QuantisedLayer(nn.Module):
             shift=self.shift,
             top_n=self.top_n.top_n,
             convolution=convolution,
-            pool=self.layer.window(input_shape),
+            pool=self.layer.window(shapes[0]),
+            shortcut=self._shortcut(shapes[1]) if self.layer.residual else None,
+        )
+
+    def _shortcut(self, shape: tuple[int, ...]) -> Shortcut:
+        channels, height, width = shape
+        made = Shortcut(input_shape=(channels, height, width), multiplier=self.carried_multiplier)
+        module = self.layer.shortcut
+        if module is None:
+            return made
+        return replace(
+            made,
+            kind=module.kind if module.stride > 1 else ShortcutKind.SUBSAMPLE,
+            stride=module.stride,
+            first_channel=module.first_channel,
         )

@@ -1,15 +1,19 @@
 """Quantisation-aware training on exactly the integer arithmetic of the specification."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jpnet_spec.layer import INPUT
 from jpnet_spec.numbers import INT8_MAX
 from jpnet_sw.layout import channels_last
+from jpnet_sw.quantisation.affine import CapturedAffine, QuantisedAffine
 from jpnet_sw.quantisation.average import QuantisedAverage
-from jpnet_sw.quantisation.capture import Captured, CapturedLayer
+from jpnet_sw.quantisation.captured import CapturedLayer
+from jpnet_sw.quantisation.fusion import Captured
+from jpnet_sw.quantisation.graph import run_graph
 from jpnet_sw.quantisation.layer import QuantisedLayer
 
 __all__ = [
@@ -23,7 +27,7 @@ __all__ = [
 INPUT_SCALE = 1.0 / INT8_MAX
 """Value of one step of the image."""
 
-Quantised = QuantisedLayer | QuantisedAverage
+Quantised = QuantisedLayer | QuantisedAverage | QuantisedAffine
 
 
 def input_activations(images: Tensor) -> Tensor:
@@ -32,7 +36,7 @@ def input_activations(images: Tensor) -> Tensor:
 
 
 class QuantisedNetwork(nn.Module):
-    """A chain of quantised layers; float images in, float logits out.
+    """A graph of quantised layers; float images in, float logits out.
 
     Parameters
     ----------
@@ -61,10 +65,7 @@ class QuantisedNetwork(nn.Module):
 
     def integer_logits(self, images: Tensor) -> Tensor:
         """Return the logits as integers, float32, shape (images, classes)."""
-        activations = self.input(images)
-        for layer in self.layers:
-            activations = layer(activations)
-        return activations
+        return run_graph(self.chain(), self.input(images), lambda layer, tensors: layer(*tensors))
 
     @torch.no_grad()
     def thresholds(self, images: Tensor) -> dict[str, Tensor]:
@@ -75,11 +76,13 @@ class QuantisedNetwork(nn.Module):
         images : float32, shape (images, channels, height, width), 0 to 1
         """
         found = {}
-        activations = self.input(images)
-        for layer in self.chain():
-            tensor = layer.tensor(activations)
-            found[layer.name] = layer.top_n.threshold(tensor).flatten()
-            activations = layer.output(layer.top_n(tensor))
+
+        def compute(layer: Quantised, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+            found[layer.name] = layer.top_n.threshold(layer.tensor(*tensors)).flatten()
+            made: tuple[Tensor, Tensor] = layer(*tensors)
+            return made
+
+        run_graph(self.chain(), self.input(images), compute)
         return found
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,17 +112,20 @@ def calibrate(
         whole.
     """
     scales = []
-    activations = input_activations(images) * INPUT_SCALE
-    for index, layer in enumerate(layers):
-        activations = layer.survivors(activations)
-        covered = 1.0 if index == len(layers) - 1 else quantile
-        scales.append(_reach(activations, covered) / INT8_MAX)
-        activations = layer.pooled(activations)
+
+    def compute(layer: Captured, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+        tensor = layer.tensor(*tensors)
+        survivors = tensor if layer.top_n is None else layer.top_n(tensor)
+        covered = 1.0 if layer is layers[-1] else quantile
+        scales.append(_reach(survivors, covered) / INT8_MAX)
+        return layer.pooled(tensor), layer.pooled(survivors)
+
+    run_graph(layers, input_activations(images) * INPUT_SCALE, compute)
     return scales
 
 
 def quantise(layers: Sequence[Captured], output_scales: Sequence[float]) -> QuantisedNetwork:
-    """Quantise a chain of layers.
+    """Quantise a graph of layers.
 
     Parameters
     ----------
@@ -128,19 +134,19 @@ def quantise(layers: Sequence[Captured], output_scales: Sequence[float]) -> Quan
     output_scales
         Of each layer, see `calibrate`.
     """
-    input_scales = [INPUT_SCALE, *output_scales[:-1]]
-    return QuantisedNetwork(
-        [
-            _quantise(layer, input_scale=given, output_scale=made)
-            for layer, given, made in zip(layers, input_scales, output_scales, strict=True)
-        ]
-    )
+    scales = {INPUT: INPUT_SCALE}
+    scales |= {layer.name: made for layer, made in zip(layers, output_scales, strict=True)}
+    return QuantisedNetwork([_quantise(layer, scales) for layer in layers])
 
 
-def _quantise(layer: Captured, *, input_scale: float, output_scale: float) -> Quantised:
+def _quantise(layer: Captured, scales: Mapping[str, float]) -> Quantised:
+    given, made = scales[layer.inputs[0]], scales[layer.name]
     if isinstance(layer, CapturedLayer):
-        return QuantisedLayer(layer, input_scale=input_scale, output_scale=output_scale)
-    return QuantisedAverage(layer, input_scale=input_scale, output_scale=output_scale)
+        carried = scales[layer.inputs[1]] if layer.residual else None
+        return QuantisedLayer(layer, input_scale=given, output_scale=made, carried_scale=carried)
+    if isinstance(layer, CapturedAffine):
+        return QuantisedAffine(layer, input_scale=given, output_scale=made)
+    return QuantisedAverage(layer, input_scale=given, output_scale=made)
 
 
 def _reach(output: Tensor, quantile: float) -> float:

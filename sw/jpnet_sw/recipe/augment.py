@@ -1,5 +1,7 @@
 """Random deformations of training images."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,26 +24,28 @@ def augment(images: Tensor, config: AugmentConfig) -> Tensor:
         Largest deformations.
     """
     moved = _random_affine(images, config) if config.affine else images
+    if config.pad:
+        moved = random_crop(functional.pad(moved, (config.pad,) * 4), images.shape[2:])
     if not config.flip:
         return moved
     chosen = (torch.rand(len(moved)) < 0.5).to(moved.device)
     return torch.where(chosen[:, None, None, None], moved.flip(dims=(3,)), moved)
 
 
-def random_crop(images: Tensor, side: int) -> Tensor:
-    """Cut a square from a random place of each image, from torch's global generator.
+def random_crop(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut a rectangle from a random place of each image, from torch's global generator.
 
     Parameters
     ----------
     images : shape (images, channels, height, width)
-    side
-        At most height and width.
+    size
+        Rows and columns, at most height and width.
     """
     count, _, height, width = images.shape
-    top = torch.randint(height - side + 1, (count,)).to(images.device)
-    left = torch.randint(width - side + 1, (count,)).to(images.device)
-    squares = images.unfold(2, side, 1).unfold(3, side, 1)
-    return squares[torch.arange(count, device=images.device), :, top, left]
+    top = torch.randint(height - size[0] + 1, (count,)).to(images.device)
+    left = torch.randint(width - size[1] + 1, (count,)).to(images.device)
+    rectangles = images.unfold(2, size[0], 1).unfold(3, size[1], 1)
+    return rectangles[torch.arange(count, device=images.device), :, top, left]
 
 
 def _random_affine(images: Tensor, config: AugmentConfig) -> Tensor:

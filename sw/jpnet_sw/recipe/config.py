@@ -1,5 +1,6 @@
 """Parameters of the recipe's stages."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -49,6 +50,8 @@ class AugmentConfig:
         As a share of half the image's side.
     flip
         Whether half of the images are mirrored, left to right.
+    pad
+        Black pixels around the image, from which its size is cut anywhere.
     """
 
     rotation_radians: float = 0.0
@@ -56,8 +59,10 @@ class AugmentConfig:
     shear: float = 0.0
     shift: float = 0.0
     flip: bool = False
+    pad: int = 0
 
     def __post_init__(self) -> None:
+        _check_range(self, "pad", 0, 1000)
         for name in ("rotation_radians", "scale", "shear", "shift"):
             _check_range(self, name, 0, 1)
 
@@ -132,7 +137,8 @@ class PruneConfig:
     Parameters
     ----------
     densities
-        Final share of non-zero weights per layer, first layer first.
+        Final share of non-zero weights per layer, first layer first; of a recipe with groups, per
+        group.
     epochs
         Passes over the training images, rounds and recovery together.
     rounds
@@ -177,7 +183,7 @@ class FilterConfig:
     rates
         Candidates of the sensitivity scan.
     tolerance_percent
-        Largest drop of the held-out accuracy in the scan, in percentage points, per layer.
+        Largest drop of the held-out accuracy in the scan, in percentage points, per layer or group.
     dropout_factor
         Dropout after a filter is ``factor * sqrt(winner rate)`` (IPnet, section 3.4: 0.5). A
         network that is too small to over-fit is better off with 0.
@@ -273,6 +279,9 @@ class RecipeConfig:
         Images per step.
     held_out
         Training images that are set aside for all choices; the test images decide nothing.
+    groups
+        Parts of the model whose layers share a density and a winner rate: names of modules that
+        hold the layers, or of layers. Empty, each layer has its own.
     crop
         Side of the square that is cut from each image, anywhere in training and from the centre
         otherwise; None takes whole images.
@@ -288,6 +297,7 @@ class RecipeConfig:
     dataset: str
     batch_size: int = 128
     held_out: int = 5000
+    groups: tuple[str, ...] = ()
     crop: int | None = None
     bfloat16: bool = False
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -308,6 +318,29 @@ class RecipeConfig:
                     "DistillConfig.view must be AUGMENTED where images are cropped, "
                     f"not {self.distill.view!r}"
                 )
+
+    def grouped(self, layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the layers of each group, by the group's name.
+
+        Parameters
+        ----------
+        layers
+            Names, in execution order.
+
+        Raises
+        ------
+        ValueError
+            If a layer is in no group.
+        """
+        if not self.groups:
+            return {name: (name,) for name in layers}
+        found: dict[str, tuple[str, ...]] = {group: () for group in self.groups}
+        for name in layers:
+            holders = [group for group in self.groups if f"{name}.".startswith(f"{group}.")]
+            if not holders:
+                raise ValueError(f"RecipeConfig.groups must hold layer {name!r}, none does")
+            found[holders[0]] += (name,)
+        return {group: names for group, names in found.items() if names}
 
     def image_shape(self, dataset_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the images that the network takes.

@@ -1,7 +1,7 @@
 """One epoch of one stage: the only training loop there is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, pi
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from jpnet_sw.recipe.augment import augment, random_crop
 from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.recipe.workers import Workers
 from jpnet_sw.sparsity.masks import WeightMasks
 
 __all__ = [
@@ -74,6 +75,8 @@ class EpochPlan:
         Called with the step's number within the stage.
     after_step
         Called with the same number, for progress.
+    workers
+        Among whom each batch is divided.
     """
 
     recipe: RecipeConfig
@@ -89,6 +92,7 @@ class EpochPlan:
     l2: float = 0.0
     before_step: Callable[[int], None] = lambda step: None
     after_step: Callable[[int], None] = lambda step: None
+    workers: Workers = field(default_factory=Workers)
 
 
 def seed_epoch(seed: int, stage: str, epoch: int) -> None:
@@ -172,13 +176,13 @@ def train_epoch(
         chosen = order[index * batch : (index + 1) * batch].to(data.images.device)
         images = data.images[chosen]
         if plan.recipe.crop is not None:
-            images = random_crop(images, plan.recipe.crop)
-        images = augment(images, plan.recipe.augment)
+            images = random_crop(images, (plan.recipe.crop, plan.recipe.crop))
+        images = plan.workers.part(augment(images, plan.recipe.augment))
         plan.before_step(step)
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(plan.learning_rate, step, plan.stage_steps)
-        labels = data.labels[chosen]
-        answers = None if plan.answers is None else plan.answers[chosen]
+        labels = plan.workers.part(data.labels[chosen])
+        answers = None if plan.answers is None else plan.workers.part(plan.answers[chosen])
         losses.append(train_step(model, optimiser, images, labels, plan=plan, answers=answers))
         plan.after_step(step)
     return float(torch.stack(losses).mean())

@@ -1,5 +1,7 @@
 """The recipes by name."""
 
+from dataclasses import replace
+
 from jpnet_sw.recipe.config import (
     AugmentConfig,
     DenseConfig,
@@ -16,6 +18,28 @@ from jpnet_sw.recipe.config import (
 __all__ = ["preset", "preset_names"]
 
 _LIGHT = AugmentConfig(rotation_radians=0.1, scale=0.06, shear=0.075, shift=0.057)
+
+_RESIDUAL = RecipeConfig(
+    name="resnet32-cifar-10",
+    model="resnet32",
+    dataset="cifar-10",
+    held_out=2500,
+    groups=("conv1", "layer1", "layer2", "layer3", "linear"),
+    bfloat16=True,
+    optimiser=OptimiserConfig(kind=OptimiserKind.SGD, weight_decay=5e-4),
+    augment=AugmentConfig(flip=True, pad=4),
+    dense=DenseConfig(epochs=160, learning_rate=0.1),
+    prune=PruneConfig(
+        densities=(0.6, 0.4, 0.36, 0.3, 0.6), epochs=60, rounds=1000, learning_rate=0.05
+    ),
+    top_n=FilterConfig(
+        epochs=60,
+        rates=(0.5, 0.45, 0.4, 0.36, 0.32, 0.28, 0.24),
+        tolerance_percent=2.0,
+        learning_rate=0.02,
+    ),
+    quantise=QuantiseConfig(epochs=10, learning_rate=0.002, calibration_images=500),
+)
 
 _PRESETS = {
     recipe.name: recipe
@@ -80,6 +104,9 @@ _PRESETS = {
             top_n=FilterConfig(epochs=8, tolerance_percent=0.5, learning_rate=0.005),
             quantise=QuantiseConfig(epochs=5, learning_rate=0.001, calibration_images=500),
         ),
+        _RESIDUAL,
+        replace(_RESIDUAL, name="resnet32-relu-cifar-10", model="resnet32-relu"),
+        replace(_RESIDUAL, name="resnet32-wide-cifar-10", model="resnet32-wide"),
     )
 }
 

@@ -1,7 +1,7 @@
 """The stages of the recipe, one epoch at a time."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from time import process_time
 
 import numpy as np
@@ -22,11 +22,12 @@ from jpnet_sw.recipe.config import (
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, soften, train_epoch
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
+from jpnet_sw.recipe.workers import Workers
 from jpnet_sw.sparsity.density import measure_density
 from jpnet_sw.sparsity.masks import cubic_density
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
-__all__ = ["Run", "round_densities", "run_stages"]
+__all__ = ["Run", "layer_densities", "round_densities", "run_stages"]
 
 _ORDER = tuple(Stage)
 _ANSWER_BATCH = 1000
@@ -46,12 +47,15 @@ class Run:
         Where it is shown.
     test_accuracy
         Measures the current network on the test images; recorded, never used to choose.
+    workers
+        Who train together; only the one that leads measures, chooses and goes from stage to stage.
     """
 
     state: TrainingState
     images: TrainingImages
     progress: TrainingProgress
     test_accuracy: Callable[[], float]
+    workers: Workers = field(default_factory=Workers)
 
     def held_out_accuracy(self) -> float:
         """Return the current network's share of right answers on the held-out images."""
@@ -67,7 +71,7 @@ def run_stages(run: Run) -> Iterator[None]:
         start = process_time()
         if state.epoch < epochs:
             _train_one(run, epochs)
-        if state.epoch >= epochs:
+        if state.epoch >= epochs and run.workers.leads:
             _finish_stage(run)
         if state.history:
             state.history[-1]["cpu_seconds"] = round(process_time() - start, 3)
@@ -103,6 +107,35 @@ def round_densities(
     }
 
 
+def layer_densities(recipe: RecipeConfig, names: Sequence[str]) -> tuple[float, ...]:
+    """Return the final density of each layer.
+
+    Parameters
+    ----------
+    recipe
+        Whose densities are those of layers or of groups.
+    names
+        The layers with weights.
+
+    Raises
+    ------
+    ValueError
+        If there are other than one density for each layer or group.
+    """
+    grouped = recipe.grouped(names)
+    if len(grouped) != len(recipe.prune.densities):
+        raise ValueError(
+            f"PruneConfig.densities must be {len(grouped)}, one for each of "
+            f"{', '.join(grouped)}, not {len(recipe.prune.densities)}"
+        )
+    by_layer = {
+        name: density
+        for members, density in zip(grouped.values(), recipe.prune.densities, strict=True)
+        for name in members
+    }
+    return tuple(by_layer[name] for name in names)
+
+
 def _stage_config(
     recipe: RecipeConfig, stage: Stage
 ) -> DenseConfig | PruneConfig | FilterConfig | QuantiseConfig:
@@ -120,10 +153,11 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
     per_epoch = max(1, len(run.images.images) // recipe.batch_size)
     steps = per_epoch * epochs
     names = tuple(state.masks.masks)
+    prune = replace(recipe.prune, densities=layer_densities(recipe, names))
     pruning = state.stage is Stage.PRUNE
 
     def before_step(step: int) -> None:
-        densities = round_densities(recipe.prune, names, step, steps) if pruning else None
+        densities = round_densities(prune, names, step, steps) if pruning else None
         if densities is not None:
             state.masks.tighten(densities)
 
@@ -142,6 +176,7 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
         l1=recipe.prune.l1 if pruning else 0.0,
         l2=recipe.prune.l2 if pruning else 0.0,
         before_step=before_step,
+        workers=run.workers,
     )
 
 
@@ -168,8 +203,15 @@ def _train_one(run: Run, epochs: int) -> None:
         state.set_dropout(state.recipe.dense.dropout)
     optimiser = state.optimiser or state.start_optimiser(plan.learning_rate)
     seed_epoch(state.seed, state.stage.value, state.epoch)
-    loss = train_epoch(state.trained, optimiser, run.images, plan)
+    loss = train_epoch(run.workers.join(state.trained), optimiser, run.images, plan)
     state.epoch += 1
+    if run.workers.leads:
+        _record_epoch(run, epochs, loss)
+
+
+def _record_epoch(run: Run, epochs: int, loss: float) -> None:
+    """Measure the network and put the epoch into the history."""
+    state = run.state
     held_out = run.held_out_accuracy()
     layers = measure_density(
         state.trained,
@@ -230,6 +272,7 @@ def _choose_rates(run: Run) -> None:
         config.rates,
         config.tolerance_percent,
         lambda: 100 * run.held_out_accuracy(),
+        groups=state.recipe.grouped(filtered),
     )
     state.facts["scan"] = [asdict(point) for point in scan]
 

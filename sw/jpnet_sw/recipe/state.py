@@ -13,8 +13,15 @@ from torch import Tensor, nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
-from jpnet_sw.models import build_model
-from jpnet_sw.quantisation import Captured, CapturedLayer, QuantisedNetwork, capture, quantise
+from jpnet_sw.models import Checkpoint, build_model
+from jpnet_sw.quantisation import (
+    Captured,
+    CapturedLayer,
+    QuantisedNetwork,
+    capture,
+    layer_shapes,
+    quantise,
+)
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
 from jpnet_sw.sparsity.masks import WeightMasks
 
@@ -101,6 +108,8 @@ class TrainingState:
         """Return a run that has trained nothing yet."""
         torch.manual_seed(seed)
         model = build_model(recipe.model, image_shape).to(device)
+        if device.type == "cuda":
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(
             recipe=recipe,
             seed=seed,
@@ -118,16 +127,30 @@ class TrainingState:
     @property
     def elements(self) -> dict[str, int]:
         """Elements of each layer's tensor as its filter sees it, before pooling."""
-        found, shape = {}, self.image_shape
-        for layer in self.layers:
-            found[layer.name] = prod(layer.sums_shape(shape))
-            shape = layer.output_shape(shape)
-        return found
+        shapes = layer_shapes(self.layers, self.image_shape)
+        return {name: prod(sums_shape) for name, (_, sums_shape) in shapes.items()}
 
     @property
     def trained(self) -> nn.Module:
         """The network that the current stage trains."""
         return self.model if self.quantised is None else self.quantised
+
+    def begin_trained(self, checkpoint: Checkpoint) -> None:
+        """Take over a dense network that was trained elsewhere; the stage DENSE is over.
+
+        Parameters
+        ----------
+        checkpoint
+            Of the recipe's model.
+
+        Raises
+        ------
+        ArtefactError
+            If tensors or normalisation do not fit the model.
+        """
+        checkpoint.fold_into(self.model)
+        self.epoch = self.recipe.dense.epochs
+        self.facts["warm_start"] = checkpoint.path.name
 
     def start_teacher(self) -> None:
         """Keep a copy of the float network as the teacher."""
@@ -264,6 +287,7 @@ class TrainingState:
             _load(quantised, _part(tensors, "quantised"))
             self.set_integer_filters(dict(header["static_thresholds"]))
         slots = _part(tensors, "optimiser")
+        self.optimiser = None
         if slots:
             optimiser = self.start_optimiser(1.0)
             groups = optimiser.state_dict()["param_groups"]

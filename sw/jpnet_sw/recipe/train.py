@@ -10,15 +10,17 @@ import torch
 from jpnet_spec.model_file import load_network, save_network
 from jpnet_sw.data import Dataset, centre_crop, load_dataset
 from jpnet_sw.metrics import accuracy, measure
+from jpnet_sw.models import read_checkpoint
 from jpnet_sw.quantisation import to_integer_network
 from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
-from jpnet_sw.recipe.stages import Run, run_stages
+from jpnet_sw.recipe.stages import Run, layer_densities, run_stages
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.recipe.threads import one_thread
+from jpnet_sw.recipe.workers import Workers, join_workers, training_device
 
 __all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
 
@@ -37,11 +39,14 @@ def train(
     out: Path,
     data_root: Path | None = None,
     resume: bool = False,
+    warm_start: Path | None = None,
     recipe: RecipeConfig | None = None,
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train a JPnet and export it as an integer network.
+
+    Under ``torchrun`` all its processes train together; the first one writes.
 
     Parameters
     ----------
@@ -56,6 +61,9 @@ def train(
     resume
         Continue from the folder's checkpoint, if there is one, to the same bits that an
         uninterrupted run gives on this kind of device.
+    warm_start
+        A trained dense network of the same model, see `jpnet_sw.models.read_checkpoint`; the dense
+        stage is left out. A checkpoint of this training goes before it.
     recipe
         Another recipe than the preset of model and data set.
     device
@@ -77,43 +85,53 @@ def train(
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed!r}")
     dataset = load_dataset(data, data_root)
-    with one_thread():
-        return _train(
-            recipe, dataset, seed=seed, out=out, resume=resume, device=device, quiet=quiet
-        )
+    place = training_device(device)
+    shape = recipe.image_shape(dataset.image_shape)
+    with one_thread(), join_workers(place) as workers:
+        workers.check_batch(recipe.batch_size)
+        state = TrainingState.begin(recipe, seed=seed, image_shape=shape, device=place)
+        layer_densities(recipe, tuple(state.masks.masks))
+        if warm_start is not None:
+            state.begin_trained(read_checkpoint(warm_start, channels=shape[0]))
+        checkpoint = out / CHECKPOINT_FILE
+        if resume and checkpoint.is_file():
+            state.restore(checkpoint)
+        elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
+            return out / MODEL_FILE
+        return _train(state, dataset, out=out, workers=workers, quiet=quiet)
 
 
 def _train(
-    recipe: RecipeConfig,
-    dataset: Dataset,
-    *,
-    seed: int,
-    out: Path,
-    resume: bool,
-    device: str | None,
-    quiet: bool,
+    state: TrainingState, dataset: Dataset, *, out: Path, workers: Workers, quiet: bool
 ) -> Path:
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    shape = recipe.image_shape(dataset.image_shape)
-    state = TrainingState.begin(recipe, seed=seed, image_shape=shape, device=place)
-    checkpoint = out / CHECKPOINT_FILE
-    if resume and checkpoint.is_file():
-        state.restore(checkpoint)
-    elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
-        return out / MODEL_FILE
+    recipe, place, checkpoint = state.recipe, state.device, out / CHECKPOINT_FILE
     images = split_held_out(dataset, recipe, place)
-    with TrainingProgress(recipe, quiet=quiet) as progress:
-        test_images = float_images(centre_crop(dataset.test_images, shape), place)
+    with TrainingProgress(recipe, quiet=quiet or not workers.leads) as progress:
+        test_images = float_images(centre_crop(dataset.test_images, state.image_shape), place)
         test_labels = torch.from_numpy(dataset.test_labels.astype(np.int64)).to(place)
 
         def test_accuracy() -> float:
             return accuracy(state.trained, test_images, test_labels)
 
-        run = Run(state=state, images=images, progress=progress, test_accuracy=test_accuracy)
+        run = Run(
+            state=state,
+            images=images,
+            progress=progress,
+            test_accuracy=test_accuracy,
+            workers=workers,
+        )
         for _ in run_stages(run):
-            state.save(checkpoint)
-            write_history(out / HISTORY_FILE, state)
-    return _export(state, dataset, out)
+            if workers.leads:
+                state.save(checkpoint)
+                write_history(out / HISTORY_FILE, state)
+            workers.wait()
+            if not workers.leads:
+                state.restore(checkpoint)
+            workers.wait()
+    if workers.leads:
+        _export(state, dataset, out)
+    workers.wait()
+    return out / MODEL_FILE
 
 
 def _is_finished(path: Path, recipe: RecipeConfig, seed: int) -> bool:
@@ -123,7 +141,7 @@ def _is_finished(path: Path, recipe: RecipeConfig, seed: int) -> bool:
     return made.get("recipe") == recipe.name and made.get("seed") == seed
 
 
-def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
+def _export(state: TrainingState, dataset: Dataset, out: Path) -> None:
     assert state.quantised is not None
     assert state.stage is Stage.DONE
     state.quantised.eval()
@@ -139,11 +157,9 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> Path:
     images, labels = dataset.test_activations(state.image_shape), dataset.test_labels
     counts = measure(network, images, labels)
     network = _network(state, {**facts, **counts.summary()})
-    path = out / MODEL_FILE
-    save_network(network, path)
+    save_network(network, out / MODEL_FILE)
     write_history(out / HISTORY_FILE, state, result=counts.summary())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return path
 
 
 def _network(state: TrainingState, metadata: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ class ScanPoint:
     Parameters
     ----------
     layer
-        The filtered layer; all others pass everything.
+        The filtered layer, or group of layers; all others pass everything.
     rate
         Its winner rate.
     accuracy_percent
@@ -34,11 +34,13 @@ def choose_winner_rates(
     rates: Sequence[float],
     tolerance_percent: float,
     accuracy: Callable[[], float],
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, float], list[ScanPoint]]:
     """Choose each layer's lowest winner rate whose accuracy drop stays within a tolerance.
 
-    One layer at a time, before any fine-tuning with filters (IPnet, section 3.2). The filters are
-    left switched off.
+    One layer or group of layers at a time, before any fine-tuning with filters (IPnet, section
+    3.2). The filters are left switched off.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def choose_winner_rates(
         Largest drop, in percentage points, against the network without filters.
     accuracy
         Measures the network as it stands, in percent; on held-out training images.
+    groups
+        Names of the layers that share a rate, by the group's name; None gives each its own.
 
     Returns
     -------
@@ -65,16 +69,18 @@ def choose_winner_rates(
     floor = accuracy() - tolerance_percent
     chosen: dict[str, float] = {}
     scan = []
-    for layer, module in filters.items():
-        chosen[layer] = 1.0
+    for group, layers in (groups or {layer: (layer,) for layer in filters}).items():
+        chosen |= dict.fromkeys(layers, 1.0)
         for rate in sorted(rates, reverse=True):
-            winners = winners_for_rate(rate, elements[layer])
-            module.top_n = TopN(mode=ThresholdMode.EXACT, winners=winners)
-            point = ScanPoint(layer=layer, rate=rate, accuracy_percent=accuracy())
+            for layer in layers:
+                winners = winners_for_rate(rate, elements[layer])
+                filters[layer].top_n = TopN(mode=ThresholdMode.EXACT, winners=winners)
+            point = ScanPoint(layer=group, rate=rate, accuracy_percent=accuracy())
             scan.append(point)
             # Every lower rate is worse, but for noise that a choice must not rest on.
             if point.accuracy_percent < floor:
                 break
-            chosen[layer] = rate
-        module.top_n = TopN()
+            chosen |= dict.fromkeys(layers, rate)
+        for layer in layers:
+            filters[layer].top_n = TopN()
     return chosen, scan
