@@ -166,5 +166,7 @@ def _pass(
             owner=owner,
             entry=fields["pointer_base"] + lists + first,
             lists=last - first + 1,
-            base=line * fields["line_rows"] + (column >> shift) * fields["rows"],
+            base=fields["first_sum"]
+            + line * fields["line_rows"]
+            + (column >> shift) * fields["rows"],
         )

@@ -12,7 +12,7 @@ from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import NativeRun
 from jpnet_spec.counters import STALL_COUNTERS, Counter
 from jpnet_spec.instruction import Opcode
-from jpnet_spec.network import LayerTrace
+from jpnet_spec.network import INPUT, IntegerNetwork, LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["Comparison", "Difference", "Subject", "compare", "compare_counters"]
@@ -182,10 +182,19 @@ def _compare_threshold(
 
 
 def _layers(schedule: Schedule, records: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the layer of each record; one past the last where its instruction is unknown."""
+    """Return the layer of each record; one past the last where its instruction is unknown.
+
+    A threshold is that of the second tensor where there is one.
+    """
     layers = np.append(schedule.instruction_layers, len(schedule.layers))
     found: NDArray[np.int64] = layers[np.minimum(records["layer"], len(layers) - 1)]
-    return found
+    names = {plan.name: index for index, plan in enumerate(schedule.layers)}
+    second = np.arange(len(schedule.layers) + 1)
+    for index, plan in enumerate(schedule.layers):
+        if plan.second_of is not None:
+            second[names[plan.second_of]] = index
+    is_second = records["second"] if "second" in (records.dtype.names or ()) else True
+    return np.where(is_second, second[found], found)
 
 
 def _excess(
@@ -238,6 +247,8 @@ def _findings(
             written=np.repeat(once, lanes, axis=1),
             stored=np.repeat(plan.stored_rows(lanes), lanes),
         )
+        if any(other.second_of == plan.name for other in schedule.layers):
+            continue
         mine = thresholds[_layers(schedule, thresholds) == index]
         found, once = _gather(mine, "threshold", images, 1)
         yield _compare_threshold(
@@ -299,12 +310,35 @@ def _has_convolutions(schedule: Schedule) -> bool:
     return any(program.field(number, "opcode") == Opcode.CONVOLUTION for number in instructions)
 
 
+def _shortcut_products(
+    network: IntegerNetwork, traces: Mapping[str, LayerTrace], images: int
+) -> int | None:
+    """Return the products of shortcuts that the lanes sum; None where they read the images."""
+    total = 0
+    for layer in network.layers:
+        shortcut = layer.shortcut
+        if shortcut is None:
+            continue
+        if layer.inputs[1] == INPUT:
+            return None
+        if shortcut.stride == 1 and shortcut.input_shape[0] == len(layer.weight):
+            continue
+        living = (traces[layer.inputs[1]].tensor[:images] != 0).astype(np.int8)
+        total += int(shortcut.addend(living, len(layer.weight)).sum())
+    return total
+
+
 def compare_counters(
-    schedule: Schedule, traces: Mapping[str, LayerTrace], run: NativeRun
+    network: IntegerNetwork,
+    schedule: Schedule,
+    traces: Mapping[str, LayerTrace],
+    run: NativeRun,
 ) -> dict[Counter, tuple[int, int]]:
     """Return the counters that differ from the integer network, as (expected, got).
 
-    Each part of a fully connected layer reads all of its input. Padding of a tensor to whole rows
+    Each part of a fully connected layer reads all of its input. The lanes issue a product for each
+    element of a shortcut that they sum; where such a shortcut begins at the image, the products are
+    not compared. Padding of a tensor to whole rows
     is read and dropped as zero. The counter `Counter.CYCLES` is compared with the sum of what the
     lanes did in each cycle, divided by the lanes. Where a program has convolutions, which read a
     row for every row of outputs that it meets, the activations read are not compared.
@@ -326,6 +360,7 @@ def compare_counters(
         for name in ("inputs_read", "inputs_zero", "inputs_below")
     )
     macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
+    shortcuts = _shortcut_products(network, traces, len(run.results))
     expected = {Counter.CYCLES: lane_cycles // schedule.config.mac_units}
     if not _has_convolutions(schedule):
         expected |= {
@@ -333,8 +368,8 @@ def compare_counters(
             Counter.ACTS_ZERO: 0 if schedule.dense else zero + padding,
             Counter.ACTS_BELOW: 0 if schedule.dense else below,
         }
-    if not schedule.dense:
-        expected[Counter.MACS] = macs
+    if not schedule.dense and shortcuts is not None:
+        expected[Counter.MACS] = macs + shortcuts
     return {
         counter: (int(value), got[counter])
         for counter, value in expected.items()

@@ -35,7 +35,7 @@ _LIMITS = {
     "act_word": (4, 64),
     "weight_depth": (16, 65536),
     "pointer_depth": (16, 65536),
-    "acc_depth": (4, 4096),
+    "acc_depth": (4, 16384),
     "acc_width": (16, 32),
     "act_depth": (4, 65536),
     "param_depth": (4, 65536),

@@ -163,8 +163,8 @@ class Instruction:
     and ``u``, and its lists begin at list table entry ``pointer_base + ((py << stride_log2) + px)
     * phase_lists + c * channel_lists + (ky >> stride_log2) * run_lists + jx``. One list belongs to
     each ``jx`` from 0 to ``run_lists - 1``; those whose output column ``(u >> stride_log2) - jx``
-    exists are one run. An entry's row is an offset, from ``-acc_depth`` to ``acc_depth -
-    1``, from the accumulator row of output column ``u >> stride_log2`` and channel row 0. In a packed map a
+    exists are one run. An entry's row is an offset, from ``-acc_depth`` to ``acc_depth - 1``, from
+    the accumulator row of output column ``u >> stride_log2`` and channel row 0. In a packed map a
     pixel has ``s = act_word >> source_packing`` slots; the activation in slot i of its row's word w
     has ``x = (w << source_packing) + i // s`` and ``c = i % s``. With `LayerFlag` ``DIVIDED`` the
     position ``c`` belongs to group ``c % groups``, and ``c // groups`` takes its place in the sum.

@@ -48,7 +48,7 @@ def assert_right(job: Job, result: NativeRun) -> None:
     assert result.error is ErrorCode.NONE
     comparison = compare(job.schedule, traces, result)
     assert comparison.mismatches == 0, str(comparison)
-    assert compare_counters(job.schedule, traces, result) == {}
+    assert compare_counters(job.network, job.schedule, traces, result) == {}
     assert sum(record.images_done for record in result.runs) == len(job.images)
 
 

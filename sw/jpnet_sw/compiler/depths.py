@@ -32,6 +32,8 @@ def dense_depths(network: IntegerNetwork, config: AcceleratorConfig) -> tuple[in
     # The end of the last list is an address, too.
     weights, table = 1, 0
     for layer in network.layers:
+        if not layer.multiplies:
+            continue
         source, target = layouts[layer.inputs[0]], layouts[layer.name]
         if layer.convolution is None:
             lists = -(-source.bank_slots(0) // config.groups)

@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory, Section
-from jpnet_spec.network import Layer
+from jpnet_spec.layer import Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.capacity import PartLists
 from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.tensors import Tensor
 
 __all__ = ["list_sections", "param_sections"]
+
+_BIAS_MASK = np.uint32(0x7FFF_FFFF)
+_INVERTED = np.uint32(0x8000_0000)
 
 
 def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
@@ -72,7 +75,9 @@ def param_sections(
 def _channel_words(layer: Layer) -> NDArray[np.uint32]:
     """Return bias, multipliers and phase of each channel, uint32, shape (oc, 3)."""
     words = np.zeros((len(layer.bias), 3), dtype=np.uint32)
-    words[:, 0] = layer.bias.view(np.uint32)
+    words[:, 0] = layer.bias.view(np.uint32) & _BIAS_MASK
+    if layer.op is LayerOp.AFFINE:
+        words[:, 0] |= np.where(layer.weight.reshape(len(words)) < 0, _INVERTED, 0)
     words[:, 1] = layer.multiplier.astype(np.uint32) | (
         layer.negative_multiplier.astype(np.uint32) << 16
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS
-from jpnet_spec.network import IntegerNetwork, Layer
+from jpnet_spec.network import Layer
 from jpnet_sw.compiler.capacity import LayerLists, layer_lists
 from jpnet_sw.compiler.cuts import balanced_cut
 from jpnet_sw.compiler.errors import CompileError
@@ -68,7 +68,7 @@ class _RowSizes:
 
 
 def streamed_lists(
-    network: IntegerNetwork,
+    layers: Sequence[Layer],
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
@@ -81,8 +81,8 @@ def streamed_lists(
 
     Parameters
     ----------
-    network
-        The network.
+    layers
+        Those that multiply.
     tensors
         From `place_tensors`.
     config
@@ -100,7 +100,7 @@ def streamed_lists(
     CompileError
         If a slot does not hold the lists of a single channel row.
     """
-    sizes = [_choose_sizes(layer, tensors, config, dense=dense) for layer in network.layers]
+    sizes = [_choose_sizes(layer, tensors, config, dense=dense) for layer in layers]
     pieces = [1] * len(sizes)
     while True:
         cuts = [
@@ -112,7 +112,7 @@ def streamed_lists(
         _add_piece(sizes, cuts, pieces)
     lists = [
         layer_lists(layer, tensors, parts, divided=item.divided, dense=dense)
-        for layer, parts, item in zip(network.layers, cuts, sizes, strict=True)
+        for layer, parts, item in zip(layers, cuts, sizes, strict=True)
     ]
     return lists, _place(lists, ends, config)
 
