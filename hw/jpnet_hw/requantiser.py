@@ -175,7 +175,7 @@ class Requantiser(wiring.Component):
         negative = total[-1]
         # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
         wide = Cat(0, total)
-        wide = Cat(wide, negative.replicate(8 * counts[-1] + _WINDOW - len(wide)))
+        wide = Cat(wide, negative.replicate(8 * len(counts) + _WINDOW - len(wide)))
         wide_q = Signal(len(wide), reset_less=True)
         negative_q = Signal(2, reset_less=True)
 
