@@ -182,7 +182,7 @@ class _Run:
     def execute(self, fields: Mapping[str, int]) -> LayerOutput | None:
         """Execute an instruction; return the layer's output if it is the layer's last."""
         flags = fields["flags"]
-        is_map = fields["opcode"] == Opcode.CONVOLUTION
+        is_map = fields["opcode"] == Opcode.CONVOLUTION and not flags & LayerFlag.GATHER
         if flags & LayerFlag.FIRST_TILE:
             self._counted, self._base = [], fields["target_base"]
             self._second_base = fields["second_base"]

@@ -203,7 +203,9 @@ class ImageContext(wiring.Component):
         m.d.comb += [
             accept.eq(fetch.valid & ~prepared & ~summing),
             *(self.job[name].eq(running[name]) for name in sorted(copied)),
-            self.job.convolution.eq(running.opcode == Opcode.CONVOLUTION),
+            self.job.convolution.eq(
+                (running.opcode == Opcode.CONVOLUTION) & ~(running.flags & LayerFlag.GATHER).any()
+            ),
             self.job.pooled.eq(running.pool_stride == 2),
             self.job.first_tile.eq((running.flags & LayerFlag.FIRST_TILE).any()),
             self.job.last_tile.eq((running.flags & LayerFlag.LAST_TILE).any()),
@@ -299,6 +301,8 @@ class ImageContext(wiring.Component):
                 slot.eq(fetched.source_slot),
                 first.eq(fetch.index == 0),
             ]
+            with m.If((fetched.flags & LayerFlag.GATHER).any()):
+                m.d.sync += [held.rows.eq(0), held.first_block.eq(0)]
         complete = Signal()
         with m.If(self.arriving):
             m.d.sync += complete.eq(0)

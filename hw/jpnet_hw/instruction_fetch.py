@@ -196,6 +196,7 @@ class InstructionFetch(wiring.Component):
         rounding = (1 << shift) - 1
         convolution = o.opcode == Opcode.CONVOLUTION
         is_map = (o.flags & LayerFlag.MAP).any()
+        drains_map = convolution & ~(o.flags & LayerFlag.GATHER).any()
         # Of a vector's tile: rows before the first one in the word that it begins in.
         skipped = (o.first_column << exact_log2(config.clusters)) + o.first_block
         m.d.sync += [
@@ -204,7 +205,7 @@ class InstructionFetch(wiring.Component):
             ),
             target_end.eq(
                 o.target_base
-                + Mux(convolution, o.target_words, (o.rows + skipped + rounding) >> shift)
+                + Mux(drains_map, o.target_words, (o.rows + skipped + rounding) >> shift)
             ),
             carried_end.eq(o.carried_base + o.target_words),
             second_end.eq(o.second_base + o.target_words),
@@ -234,7 +235,7 @@ class InstructionFetch(wiring.Component):
             "target": target_end > self.act_limit,
             "carried": carried & (carried_end > self.act_limit),
             "second": second & (second_end > self.act_limit),
-            "more": (carried | summed | second) & (~convolution | (o.pool_window != 1)),
+            "more": (carried | summed | second) & (~drains_map | (o.pool_window != 1)),
             "kept": kept & (final | (o.flags & LayerFlag.LAST_TILE).any()),
             "rows": (o.rows == 0) | (o.rows > self.acc_limit),
             "pointer_base": o.pointer_base >= config.pointer_depth,

@@ -60,6 +60,8 @@ class LayerFlag(IntFlag):
     """Add other sums, which an instruction before has kept."""
     SECOND = 2048
     """Write a second tensor: of each output its channel's affine function."""
+    GATHER = 4096
+    """Of a convolution: all output positions have one accumulator, which is drained as a vector."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +155,10 @@ class Instruction:
     same multiplier as a positive one otherwise. The second tensor's element is the requantised sum
     of 64 times the output, negated where the channel's parameters say so, and of their bias. It is
     the second tensor whose magnitudes are counted. Neither goes with pooling or with vectors.
+
+    With `LayerFlag` ``GATHER`` an output vector's rows have the accumulator rows from 0 on,
+    whatever the output position; `rows`, `target_base`, `first_block` and `first_column` are those
+    of the vector, `line_rows` is 0, and the convolution has all local blocks.
 
     Where n images are in flight each has ``contexts / n`` times `act_depth` words and `acc_depth`
     accumulators.

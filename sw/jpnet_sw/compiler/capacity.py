@@ -7,6 +7,7 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import Layer
 from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
 from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, channel_parts
 
@@ -69,7 +70,7 @@ class LayerLists:
 
 
 def resident_lists(
-    layers: Sequence[Layer],
+    steps: Sequence[Step],
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
@@ -79,8 +80,8 @@ def resident_lists(
 
     Parameters
     ----------
-    layers
-        Those that multiply.
+    steps
+        From `network_steps`.
     tensors
         From `place_tensors`.
     config
@@ -99,16 +100,16 @@ def resident_lists(
         If the accumulators do not hold one channel row.
     """
 
-    def build(layer: Layer, *, divided: bool) -> LayerLists:
+    def build(step: Step, *, divided: bool) -> LayerLists:
         return layer_lists(
-            layer,
+            step.walked,
             tensors,
-            channel_parts(layer, layer.convolution, config),
+            channel_parts(step.layer, step.drained, config),
             divided=divided,
             dense=dense,
         )
 
-    lists = [build(layer, divided=False) for layer in layers]
+    lists = [build(step, divided=False) for step in steps]
     while True:
         # The end of the last list is an address, too.
         entries = sum(item.entries for item in lists) + 1
@@ -119,7 +120,7 @@ def resident_lists(
         if config.groups == 1 or not whole:
             return None
         index = max(whole, key=lambda index: lists[index].entries)
-        lists[index] = build(layers[index], divided=True)
+        lists[index] = build(steps[index], divided=True)
 
 
 def layer_lists(

@@ -138,7 +138,6 @@ class _Compiler:
     ) -> None:
         self._network = network
         self._steps = steps
-        self._layers = [step.layer for step in steps]
         self._config = config
         self._share = _image_config(config, in_flight)
         self._dense = dense
@@ -192,11 +191,11 @@ class _Compiler:
     def _place_steps(self, tensors: dict[str, Tensor]) -> tuple[list[StepPlace], ActivationWords]:
         """Give every step its share of every memory."""
         share, graph = self._share, layer_graph(self._network)
-        resident = resident_lists(self._layers, tensors, share, dense=self._dense)
+        resident = resident_lists(self._steps, tensors, share, dense=self._dense)
         lists, list_places = (
             (resident, resident_places(resident))
             if resident is not None
-            else streamed_lists(self._layers, tensors, share, dense=self._dense)
+            else streamed_lists(self._steps, tensors, share, dense=self._dense)
         )
         self._check_offsets(lists)
         words = self._allocate(tensors, lists)
@@ -231,13 +230,13 @@ class _Compiler:
 
     def _check_offsets(self, lists: list[LayerLists]) -> None:
         """Refuse lists whose rows an entry of the weight memory does not hold."""
-        for layer, of_layer in zip(self._layers, lists, strict=True):
+        for step, of_layer in zip(self._steps, lists, strict=True):
             lanes = (lane for part in of_layer.parts for lane in part.lanes.values())
             need, have = max(lane.farthest for lane in lanes), self._config.acc_depth
             if need > have:
                 raise CompileError(
-                    f"layer {layer.name!r}: accumulators (acc_depth) need a depth of {need} for "
-                    f"the rows of its lists, the configuration has {have}"
+                    f"layer {step.layer.name!r}: accumulators (acc_depth) need a depth of {need} "
+                    f"for the rows of its lists, the configuration has {have}"
                 )
 
     def _allocate(self, tensors: dict[str, Tensor], lists: list[LayerLists]) -> ActivationWords:
@@ -247,8 +246,8 @@ class _Compiler:
         whole_beats = -(-tensors[INPUT].layout.rows // share.beat_rows) * share.beat_rows
         bank_words[INPUT] = share.bank_words(whole_beats)
         single = [
-            _drains(layer, of_layer, share) == 1
-            for layer, of_layer in zip(self._layers, lists, strict=True)
+            _drains(step, of_layer, share) == 1
+            for step, of_layer in zip(self._steps, lists, strict=True)
         ]
         words = allocate_words(self._network, self._steps, bank_words, single, share.act_depth)
         check_depth(
@@ -274,11 +273,11 @@ class _Compiler:
         return sections
 
 
-def _drains(layer: Layer, lists: LayerLists, config: AcceleratorConfig) -> int:
-    """Return how many instructions drain a layer."""
-    if layer.convolution is None:
+def _drains(step: Step, lists: LayerLists, config: AcceleratorConfig) -> int:
+    """Return how many instructions drain a step."""
+    if step.drained is None:
         return len(lists.parts)
-    return sum(len(row_tiles(layer, layer.convolution, part.part, config)) for part in lists.parts)
+    return sum(len(row_tiles(step.layer, step.drained, part.part, config)) for part in lists.parts)
 
 
 def _plans(

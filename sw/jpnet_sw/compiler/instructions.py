@@ -108,7 +108,7 @@ def step_instructions(
     CompileError
         If a value does not fit its field.
     """
-    convolution = place.layer.convolution
+    convolution = place.step.drained
     tiles: list[tuple[int, Tile | None]] = []
     for number, part in enumerate(place.lists.parts):
         own = (None,)
@@ -141,8 +141,12 @@ def _tile_instructions(
     common = _threshold_fields(place) | _source_fields(place.source, place.bases.source)
     flags |= _reading_flags(place.source, place.lists)
     if tile is None:
-        fields = common | _vector_fields(place, number)
-        return [Instruction(opcode=Opcode.FULLY_CONNECTED, flags=flags, **fields)]
+        opcode, fields = Opcode.FULLY_CONNECTED, common | _vector_fields(place, number)
+        if place.step.gathers:
+            opcode, flags = Opcode.CONVOLUTION, flags | LayerFlag.GATHER
+            walked = _walk_fields(place, place.step.walked, place.source, number)
+            fields = common | walked | _vector_fields(place, number)
+        return [Instruction(opcode=opcode, flags=flags, **fields)]
     assert place.layer.convolution is not None
     fields = common | _tile_fields(place, place.layer, place.source, number, tile)
     fields |= _sample_fields(place, tile, place.layer.convolution.output_size[1])
@@ -264,7 +268,33 @@ def _tile_fields(
     tile
         The tile's blocks.
     """
-    part, convolution = place.lists.parts[number].part, layer.convolution
+    part = place.lists.parts[number].part
+    fields = _walk_fields(place, layer, source, number)
+    return fields | {
+        "rows": part.rows,
+        "param_base": place.bases.params + part.first_row,
+        "first_block": tile.first_block,
+        "blocks": tile.blocks,
+        "line_rows": fields["output_width"] * part.rows,
+        **_target_fields(place, part, tile),
+    }
+
+
+def _walk_fields(place: StepPlace, layer: Layer, source: Tensor, number: int) -> dict[str, int]:
+    """Return how the lanes walk through the map of a convolution, and through its lists.
+
+    Parameters
+    ----------
+    place
+        The step.
+    layer
+        What they sum.
+    source
+        What that reads.
+    number
+        Of the tile's part.
+    """
+    convolution = layer.convolution
     assert convolution is not None
     table = TapTable.of(convolution, source.layout, divided=place.lists.divided)
     pool, stride = place.layer.pool, convolution.window.stride
@@ -277,9 +307,7 @@ def _tile_fields(
         "stride_log2": stride.bit_length() - 1,
         "pool_window": 1 if pool is None else pool.size[0],
         "pool_stride": block_rows(place.layer),
-        "rows": part.rows,
         "pointer_base": place.bases.lists[number].pointers,
-        "param_base": place.bases.params + part.first_row,
         "padding_top": convolution.window.padding[0],
         "padding_left": convolution.window.padding[2],
         "output_height": height,
@@ -288,10 +316,7 @@ def _tile_fields(
         "run_lists": table.columns,
         "channel_lists": table.channel_lists,
         "phase_lists": table.phase_lists,
-        "first_block": tile.first_block,
-        "blocks": tile.blocks,
-        "line_rows": width * part.rows,
-        **_target_fields(place, part, tile),
+        "blocks": -(-height // place.source.layout.config.clusters),
     }
 
 

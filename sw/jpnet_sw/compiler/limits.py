@@ -69,11 +69,15 @@ def _step_cycles(
     parts = place.lists.parts
     if place.layer.convolution is None:
         return sum(_vector_cycles(place.source.layout.rows, part) for part in parts)
+    if place.step.drained is None:
+        return sum(
+            _tile_cycles(item, part, config) for item, part in zip(instructions, parts, strict=True)
+        )
     each = 1 if shortcut_layer(place.layer) is None else 2
     tiled = [
         part
         for part in parts
-        for _ in row_tiles(place.layer, place.layer.convolution, part.part, config)
+        for _ in row_tiles(place.layer, place.step.drained, part.part, config)
         for _ in range(each)
     ]
     return sum(

@@ -1,12 +1,14 @@
 """What the accelerator does one after the other: a layer that multiplies, and what it drains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jpnet_spec.convolution import Convolution
 from jpnet_spec.layer import Layer, LayerOp
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.errors import CompileError
+from jpnet_sw.compiler.gathering import gathering_layer
 from jpnet_sw.compiler.shortcuts import is_carried
 
 __all__ = ["Step", "network_steps", "tied_tensors"]
@@ -22,10 +24,23 @@ class Step:
         The layer.
     second
         The affine layer, or None.
+    gathers
+        Whether all positions of the layer's map add to the same outputs: the average of whole maps.
     """
 
     layer: Layer
     second: Layer | None = None
+    gathers: bool = False
+
+    @property
+    def walked(self) -> Layer:
+        """The layer whose lists the lanes have."""
+        return gathering_layer(self.layer) if self.gathers else self.layer
+
+    @property
+    def drained(self) -> Convolution | None:
+        """Geometry of the map that is drained, None of a vector."""
+        return None if self.gathers else self.layer.convolution
 
     @property
     def counted(self) -> Layer:
@@ -65,10 +80,21 @@ def network_steps(network: IntegerNetwork) -> list[Step]:
         _check_affine(layer, source, seconds)
         seconds[source.name] = layer
     return [
-        Step(layer=layer, second=seconds.get(layer.name))
+        Step(layer=layer, second=seconds.get(layer.name), gathers=_gathers(network, layer, seconds))
         for layer in network.layers
         if layer.multiplies
     ]
+
+
+def _gathers(network: IntegerNetwork, layer: Layer, seconds: Mapping[str, Layer]) -> bool:
+    """Return whether a layer averages whole maps, for layers that read a vector."""
+    if layer.op is not LayerOp.AVERAGE_POOL or layer.convolution is None:
+        return False
+    window, (_, *size) = layer.convolution.window, layer.convolution.input_shape
+    whole = list(window.size) == size and not any(window.padding)
+    plain = layer.pool is None and layer.name not in seconds
+    readers = (other for other in network.layers if layer.name in other.inputs)
+    return whole and plain and all(reader.convolution is None for reader in readers)
 
 
 def _check_affine(layer: Layer, source: Layer, seconds: dict[str, Layer]) -> None:

@@ -69,7 +69,7 @@ def place_tensors(
         Training images from which the work of each channel is estimated, or None.
     """
     activity = layer_activity(network, images)
-    layouts = tensor_layouts(network, config)
+    layouts = tensor_layouts(network, steps, config)
     tensors = {
         INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))
     }
@@ -111,10 +111,16 @@ def place_tensors(
     return tensors
 
 
-def tensor_layouts(network: IntegerNetwork, config: AcceleratorConfig) -> dict[str, TensorLayout]:
+def tensor_layouts(
+    network: IntegerNetwork, steps: Sequence[Step], config: AcceleratorConfig
+) -> dict[str, TensorLayout]:
     """Return the layout of the image and of every layer's output, by name."""
     layouts = {INPUT: _input_layout(network, config)}
-    return layouts | {layer.name: _output_layout(layer, config) for layer in network.layers}
+    vectors = {step.layer.name for step in steps if step.drained is None}
+    return layouts | {
+        layer.name: _output_layout(layer, config, is_vector=layer.name in vectors)
+        for layer in network.layers
+    }
 
 
 def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorLayout:
@@ -128,8 +134,8 @@ def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorL
     return VectorLayout(config=config, channels=int(np.prod(network.input_shape)))
 
 
-def _output_layout(layer: Layer, config: AcceleratorConfig) -> TensorLayout:
-    if layer.convolution is None:
+def _output_layout(layer: Layer, config: AcceleratorConfig, *, is_vector: bool) -> TensorLayout:
+    if is_vector:
         return VectorLayout(config=config, channels=layer.elements)
     channels, height, width = layer.output_shape
     return MapLayout(config=config, channels=channels, height=height, width=width)
