@@ -46,6 +46,10 @@ _LIMITS = {
 }
 
 
+_ADDRESSES = 2**16
+"""Words, and accumulator rows, that an instruction can tell apart."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcceleratorConfig:
     """Parameters of one accelerator; all depths and counts are powers of two.
@@ -94,12 +98,12 @@ class AcceleratorConfig:
     contexts: int = 4
     act_word: int = 8
     weight_depth: int = 2048
-    pointer_depth: int = 1024
+    pointer_depth: int = 2048
     acc_depth: int = 512
     acc_width: int = 24
-    act_depth: int = 256
+    act_depth: int = 512
     param_depth: int = 512
-    program_depth: int = 64
+    program_depth: int = 128
     fifo_depth: int = 16
     axi_data_width: int = 64
     axi_addr_width: int = 32
@@ -121,6 +125,13 @@ class AcceleratorConfig:
                 "AcceleratorConfig.act_word must be at least the bytes of an AXI beat, "
                 f"{self.beat_bytes}, not {self.act_word!r}"
             )
+        for name in ("act_depth", "acc_depth"):
+            total = getattr(self, name) * self.contexts
+            if total > _ADDRESSES:
+                raise ValueError(
+                    f"AcceleratorConfig.{name} must be at most {_ADDRESSES // self.contexts} for "
+                    f"{self.contexts} contexts, not {total // self.contexts!r}"
+                )
         if self.axi_data_width < 8 * self.lanes:
             raise ValueError(
                 "AcceleratorConfig.axi_data_width must be at least 8 bits a lane, "

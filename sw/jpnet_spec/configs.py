@@ -19,7 +19,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
     ),
     "edge16": _EDGE16,
     "edge64": replace(
-        _EDGE16, groups=4, clusters=4, act_word=16, axi_data_width=128, act_depth=128
+        _EDGE16, groups=4, clusters=4, act_word=16, axi_data_width=128, act_depth=256
     ),
 }
 """Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""

@@ -251,7 +251,9 @@ class _Compiler:
         ]
         words = allocate_words(self._network, self._steps, bank_words, single, share.act_depth)
         check_depth(
-            f"layer {words.fullest!r}: activation memory (act_depth)", words.need, share.act_depth
+            f"layer {words.fullest!r}: activation memory (act_depth) of {_images(share)}",
+            words.need,
+            share.act_depth,
         )
         return words
 
@@ -271,6 +273,10 @@ class _Compiler:
                     layer, tensors[layer.name], self._config, param_base=base
                 )
         return sections
+
+
+def _images(config: AcceleratorConfig) -> str:
+    return "one image" if config.contexts == 1 else f"each of {config.contexts} images"
 
 
 def _drains(step: Step, lists: LayerLists, config: AcceleratorConfig) -> int:
