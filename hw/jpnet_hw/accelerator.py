@@ -27,6 +27,7 @@ from jpnet_hw.context import ImageContext
 from jpnet_hw.counters import PerformanceCounters
 from jpnet_hw.drain import Drain
 from jpnet_hw.image_dma import ImageDma
+from jpnet_hw.job_order import JobOrder
 from jpnet_hw.monitor import Monitor, trace_members
 from jpnet_hw.program_loader import ProgramLoader
 from jpnet_hw.read_arbiter import ReadArbiter
@@ -59,6 +60,7 @@ class _Parts:
     weights: WeightStream
     images: ImageDma
     results: ResultDma
+    order: JobOrder
     drain: Drain
     memory: ActivationMemory
     contexts: list[ImageContext]
@@ -80,6 +82,7 @@ class _Parts:
             weights=WeightStream(config),
             images=ImageDma(config),
             results=ResultDma(config, read_latency=ActivationMemory.RESULT_LATENCY),
+            order=JobOrder(config),
             drain=Drain(
                 config,
                 read_latency=Cluster.DRAIN_LATENCY,
@@ -175,7 +178,7 @@ class Accelerator(wiring.Component):
                 "images": parts.images,
                 "results": parts.results,
             },
-            {"memory": parts.memory, "drain": parts.drain},
+            {"memory": parts.memory, "drain": parts.drain, "order": parts.order},
             *({f"context_{number}": part} for number, part in enumerate(parts.contexts)),
             *(
                 {f"skipper_{number}": skipper, f"cluster_{number}": cluster}
@@ -380,7 +383,10 @@ class Accelerator(wiring.Component):
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
-            drain.oldest.eq(parts.results.oldest),
+            parts.order.streamed.eq(loader.header.blocks != 0),
+            parts.order.oldest.eq(parts.results.oldest),
+            parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
+            drain.oldest.eq(parts.order.first),
         ]
         for number, context in enumerate(parts.contexts):
             begun = Signal(name=f"begun_{number}")
@@ -403,8 +409,8 @@ class Accelerator(wiring.Component):
                     cluster.arm[number].eq(context.arm),
                     context.cluster_done[place].eq(cluster.done[number]),
                 ]
-        # Each skipper hears of the oldest image a cycle after its neighbour, from close by.
-        oldest = parts.results.oldest
+        # Each skipper hears of the first context a cycle after its neighbour, from close by.
+        oldest = parts.order.first
         for place, (skipper, cluster) in enumerate(
             zip(parts.skippers, parts.clusters, strict=True)
         ):
