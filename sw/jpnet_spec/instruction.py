@@ -126,7 +126,7 @@ FIELDS: dict[str, Field] = {
     "first_sum": Field(word=18, bit=0, width=16),
     "summed_row": Field(word=18, bit=16, width=16),
     "second_shift": Field(word=19, bit=0, width=6),
-    "flags": Field(word=19, bit=16, width=16),
+    "flags": Field(word=19, bit=16, width=13),
 }
 """Field name to place. Bits of no field are reserved and must be 0."""
 

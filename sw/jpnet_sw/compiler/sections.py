@@ -15,12 +15,17 @@ from jpnet_sw.compiler.tensors import Tensor
 
 __all__ = ["list_sections", "param_sections"]
 
+_TABLE_PIECE = 32
+"""Most entries of a streamed list table that follow each other: groups take no token meanwhile."""
 _BIAS_MASK = np.uint32(0x7FFF_FFFF)
 _INVERTED = np.uint32(0x8000_0000)
 
 
 def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
     """Yield weights and list tables of all lanes; what is streamed to all clusters only once.
+
+    While a table is written the lanes live on the lists that wait in their queues, so streamed
+    tables come in small pieces with weights between them.
 
     Parameters
     ----------
@@ -29,24 +34,28 @@ def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
     place
         Where they begin in every lane's memories.
     """
-    together = lists.alike and place.block is not None
+    streamed = place.block is not None
+    together = lists.alike and streamed
     for (cluster, group, lane), item in lists.lanes.items():
         if together and cluster > 0:
             continue
         table = (item.starts + place.weights).astype(np.uint32)
-        for memory, address, words in (
-            (Memory.WEIGHT, place.weights, item.entries),
-            (Memory.POINTER, place.pointers, table),
-        ):
-            if len(words):
-                yield Section(
-                    memory=memory,
-                    lane=lane,
-                    cluster=None if together else cluster,
-                    group=group,
-                    address=address,
-                    words=words,
-                )
+        pieces = -(-len(table) // _TABLE_PIECE) if streamed else 1
+        for number in range(pieces):
+            for memory, first, words in (
+                (Memory.POINTER, place.pointers, table),
+                (Memory.WEIGHT, place.weights, item.entries),
+            ):
+                begin, end = (len(words) * step // pieces for step in (number, number + 1))
+                if end > begin:
+                    yield Section(
+                        memory=memory,
+                        lane=lane,
+                        cluster=None if together else cluster,
+                        group=group,
+                        address=first + begin,
+                        words=words[begin:end],
+                    )
 
 
 def param_sections(
