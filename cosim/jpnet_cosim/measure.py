@@ -127,10 +127,11 @@ def measure(
     ends = np.zeros((len(alone.runs), len(schedule.layers) + 1))
     for entry in alone.thresholds:
         ends[entry["image"], schedule.instruction_layers[entry["layer"]] + 1] = entry["cycle"]
-    spans = np.diff(ends, axis=1).mean(axis=0)
+    # An affine layer ends with the one before it, whose drain writes it.
+    spans = np.diff(np.maximum.accumulate(ends, axis=1), axis=1).mean(axis=0)
     return Measurement(
         comparison=compare(schedule, traces, together),
-        counter_differences=compare_counters(schedule, traces, together, images),
+        counter_differences=compare_counters(network, schedule, traces, together, images),
         logits=schedule.logical(len(schedule.layers) - 1, together.results),
         counters=together.counters,
         cycles_total=together.counters[Counter.CYCLES] / len(images),

@@ -1,7 +1,7 @@
 """Golden model of the accelerator: executes a program image, knowing nothing of its network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from jpnet_cosim.program_tokens import Token, tokens
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS, HeaderWord, Memory
 from jpnet_spec.instruction import FIELDS, THRESHOLD_SLOTS, LayerFlag, Opcode
-from jpnet_spec.numbers import requantise
+from jpnet_spec.layer import AFFINE_UNIT
+from jpnet_spec.numbers import requantise, requantise_with_addend
 from jpnet_spec.topn import ThresholdMode
 
 __all__ = ["LayerOutput", "ProgramModel"]
@@ -34,12 +35,15 @@ class LayerOutput:
     ----------
     tensor : int8, shape (images, rows * lanes)
         In the order of the bus; of a map whole words of all banks.
+    second : int8, shape (images, rows * lanes)
+        The second tensor, or None.
     threshold : int64, shape (images,)
     products : int64, shape (images, clusters, groups, lanes)
         Products issued by each multiplier; tokens that any group may take go to them in turn.
     """
 
     tensor: NDArray[np.int8]
+    second: NDArray[np.int8] | None
     threshold: NDArray[np.int64]
     products: NDArray[np.int64]
 
@@ -107,7 +111,15 @@ class ProgramModel:
         list
             One output per layer.
         """
-        run = _Run(self._config, self._weights, self._lists, self._params, images)
+        share = self._config.contexts // int(self._image.words[HeaderWord.IN_FLIGHT])
+        config = replace(
+            self._config,
+            contexts=self._config.contexts // share,
+            acc_depth=self._config.acc_depth * share,
+            act_depth=self._config.act_depth * share,
+        )
+        run = _Run(config, self._weights, self._lists, self._params, images)
+        run.entry_rows = self._config.acc_depth
         run.load(int(self._image.words[HeaderWord.INPUT_BASE]), images)
         outputs, loaded = [], 0
         if self._image.blocks:
@@ -144,7 +156,8 @@ class _Run:
         self._slots = np.zeros((THRESHOLD_SLOTS, count), dtype=np.int64)
         self._products = np.zeros((count, *multipliers), dtype=np.int64)
         self._counted: list[NDArray[np.int64]] = []
-        self._base, self._turn = 0, 0
+        self._base, self._second_base, self._turn = 0, 0, 0
+        self.entry_rows = config.acc_depth
 
     def load(self, base: int, images: NDArray[np.int8]) -> None:
         """Put images, in the order of the bus, into the memory."""
@@ -169,13 +182,15 @@ class _Run:
     def execute(self, fields: Mapping[str, int]) -> LayerOutput | None:
         """Execute an instruction; return the layer's output if it is the layer's last."""
         flags = fields["flags"]
-        is_map = fields["opcode"] == Opcode.CONVOLUTION
+        is_map = fields["opcode"] == Opcode.CONVOLUTION and not flags & LayerFlag.GATHER
         if flags & LayerFlag.FIRST_TILE:
             self._counted, self._base = [], fields["target_base"]
-            self._products = np.zeros_like(self._products)
+            self._second_base = fields["second_base"]
         limit = self._slots[fields["source_slot"]]
         for token in tokens(fields, self._config):
             self._issue(token, limit, dense=bool(flags & LayerFlag.DENSE))
+        if flags & LayerFlag.KEEP_SUMS:
+            return None
         if is_map:
             self._drain_map(fields)
         else:
@@ -185,18 +200,25 @@ class _Run:
         threshold = self._threshold(fields)
         self._slots[fields["target_slot"]] = threshold
         self._slots[0] = 0
+        products, self._products = self._products, np.zeros_like(self._products)
+        second = None
+        if flags & LayerFlag.SECOND:
+            second = self._stored_map(fields, self._second_base)
         return LayerOutput(
-            tensor=self._stored(fields, is_map=is_map),
+            tensor=self._stored_map(fields, self._base) if is_map else self._stored(fields),
+            second=second,
             threshold=threshold,
-            products=self._products,
+            products=products,
         )
 
-    def _stored(self, fields: Mapping[str, int], *, is_map: bool) -> NDArray[np.int8]:
-        """Return the tensor that the layer left."""
+    def _stored_map(self, fields: Mapping[str, int], base: int) -> NDArray[np.int8]:
+        """Return a map that the layer left."""
+        rows = -(-fields["stored_height"] // self._config.clusters)
+        return self._in_bus_order(base, rows * fields["target_row_words"])
+
+    def _stored(self, fields: Mapping[str, int]) -> NDArray[np.int8]:
+        """Return the vector that the layer left."""
         config = self._config
-        if is_map:
-            rows = -(-fields["stored_height"] // config.clusters)
-            return self._in_bus_order(self._base, rows * fields["target_row_words"])
         word_rows = config.clusters * config.act_columns
         rows = (fields["target_base"] - self._base) * word_rows
         rows += fields["first_column"] * config.clusters + fields["first_block"] + fields["rows"]
@@ -215,7 +237,8 @@ class _Run:
             first, end = (self._lists[(*where, token.entry + n)] for n in (0, token.lists))
             entries = self._weights[where][first:end]
             weights = (entries & 0xFF).astype(np.uint8).view(np.int8).astype(np.int64)
-            rows = (token.base + (entries >> 8).astype(np.int64)) % self._config.acc_depth
+            offsets = (entries >> 8).astype(np.int64) + self.entry_rows
+            rows = token.base + offsets % (2 * self.entry_rows) - self.entry_rows
             np.add.at(self._acc[where], rows, weights[:, None] * (acts * kept))
             self._products[(slice(None), *where)] += kept * len(entries)
 
@@ -224,13 +247,37 @@ class _Run:
     ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """Return the outputs of sums whose last axis is the lanes, and the lanes' phases."""
         params = self._params[:, fields["param_base"] + row]
-        outputs = requantise(
-            sums + params[:, 0].view(np.int32),
-            (params[:, 1] & 0xFFFF).astype(np.uint16),
-            (params[:, 1] >> 16).astype(np.uint16),
-            fields["shift"],
-        )
+        outputs = requantise(sums + _bias(params), *_multipliers(params), fields["shift"])
         return outputs, params[:, 2].astype(np.int64)
+
+    def _add(
+        self,
+        sums: NDArray[np.int64],
+        addend: NDArray[np.int64],
+        fields: Mapping[str, int],
+        row: int,
+    ) -> NDArray[np.int8]:
+        """Return the outputs of sums to which something is added."""
+        params = self._params[:, fields["param_base"] + row]
+        multiplier, negative_multiplier = _multipliers(params)
+        return requantise_with_addend(
+            sums + _bias(params),
+            addend,
+            multiplier=multiplier,
+            negative_multiplier=negative_multiplier,
+            addend_multiplier=fields["carried_multiplier"],
+            shift=fields["shift"],
+        )
+
+    def _second(
+        self, outputs: NDArray[np.int8], fields: Mapping[str, int], row: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Return the second tensor's outputs, and the lanes' phases."""
+        params = self._params[:, fields["second_params"] + row]
+        unit = np.where(params[:, 0] >> 31, -AFFINE_UNIT, AFFINE_UNIT)
+        sums = outputs.astype(np.int64) * unit + _bias(params)
+        seconds = requantise(sums, *_multipliers(params), fields["second_shift"])
+        return seconds, params[:, 2].astype(np.int64)
 
     def _count(
         self, outputs: NDArray[np.int8], position: NDArray[np.int64], fields: Mapping[str, int]
@@ -272,9 +319,12 @@ class _Run:
         lines = fields["blocks"] * config.clusters * stride
         shape = (lines, fields["output_width"], fields["rows"] * config.lanes)
         outputs = np.full((len(self._memory), *shape), _NOTHING, np.int8)
+        seconds = outputs.copy()
         for line in range(min(lines, fields["output_height"] - first)):
-            outputs[:, line] = self._drain_line(fields, line)
-        self._acc[:, :, :, : fields["blocks"] * stride * fields["line_rows"]] = 0
+            outputs[:, line], seconds[:, line] = self._drain_line(fields, line)
+        ends = fields["blocks"] * stride * fields["line_rows"]
+        self._acc[:, :, :, :ends] = 0
+        self._acc[:, :, :, fields["summed_row"] :][:, :, :, :ends] = 0
         last = min(fields["stored_height"], (first + lines) // stride)
         for y in range(first // stride, last):
             top = y * stride - first
@@ -282,34 +332,95 @@ class _Run:
                 window = outputs[:, top:, x * stride :]
                 extent = fields["pool_window"]
                 best = window[:, :extent, :extent].max(axis=(1, 2))
-                self._store(fields, y, x, best)
+                self._store(fields, "target_base", (y, x), best)
+                if fields["flags"] & LayerFlag.SECOND:
+                    self._store(fields, "second_base", (y, x), seconds[:, top, x])
 
-    def _drain_line(self, fields: Mapping[str, int], line: int) -> NDArray[np.int8]:
-        """Return one of the tile's output rows, int8, shape (images, width, rows * lanes)."""
+    def _drain_line(
+        self, fields: Mapping[str, int], line: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """Return one of the tile's output rows and of the second tensor's.
+
+        Either is int8, shape (images, width, rows * lanes); without a second tensor they are the
+        same.
+        """
         block, lower = divmod(line, fields["pool_stride"])
         local, cluster = divmod(block, self._config.clusters)
         residue = fields["sample_start"] + cluster * fields["sample_cluster"]
         residue += local * fields["sample_block"] + lower * fields["sample_line"]
         base = (local * fields["pool_stride"] + lower) * fields["line_rows"]
-        columns = []
+        columns, counted = [], []
         for column in range(fields["output_width"]):
             for row in range(fields["rows"]):
                 place = base + column * fields["rows"] + row
-                sums = self._acc[cluster, :, :, place].sum(axis=0).T  # (images, lanes)
-                outputs, phase = self._requantise(sums, fields, row)
-                self._count(outputs, phase + residue + column, fields)
+                outputs, phase = self._outputs(
+                    fields, (local, lower, cluster), (column, row), place
+                )
                 columns.append(outputs)
+                if fields["flags"] & LayerFlag.SECOND:
+                    outputs, phase = self._second(outputs, fields, row)
+                self._count(outputs, phase + residue + column, fields)
+                counted.append(outputs)
         shape = (len(self._memory), fields["output_width"], -1)
-        return np.concatenate(columns, axis=1).reshape(shape)
+        first, second = (np.concatenate(part, axis=1).reshape(shape) for part in (columns, counted))
+        return first, second
 
-    def _store(self, fields: Mapping[str, int], y: int, x: int, values: NDArray[np.int8]) -> None:
-        """Store a pixel's channel rows."""
+    def _outputs(
+        self,
+        fields: Mapping[str, int],
+        line: tuple[int, int, int],
+        position: tuple[int, int],
+        place: int,
+    ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        """Return a row of outputs, with what is added to them, and the lanes' phases."""
+        local, lower, cluster = line
+        column, row = position
+
+        def sums(place: int) -> NDArray[np.int64]:
+            total: NDArray[np.int64] = self._acc[cluster, :, :, place].sum(axis=0).T
+            return total  # (images, lanes)
+
+        outputs, phase = self._requantise(sums(place), fields, row)
+        if fields["flags"] & LayerFlag.CARRIED:
+            y = (fields["first_block"] + local) * self._config.clusters + cluster + lower
+            bank, word, lanes = self._place(fields, "carried_base", (y, column), row)
+            addend = self._memory[:, bank, word, lanes].astype(np.int64)
+            outputs = self._add(sums(place), addend, fields, row)
+        elif fields["flags"] & LayerFlag.SUMMED:
+            outputs = self._add(sums(place), sums(place + fields["summed_row"]), fields, row)
+        return outputs, phase
+
+    def _place(
+        self, fields: Mapping[str, int], base: str, pixel: tuple[int, int], row: int
+    ) -> tuple[int, int, slice]:
+        """Return bank, word and slots of a pixel's channel row, as in the target."""
         config = self._config
-        local, bank = divmod(y, config.clusters)
-        address = fields["target_base"] + x * fields["target_pixel_words"]
+        local, bank = divmod(pixel[0], config.clusters)
+        address = fields[base] + pixel[1] * fields["target_pixel_words"]
         address += (local - fields["first_block"]) * fields["target_row_words"]
+        word, column = divmod(fields["first_column"] + row, config.act_columns)
+        return bank, address + word, slice(column * config.lanes, (column + 1) * config.lanes)
+
+    def _store(
+        self,
+        fields: Mapping[str, int],
+        base: str,
+        pixel: tuple[int, int],
+        values: NDArray[np.int8],
+    ) -> None:
+        """Store a pixel's channel rows."""
+        lanes = self._config.lanes
         for row in range(fields["rows"]):
-            word, column = divmod(fields["first_column"] + row, config.act_columns)
-            lanes = slice(column * config.lanes, (column + 1) * config.lanes)
-            part = values[:, row * config.lanes : (row + 1) * config.lanes]
-            self._memory[:, bank, address + word, lanes] = part
+            bank, word, slots = self._place(fields, base, pixel, row)
+            self._memory[:, bank, word, slots] = values[:, row * lanes : (row + 1) * lanes]
+
+
+def _bias(params: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the lanes' biases, which have 31 bits."""
+    bias: NDArray[np.int64] = (params[:, 0] << 1).view(np.int32).astype(np.int64) >> 1
+    return bias
+
+
+def _multipliers(params: NDArray[np.uint32]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return the lanes' multipliers of positive and of negative sums."""
+    return (params[:, 1] & 0xFFFF).astype(np.uint16), (params[:, 1] >> 16).astype(np.uint16)

@@ -128,8 +128,9 @@ def _convolution(
 ) -> Iterator[Token]:
     """Yield pass after pass: one row of the source for one row of outputs and of the kernel."""
     height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
+    first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
     for line in range(height):
-        block = (fields["first_block"] + line // block_rows) * config.clusters + cluster
+        block = (first_block + line // block_rows) * config.clusters + cluster
         row = block * block_rows + line % block_rows
         for kernel_row in range(fields["kernel_height"]):
             y = (row << fields["stride_log2"]) + kernel_row - fields["padding_top"]
@@ -151,6 +152,7 @@ def _pass(
     shift = fields["stride_log2"]
     phase_mask = (1 << shift) - 1
     tap_row = (kernel_row >> shift) * fields["run_lists"]
+    rows = 0 if fields["flags"] & LayerFlag.GATHER else fields["rows"]
     for element in _row(fields, config):
         column = element.x + fields["padding_left"]
         first = max(0, (column >> shift) - width + 1)
@@ -166,5 +168,5 @@ def _pass(
             owner=owner,
             entry=fields["pointer_base"] + lists + first,
             lists=last - first + 1,
-            base=line * fields["line_rows"] + (column >> shift) * fields["rows"],
+            base=fields["first_sum"] + line * fields["line_rows"] + (column >> shift) * rows,
         )

@@ -8,15 +8,18 @@ from numpy.typing import NDArray
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_tokens import tokens
 from jpnet_spec.counters import Counter
-from jpnet_spec.instruction import FIELDS
-from jpnet_spec.network import LayerTrace
+from jpnet_spec.instruction import FIELDS, LayerFlag
+from jpnet_spec.network import INPUT, IntegerNetwork, LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["expected_reads"]
 
 
 def expected_reads(
-    schedule: Schedule, traces: Mapping[str, LayerTrace], images: NDArray[np.int8]
+    network: IntegerNetwork,
+    schedule: Schedule,
+    traces: Mapping[str, LayerTrace],
+    images: NDArray[np.int8],
 ) -> dict[Counter, int]:
     """Return what the counters of reads, zeros and activations below a threshold must be.
 
@@ -25,6 +28,8 @@ def expected_reads(
 
     Parameters
     ----------
+    network
+        What was compiled.
     schedule
         What runs.
     traces
@@ -34,9 +39,14 @@ def expected_reads(
     editor = ProgramEditor(schedule.program)
     laid = schedule.layout_images(images)
     found = dict.fromkeys((Counter.ACTS_READ, Counter.ACTS_ZERO, Counter.ACTS_BELOW), 0)
-    for number in range(len(schedule.instruction_layers)):
+    layers = {layer.name: layer for layer in network.layers}
+    for number, index in enumerate(schedule.instruction_layers):
         fields = {name: editor.field(number, name) for name in FIELDS}
-        source, theta = _source(schedule, traces, laid, fields["source_slot"])
+        inputs = layers[schedule.layers[index].name].inputs
+        summed = bool(fields["flags"] & LayerFlag.KEEP_SUMS)
+        source, theta = _source(inputs[summed], schedule, traces, laid)
+        if summed:
+            theta = np.zeros_like(theta)
         times = _times_read(fields, schedule, source.shape[1])
         zero = (source == 0).sum(axis=0)
         below = ((source != 0) & (np.abs(source.astype(np.int64)) <= theta[:, None])).sum(axis=0)
@@ -48,16 +58,13 @@ def expected_reads(
 
 
 def _source(
-    schedule: Schedule, traces: Mapping[str, LayerTrace], laid: NDArray[np.int8], slot: int
+    name: str, schedule: Schedule, traces: Mapping[str, LayerTrace], laid: NDArray[np.int8]
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Return what an instruction reads, in the order of the bus, and its thresholds.
-
-    Layers but the last one store their thresholds in the slots from 1 on, in their order.
-    """
-    if slot == 0:
+    """Return a tensor in the order of the bus, and each image's threshold."""
+    if name == INPUT:
         return laid, np.zeros(len(laid), dtype=np.int64)
-    plan = schedule.layers[slot - 1]
-    trace = traces[plan.name]
+    plan = next(plan for plan in schedule.layers if plan.name == name)
+    trace = traces[name]
     stored = np.zeros((len(laid), plan.rows * schedule.config.lanes), dtype=np.int8)
     stored[:, plan.positions] = trace.tensor.reshape(len(laid), -1)
     return stored, trace.threshold

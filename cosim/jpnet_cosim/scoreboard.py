@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jpnet_cosim.read_counts import expected_reads
 from jpnet_cosim.runner import NativeRun
 from jpnet_spec.counters import STALL_COUNTERS, Counter
-from jpnet_spec.network import LayerTrace
+from jpnet_spec.network import INPUT, IntegerNetwork, LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["Comparison", "Difference", "Subject", "compare", "compare_counters"]
@@ -181,10 +181,19 @@ def _compare_threshold(
 
 
 def _layers(schedule: Schedule, records: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the layer of each record; one past the last where its instruction is unknown."""
+    """Return the layer of each record; one past the last where its instruction is unknown.
+
+    A threshold is that of the second tensor where there is one.
+    """
     layers = np.append(schedule.instruction_layers, len(schedule.layers))
     found: NDArray[np.int64] = layers[np.minimum(records["layer"], len(layers) - 1)]
-    return found
+    names = {plan.name: index for index, plan in enumerate(schedule.layers)}
+    second = np.arange(len(schedule.layers) + 1)
+    for index, plan in enumerate(schedule.layers):
+        if plan.second_of is not None:
+            second[names[plan.second_of]] = index
+    is_second = records["second"] if "second" in (records.dtype.names or ()) else True
+    return np.where(is_second, second[found], found)
 
 
 def _excess(
@@ -237,6 +246,8 @@ def _findings(
             written=np.repeat(once, lanes, axis=1),
             stored=np.repeat(plan.stored_rows(lanes), lanes),
         )
+        if any(other.second_of == plan.name for other in schedule.layers):
+            continue
         mine = thresholds[_layers(schedule, thresholds) == index]
         found, once = _gather(mine, "threshold", images, 1)
         yield _compare_threshold(
@@ -292,7 +303,25 @@ def _image(found: _Found) -> int:
     return -1 if found.first is None else found.first.image
 
 
+def _shortcut_products(
+    network: IntegerNetwork, traces: Mapping[str, LayerTrace], images: NDArray[np.int8]
+) -> int:
+    """Return the products of shortcuts that the lanes sum."""
+    total = 0
+    for layer in network.layers:
+        shortcut = layer.shortcut
+        if shortcut is None:
+            continue
+        if shortcut.stride == 1 and shortcut.input_shape[0] == len(layer.weight):
+            continue
+        source = layer.inputs[1]
+        tensor = images if source == INPUT else traces[source].tensor[: len(images)]
+        total += int(shortcut.addend((tensor != 0).astype(np.int8), len(layer.weight)).sum())
+    return total
+
+
 def compare_counters(
+    network: IntegerNetwork,
     schedule: Schedule,
     traces: Mapping[str, LayerTrace],
     run: NativeRun,
@@ -300,11 +329,14 @@ def compare_counters(
 ) -> dict[Counter, tuple[int, int]]:
     """Return the counters that differ from the integer network, as (expected, got).
 
-    The counter `Counter.CYCLES` is compared with the sum of what the lanes did in each cycle,
-    divided by the lanes; products are not compared where zeros are issued, too.
+    The lanes issue a product for each element of a shortcut that they sum. The counter
+    `Counter.CYCLES` is compared with the sum of what the lanes did in each cycle, divided by the
+    lanes; products are not compared where zeros are issued, too.
 
     Parameters
     ----------
+    network
+        What was compiled.
     schedule, traces, run
         As of `compare`.
     images : int8, shape (images, *input_shape)
@@ -313,9 +345,10 @@ def compare_counters(
     got = run.counters
     lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
     expected = {Counter.CYCLES: lane_cycles // schedule.config.mac_units}
-    expected |= expected_reads(schedule, traces, images)
+    expected |= expected_reads(network, schedule, traces, images)
     if not schedule.dense:
-        expected[Counter.MACS] = sum(int(trace.macs_effective.sum()) for trace in traces.values())
+        macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
+        expected[Counter.MACS] = macs + _shortcut_products(network, traces, images)
     return {
         counter: (value, got[counter])
         for counter, value in expected.items()

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["THRESHOLD_DTYPE", "row_dtype", "rows_of_writes", "write_dtype"]
@@ -15,8 +14,17 @@ THRESHOLD_DTYPE = np.dtype(
 
 
 def row_dtype(lanes: int) -> np.dtype:
-    """Return the record of one drained row; ``row`` is its number in its tensor."""
-    return np.dtype([("image", "<u4"), ("layer", "<u2"), ("row", "<i4"), ("acts", "i1", (lanes,))])
+    """Return the record of one drained row.
+
+    ``layer`` is the instruction, ``second`` tells that it belongs to its second tensor, and ``row``
+    is its number in its tensor.
+    """
+    return np.dtype(
+        [
+            *(("image", "<u4"), ("layer", "<u2"), ("second", "?"), ("row", "<i4")),
+            ("acts", "i1", (lanes,)),
+        ]
+    )
 
 
 def write_dtype(acts_bytes: int) -> np.dtype:
@@ -57,16 +65,28 @@ def rows_of_writes(writes: NDArray[np.void], schedule: Schedule) -> NDArray[np.v
     rows = np.zeros(len(step), dtype=row_dtype(config.lanes))
     rows["image"] = writes["image"][step]
     rows["layer"] = layer
-    word = address - _target_bases(schedule)[np.minimum(layer, len(schedule.instruction_layers))]
+    first, second = _bases(schedule)
+    place = np.minimum(layer, len(schedule.instruction_layers) - 1)
+    rows["second"] = (address >= second[place, 0]) & (address < second[place, 1])
+    word = address - np.where(rows["second"], second[place, 0], first[place])
     rows["row"] = (word * config.act_columns + column) * config.clusters + bank
     acts = writes["acts"][:, : config.lanes * config.clusters]
     rows["acts"] = acts.reshape(-1, config.clusters, config.lanes)[step, bank]
     return rows
 
 
-def _target_bases(schedule: Schedule) -> NDArray[np.int64]:
-    """Return the first word of each instruction's layer's output, and the last once more."""
-    program = ProgramEditor(schedule.program)
-    firsts = np.flatnonzero(np.diff(schedule.instruction_layers, prepend=-1))
-    bases = np.array([program.field(int(first), "target_base") for first in firsts])
-    return np.append(bases[schedule.instruction_layers], bases[-1])
+def _bases(schedule: Schedule) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each instruction's tensors lie.
+
+    The first word of the tensor, and the first and the end of the second one, both 0 where there is
+    none.
+    """
+    width = schedule.config.clusters * schedule.config.act_columns
+    ends = {
+        plan.second_of: (plan.base, plan.base + plan.rows // width)
+        for plan in schedule.layers
+        if plan.second_of is not None
+    }
+    plans = [schedule.layers[index] for index in schedule.instruction_layers]
+    second = [ends.get(plan.name, (0, 0)) for plan in plans]
+    return np.array([plan.base for plan in plans]), np.array(second)

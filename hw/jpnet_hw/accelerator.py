@@ -27,6 +27,7 @@ from jpnet_hw.context import ImageContext
 from jpnet_hw.counters import PerformanceCounters
 from jpnet_hw.drain import Drain
 from jpnet_hw.image_dma import ImageDma
+from jpnet_hw.job_order import JobOrder
 from jpnet_hw.monitor import Monitor, trace_members
 from jpnet_hw.program_loader import ProgramLoader
 from jpnet_hw.read_arbiter import ReadArbiter
@@ -59,6 +60,7 @@ class _Parts:
     weights: WeightStream
     images: ImageDma
     results: ResultDma
+    order: JobOrder
     drain: Drain
     memory: ActivationMemory
     contexts: list[ImageContext]
@@ -80,7 +82,12 @@ class _Parts:
             weights=WeightStream(config),
             images=ImageDma(config),
             results=ResultDma(config, read_latency=ActivationMemory.RESULT_LATENCY),
-            drain=Drain(config, read_latency=Cluster.DRAIN_LATENCY),
+            order=JobOrder(config),
+            drain=Drain(
+                config,
+                read_latency=Cluster.DRAIN_LATENCY,
+                carried_latency=ActivationMemory.CARRIED_LATENCY,
+            ),
             memory=ActivationMemory(config),
             contexts=[ImageContext(config) for _ in range(config.contexts)],
             skippers=[ZeroSkipper(config, cluster=number) for number in range(config.clusters)],
@@ -92,8 +99,9 @@ class Accelerator(wiring.Component):
     """Load a program once, then run images through it, several in flight.
 
     Images lie as many whole beats apart from IMAGE_BASE on as one fills, results likewise from
-    RESULT_BASE on. Image i is computed in context ``i % contexts``; contexts share the clusters'
-    lanes and the drain. Any failure ends the load or run with an error code and an interrupt.
+    RESULT_BASE on. Image i is computed in context ``i % in_flight``, with as many images in flight
+    as the program tells; contexts share the clusters' lanes and the drain. Any failure ends the
+    load or run with an error code and an interrupt.
 
     Parameters
     ----------
@@ -170,7 +178,7 @@ class Accelerator(wiring.Component):
                 "images": parts.images,
                 "results": parts.results,
             },
-            {"memory": parts.memory, "drain": parts.drain},
+            {"memory": parts.memory, "drain": parts.drain, "order": parts.order},
             *({f"context_{number}": part} for number, part in enumerate(parts.contexts)),
             *(
                 {f"skipper_{number}": skipper, f"cluster_{number}": cluster}
@@ -275,9 +283,11 @@ class Accelerator(wiring.Component):
             images.base.eq(bases["image"]),
             images.count.eq(held.image_count),
             images.rows.eq(loader.header.input_rows),
+            images.in_flight.eq(loader.header.in_flight),
             results.start.eq(control.start_run),
             results.base.eq(bases["result"]),
             results.rows.eq(loader.header.result_rows),
+            results.in_flight.eq(loader.header.in_flight),
             results.writer_idle.eq(parts.writer.idle),
             reader.abort.eq(control.stop),
             parts.writer.abort.eq(control.stop),
@@ -305,6 +315,7 @@ class Accelerator(wiring.Component):
             weights.opened.eq(loader.opened),
             weights.program_words.eq(loader.header.total_words),
             weights.blocks.eq(loader.header.blocks),
+            weights.in_flight.eq(loader.header.in_flight),
             weights.block_words.eq(loader.block_words),
             weights.block_done.eq(loader.block_done),
             weights.start.eq(control.start_run),
@@ -336,6 +347,13 @@ class Accelerator(wiring.Component):
             memory.result_read.eq(results.result_read),
             memory.result_context.eq(results.result_context),
             memory.result_row.eq(results.result_row),
+            results.result_granted.eq(memory.result_granted),
+            memory.carried_read.eq(parts.drain.carried_read),
+            memory.carried.eq(parts.drain.carried),
+            *(
+                here.eq(there)
+                for here, there in zip(parts.drain.carried_rows, memory.carried_rows, strict=True)
+            ),
             results.result_data.eq(memory.result_data),
             images.image_ready.eq(memory.image_ready),
         ]
@@ -343,6 +361,8 @@ class Accelerator(wiring.Component):
             m.d.comb += [
                 context.start.eq(control.start_run),
                 context.instructions.eq(loader.header.instructions),
+                context.act_limit.eq(loader.act_limit),
+                context.acc_limit.eq(loader.acc_limit),
                 context.load_valid.eq(loader.load_valid),
                 context.load.eq(loader.load),
                 context.image_ready.eq(memory.image_ready[number]),
@@ -363,7 +383,10 @@ class Accelerator(wiring.Component):
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
-            drain.oldest.eq(parts.results.oldest),
+            parts.order.streamed.eq(loader.header.blocks != 0),
+            parts.order.oldest.eq(parts.results.oldest),
+            parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
+            drain.oldest.eq(parts.order.first),
         ]
         for number, context in enumerate(parts.contexts):
             begun = Signal(name=f"begun_{number}")
@@ -386,8 +409,8 @@ class Accelerator(wiring.Component):
                     cluster.arm[number].eq(context.arm),
                     context.cluster_done[place].eq(cluster.done[number]),
                 ]
-        # Each skipper hears of the oldest image a cycle after its neighbour, from close by.
-        oldest = parts.results.oldest
+        # Each skipper hears of the first context a cycle after its neighbour, from close by.
+        oldest = parts.order.first
         for place, (skipper, cluster) in enumerate(
             zip(parts.skippers, parts.clusters, strict=True)
         ):

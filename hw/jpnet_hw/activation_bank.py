@@ -3,17 +3,11 @@
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from jpnet_hw.memory import SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["ActivationBank", "bank_addr_width", "beat_layout", "beat_rows"]
-
-
-def bank_addr_width(config: AcceleratorConfig) -> int:
-    """Return the bits of a word's address in a bank: the context's number above the address."""
-    return config.act_addr_width + exact_log2(config.contexts)
+__all__ = ["ActivationBank", "beat_layout", "beat_rows"]
 
 
 def beat_rows(config: AcceleratorConfig) -> int:
@@ -26,7 +20,7 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     shares = config.act_columns // beat_rows(config)
     return data.StructLayout(
         {
-            "address": unsigned(bank_addr_width(config)),
+            "address": unsigned(config.act_addr_width),
             "share": unsigned(max(1, (shares - 1).bit_length())),
             "rows": unsigned(8 * config.lanes * beat_rows(config)),
         }
@@ -72,11 +66,11 @@ class ActivationBank(wiring.Component):
         super().__init__(
             {
                 "row_valid": In(1),
-                "row_address": In(bank_addr_width(config)),
+                "row_address": In(config.act_addr_width),
                 "row_column": In(max(1, (config.act_columns - 1).bit_length())),
                 "row_data": In(8 * config.lanes),
                 "beats": In(stream.Signature(beat_layout(config))),
-                "r_address": In(bank_addr_width(config)),
+                "r_address": In(config.act_addr_width),
                 "r_word": Out(8 * config.act_word),
             }
         )

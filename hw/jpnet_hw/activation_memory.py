@@ -1,12 +1,18 @@
 """The activation memory: where rows, images and results lie, and who may read."""
 
-from amaranth.hdl import Cat, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.activation_bank import ActivationBank, bank_addr_width, beat_layout, beat_rows
-from jpnet_hw.layouts import context_shape, row_write_layout, struct_signal
+from jpnet_hw.activation_bank import ActivationBank, beat_layout, beat_rows
+from jpnet_hw.context_space import bank_address
+from jpnet_hw.layouts import (
+    carried_read_layout,
+    context_shape,
+    row_write_layout,
+    struct_signal,
+)
 from jpnet_hw.word_network import WordNetwork, word_ask_layout
 from jpnet_spec.config import AcceleratorConfig
 
@@ -18,7 +24,8 @@ _QUEUE_DEPTH = 4
 
 def image_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return one bus beat of an image, its number in it, whether it is the last, the context."""
-    beats = config.act_depth * config.clusters * config.act_word // config.beat_bytes
+    words = config.act_depth * config.contexts * config.clusters
+    beats = words * config.act_word // config.beat_bytes
     return data.StructLayout(
         {
             "context": context_shape(config),
@@ -56,16 +63,25 @@ class ActivationMemory(wiring.Component):
         Pulse: all of the image is there.
     ask_valid, asks, granted, words
         Per skipper, as in `jpnet_hw.word_network.WordNetwork`.
+    carried_read : in
+        Read a row in every bank: in the next cycle no skipper is granted a word.
+    carried : in, `carried_read_layout`
+        Which.
+    carried_rows : out, per cluster an array signed(8) of the lanes
+        The rows, `CARRIED_LATENCY` cycles later.
     result_read : in
         Read a result: in the next cycle no skipper is granted a word.
     result_context, result_row : in
         Whose, and which row of it.
+    result_granted : out
+        The row is read; otherwise, as while `carried_read`, it is not.
     result_data : out, unsigned(8 * lanes)
         The row, `RESULT_LATENCY` cycles later.
     """
 
     LATENCY = WordNetwork.LATENCY
     RESULT_LATENCY = ActivationBank.LATENCY + 4
+    CARRIED_LATENCY = ActivationBank.LATENCY + 3
 
     input_base: Signal
     result_base: Signal
@@ -79,14 +95,19 @@ class ActivationMemory(wiring.Component):
     asks: list[data.View]
     granted: Signal
     words: list[Signal]
+    carried_read: Signal
+    carried: data.View
+    carried_rows: list[data.View]
     result_read: Signal
     result_context: Signal
     result_row: Signal
+    result_granted: Signal
     result_data: Signal
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        rows = range(config.act_depth * config.clusters * config.act_columns)
+        rows = range(config.act_depth * config.contexts * config.clusters * config.act_columns)
+        carried_row = data.ArrayLayout(signed(8), config.lanes)
         arrived = Out(config.act_addr_width + 1)
         super().__init__(
             {
@@ -102,9 +123,13 @@ class ActivationMemory(wiring.Component):
                 "asks": In(word_ask_layout(config)).array(config.clusters),
                 "granted": Out(config.clusters),
                 "words": Out(8 * config.act_word).array(config.clusters),
+                "carried_read": In(1),
+                "carried": In(carried_read_layout(config)),
+                "carried_rows": Out(carried_row).array(config.clusters),
                 "result_read": In(1),
                 "result_context": In(context_shape(config)),
                 "result_row": In(rows),
+                "result_granted": Out(1),
                 "result_data": Out(8 * config.lanes),
             }
         )
@@ -120,10 +145,6 @@ class ActivationMemory(wiring.Component):
         self._build_reads(m, banks)
         return m
 
-    def _bank_address(self, context: Value, address: Value) -> Value:
-        width = self._config.act_addr_width
-        return Cat(address[:width], context[: exact_log2(self._config.contexts)])
-
     def _build_rows(self, m: Module, banks: list[ActivationBank]) -> None:
         """Give drained rows to their banks."""
         row_q = struct_signal(row_write_layout(self._config), reset_less=True)
@@ -132,7 +153,7 @@ class ActivationMemory(wiring.Component):
         for cluster, bank in enumerate(banks):
             m.d.comb += [
                 bank.row_valid.eq(row_valid_q & row_q.banks[cluster]),
-                bank.row_address.eq(self._bank_address(row_q.context, row_q.address)),
+                bank.row_address.eq(bank_address(self._config, row_q.context, row_q.address)),
                 bank.row_column.eq(row_q.column),
                 bank.row_data.eq(row_q.acts[cluster]),
             ]
@@ -180,7 +201,7 @@ class ActivationMemory(wiring.Component):
                 bank.beats.valid.eq(queue.r_rdy),
                 bank.beats.payload.eq(queue.r_data),
                 queue.r_en.eq(bank.beats.ready),
-                share.address.eq(self._bank_address(beat_q.context, address)),
+                share.address.eq(bank_address(config, beat_q.context, address)),
                 share.share.eq((beat_q.beat >> part_bits)[:share_bits]),
                 *(
                     share.rows.word_select(index, row_bits).eq(
@@ -191,7 +212,7 @@ class ActivationMemory(wiring.Component):
                     for index in range(per_bank)
                 ),
             ]
-            self._build_arrived(m, cluster, bank)
+            self._build_arrived(m, cluster, bank, beat_q.context)
 
     def _build_end(
         self,
@@ -208,35 +229,43 @@ class ActivationMemory(wiring.Component):
         for number in range(self._config.contexts):
             m.d.comb += self.image_ready[number].eq(written & (context == number))
 
-    def _build_arrived(self, m: Module, cluster: int, bank: ActivationBank) -> None:
-        """Count the words of each context's image that are complete in a bank."""
+    def _build_arrived(self, m: Module, cluster: int, bank: ActivationBank, owner: Value) -> None:
+        """Count the words of each context's image that are complete in a bank.
+
+        All beats in the queues belong to one image, whose context is the owner.
+        """
         config = self._config
         share = bank.beats.payload
         last_share = share.share == config.act_columns // beat_rows(config) - 1
         filled = bank.beats.valid & bank.beats.ready & last_share
         for context in range(config.contexts):
             arrived = self.arrived[context][cluster]
-            mine = share.address[config.act_addr_width :] == context
             with m.If(self.arriving[context]):
                 m.d.sync += arrived.eq(0)
-            with m.Elif(filled & mine):
+            with m.Elif(filled & (owner == context)):
                 m.d.sync += arrived.eq(arrived + 1)
 
     def _build_reads(self, m: Module, banks: list[ActivationBank]) -> None:
-        """Connect the skippers, and let the result's reader take all banks between them."""
+        """Connect the skippers, and let the drain and the result's reader take all banks."""
         config = self._config
         m.submodules.network = network = WordNetwork(config)
         cluster_bits, column_bits = exact_log2(config.clusters), exact_log2(config.act_columns)
         local = self.result_row >> cluster_bits
-        address = Signal(bank_addr_width(config), reset_less=True)
+        address = Signal(config.act_addr_width, reset_less=True)
+        result_address = Signal(config.act_addr_width)
         hold = Signal()
         place: Value = Cat(local[:column_bits], self.result_row[:cluster_bits])
-        m.d.sync += [
-            hold.eq(self.result_read),
-            address.eq(
-                self._bank_address(self.result_context, (self.result_base + (local >> column_bits)))
-            ),
+        m.d.comb += [
+            result_address.eq(self.result_base + (local >> column_bits)),
+            self.result_granted.eq(~self.carried_read),
         ]
+        m.d.sync += [
+            hold.eq(self.result_read | self.carried_read),
+            address.eq(bank_address(config, self.result_context, result_address)),
+        ]
+        with m.If(self.carried_read):
+            m.d.sync += address.eq(bank_address(config, self.carried.context, self.carried.address))
+        self._build_carried(m, banks)
         m.d.comb += [
             network.hold.eq(hold),
             network.held_address.eq(address),
@@ -262,3 +291,14 @@ class ActivationMemory(wiring.Component):
         m.d.comb += self.result_data.eq(result_data)
         for bank, r_address, r_word in zip(banks, network.r_address, network.r_word, strict=True):
             m.d.comb += [bank.r_address.eq(r_address), r_word.eq(bank.r_word)]
+
+    def _build_carried(self, m: Module, banks: list[ActivationBank]) -> None:
+        """Choose the drain's column of each bank's word."""
+        config = self._config
+        column: Value = self.carried.column
+        for stage in range(self.CARRIED_LATENCY - 1):
+            column_q = Signal(len(column), name=f"carried_column_{stage}", reset_less=True)
+            m.d.sync += column_q.eq(column)
+            column = column_q
+        for rows, bank in zip(self.carried_rows, banks, strict=True):
+            m.d.sync += Value.cast(rows).eq(bank.r_word.word_select(column, 8 * config.lanes))

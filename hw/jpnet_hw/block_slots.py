@@ -13,7 +13,7 @@ __all__ = ["BlockSlots"]
 class BlockSlots(wiring.Component):
     """Let contexts use a block once it is loaded, and free its slot when the last one has.
 
-    Image i runs in context ``i % contexts``; as many images as there are contexts are a group, and
+    Image i runs in context ``i % in_flight``; as many images as are in flight are a group, and
     each of them uses every block once, in order. Block b is in slot ``b % SLOTS``. Every load of
     a slot toggles its generation, so that a context that is a block ahead waits for its own.
 
@@ -28,8 +28,8 @@ class BlockSlots(wiring.Component):
         Pulse: both slots are empty.
     streamed : in
         Level: the program has a stream; otherwise all contexts are always ready.
-    blocks : in
-        Blocks of the stream, even; held stable.
+    blocks, in_flight : in
+        Blocks of the stream, even, and images in flight; held stable.
     start, count : in
         Pulse at the beginning of a run of that many images, while slots 0 and 1 hold blocks 0 and
         1 and no context uses one.
@@ -47,6 +47,7 @@ class BlockSlots(wiring.Component):
     clear: Signal
     streamed: Signal
     blocks: Signal
+    in_flight: Signal
     start: Signal
     count: Signal
     loaded: Signal
@@ -61,6 +62,7 @@ class BlockSlots(wiring.Component):
                 "clear": In(1),
                 "streamed": In(1),
                 "blocks": In(range(config.program_depth + 2)),
+                "in_flight": In(range(config.contexts + 1)),
                 "start": In(1),
                 "count": In(32),
                 "loaded": In(SLOTS),
@@ -110,12 +112,17 @@ class BlockSlots(wiring.Component):
         done = Mux(slot, used[1], used[0])
         complete = needed.any() & (~needed | done).all()
         # A cycle late: it only shrinks during a run, and a slot just freed is used by nobody.
-        m.d.sync += needed.eq(Cat(left > context for context in range(contexts)))
+        m.d.sync += needed.eq(
+            Cat((left > context) & (self.in_flight > context) for context in range(contexts))
+        )
         m.d.comb += released.eq(Mux(complete, 1 << slot, 0))
         with m.If(self.start | self.clear):
             m.d.sync += [slot.eq(0), block.eq(0), left.eq(Mux(self.clear, 0, self.count))]
         with m.Elif(complete):
             m.d.sync += [slot.eq(~slot), block.eq(block + 1)]
             with m.If(block == self.blocks - 1):
-                m.d.sync += [block.eq(0), left.eq(Mux(left > contexts, left - contexts, 0))]
+                m.d.sync += [
+                    block.eq(0),
+                    left.eq(Mux(left > self.in_flight, left - self.in_flight, 0)),
+                ]
         return released

@@ -23,8 +23,9 @@ class ImageContext(wiring.Component):
     Has an instruction memory of its own and remembers the thresholds. For each instruction: the
     skippers stream the survivors, the clusters report that every product is summed, the drain
     writes the output and finds its threshold, and the next instruction starts in the very cycle of
-    the drain's `done`. After the instruction with the flag RESULT the result is read out, then the
-    next image begins.
+    the drain's `done`. An instruction that keeps its sums is not drained; the next one starts three
+    cycles after the clusters' report. After the instruction with the flag RESULT the result is read
+    out, then the next image begins.
 
     Transitions: `cluster_done` to `request` 0 cycles, `drain_done` to `begin` 0 cycles,
     `image_ready` or `result_done` to the first instruction's `begin` 1 cycle.
@@ -40,6 +41,8 @@ class ImageContext(wiring.Component):
         Pulse at the beginning of a run, only while no image is in flight: fetch instruction 0.
     instructions : in
         Instructions of the program, at least 1 (the loader checks that); held stable.
+    act_limit, acc_limit : in
+        Words and accumulator rows that the image has; held stable.
     blocks : in
         Blocks of streamed lists, 0 where all are resident; held stable.
     load_valid, load : in, `load_layout`
@@ -89,6 +92,8 @@ class ImageContext(wiring.Component):
 
     start: Signal
     instructions: Signal
+    act_limit: Signal
+    acc_limit: Signal
     blocks: Signal
     load_valid: Signal
     load: data.View
@@ -128,6 +133,8 @@ class ImageContext(wiring.Component):
             {
                 "start": In(1),
                 "instructions": In(range(config.program_depth + 1)),
+                "act_limit": In(config.act_addr_width + 1),
+                "acc_limit": In(config.acc_row_width + 1),
                 "blocks": In(range(config.program_depth + 2)),
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
@@ -172,6 +179,8 @@ class ImageContext(wiring.Component):
             fetch.load_valid.eq(self.load_valid),
             fetch.load.eq(self.load),
             fetch.instructions.eq(self.instructions),
+            fetch.act_limit.eq(self.act_limit),
+            fetch.acc_limit.eq(self.acc_limit),
             fetch.blocks.eq(self.blocks),
             fetch.start.eq(self.start),
             fetch.take.eq(self.begin),
@@ -194,10 +203,15 @@ class ImageContext(wiring.Component):
         m.d.comb += [
             accept.eq(fetch.valid & ~prepared & ~summing),
             *(self.job[name].eq(running[name]) for name in sorted(copied)),
-            self.job.convolution.eq(running.opcode == Opcode.CONVOLUTION),
+            self.job.convolution.eq(
+                (running.opcode == Opcode.CONVOLUTION) & ~(running.flags & LayerFlag.GATHER).any()
+            ),
             self.job.pooled.eq(running.pool_stride == 2),
             self.job.first_tile.eq((running.flags & LayerFlag.FIRST_TILE).any()),
             self.job.last_tile.eq((running.flags & LayerFlag.LAST_TILE).any()),
+            self.job.carried.eq((running.flags & LayerFlag.CARRIED).any()),
+            self.job.summed.eq((running.flags & LayerFlag.SUMMED).any()),
+            self.job.second.eq((running.flags & LayerFlag.SECOND).any()),
         ]
         self._build_sequence(m, running, (prepared, summing))
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
@@ -226,12 +240,13 @@ class ImageContext(wiring.Component):
             with m.State("COMPUTE"):
                 m.d.comb += summing.eq(1)
                 with m.If(self.cluster_done.all()):
-                    m.d.comb += [
-                        self.request.eq(1),
-                        self.block_done.eq((flags & LayerFlag.NEXT_BLOCK).any()),
-                    ]
+                    m.d.comb += self.block_done.eq((flags & LayerFlag.NEXT_BLOCK).any())
                     m.d.sync += self.arm.eq(1)
-                    m.next = "DRAIN"
+                    with m.If((flags & LayerFlag.KEEP_SUMS).any()):
+                        m.next = "FETCH"
+                    with m.Else():
+                        m.d.comb += self.request.eq(1)
+                        m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += [
                     self.request.eq(1),
@@ -286,6 +301,8 @@ class ImageContext(wiring.Component):
                 slot.eq(fetched.source_slot),
                 first.eq(fetch.index == 0),
             ]
+            with m.If((fetched.flags & LayerFlag.GATHER).any()):
+                m.d.sync += [held.rows.eq(0), held.first_block.eq(0)]
         complete = Signal()
         with m.If(self.arriving):
             m.d.sync += complete.eq(0)

@@ -4,9 +4,16 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from jpnet_hw.context_space import accumulator_place
 from jpnet_hw.drain_lane import DrainLane
 from jpnet_hw.drain_sequencer import DrainSequencer, drain_job_layout, drain_step_layout
-from jpnet_hw.layouts import acc_read_layout, load_layout, row_write_layout, struct_signal
+from jpnet_hw.layouts import (
+    acc_read_layout,
+    carried_read_layout,
+    load_layout,
+    row_write_layout,
+    struct_signal,
+)
 from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.row_writer import RowWriter
 from jpnet_hw.sample_positions import SamplePositions
@@ -18,8 +25,14 @@ from jpnet_spec.topn import ThresholdMode
 __all__ = ["Drain"]
 
 
+def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return which rows of the activation memory a row is written to."""
+    members = row_write_layout(config).members
+    return data.StructLayout({name: members[name] for name in ("banks", "address", "column")})
+
+
 class Drain(wiring.Component):
-    """Reads, re-arms, adds, requantises, pools, writes and counts one row per cycle.
+    """Reads, re-arms, adds, requantises, pools, writes and counts one row per cycle or two.
 
     A row holds one output of each lane. Of a vector, the groups' and clusters' sums are added; of a
     map, each cluster's groups' sums, and the row of every cluster is an output of its own. They are
@@ -27,6 +40,11 @@ class Drain(wiring.Component):
     the context's activation memory. Where windows overlap, a row is read once for each window that
     has it, counted at the first and re-armed at the last. The oldest image is served first; a job's
     rows may follow another's without a gap. Nothing stalls.
+
+    To the sums of a map a tensor of its shape may be added, which is read from the activation
+    memory on the way, or other sums. The outputs of a job with two tensors go through the
+    requantisers again, between the rows, for the second tensor: the one that is counted. In both
+    cases, but that of a tensor from memory, a row takes two cycles.
 
     From `request` to the first `acc_read_valid` 2 cycles; from a row's `acc_read_valid` to its
     place in `rows` `latency` cycles; from the last row to `done` 1 cycle where no threshold is
@@ -37,7 +55,9 @@ class Drain(wiring.Component):
     config
         The accelerator.
     read_latency
-        Cycles from `acc_read_valid` to that row's `sums`, at least 3.
+        Cycles from `acc_read_valid` to that row's `sums`, at least 4.
+    carried_latency
+        Cycles from `carried_read` to that row's `carried_rows`, at most 4.
 
     Members
     -------
@@ -63,6 +83,10 @@ class Drain(wiring.Component):
         Row to read, and to re-arm or keep, for all lanes.
     sums : in, per cluster an array signed(acc_width) of groups and lanes
         Those rows' sums, `read_latency` cycles later.
+    carried_read, carried : out, `carried_read_layout`
+        Row to read of the tensor that is added.
+    carried_rows : in, per cluster an array signed(8) of the lanes
+        That row, `carried_latency` cycles later.
     row_valid, row : out, `row_write_layout`
         Finished row; of a map, one of each cluster whose bank it is for.
     """
@@ -82,15 +106,27 @@ class Drain(wiring.Component):
     acc_read_valid: Signal
     acc_read: list[data.View]
     sums: list[data.View]
+    carried_read: Signal
+    carried: data.View
+    carried_rows: list[data.View]
     row_valid: Signal
     row: data.View
 
-    def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, *, read_latency: int, carried_latency: int
+    ) -> None:
         self._config = config
         self._read_latency = read_latency
+        self._carried_latency = carried_latency
         self._lanes = [DrainLane(config) for _ in range(config.lanes)]
+        # Of each stage from 1 on; the address counts from the job's first word up to the last one.
+        self._places = [
+            struct_signal(_place_layout(config), name=f"place_{number}", reset_less=True)
+            for number in range(self.latency + 1)
+        ]
         row = data.ArrayLayout(signed(config.acc_width), config.lanes)
         sums = data.ArrayLayout(row, config.groups)
+        carried_row = data.ArrayLayout(signed(8), config.lanes)
         super().__init__(
             {
                 "clear": In(1),
@@ -106,6 +142,9 @@ class Drain(wiring.Component):
                 "acc_read_valid": Out(1),
                 "acc_read": Out(acc_read_layout(config)).array(config.clusters),
                 "sums": In(sums).array(config.clusters),
+                "carried_read": Out(1),
+                "carried": Out(carried_read_layout(config)),
+                "carried_rows": In(carried_row).array(config.clusters),
                 "row_valid": Out(1),
                 "row": Out(row_write_layout(config)),
             }
@@ -130,22 +169,37 @@ class Drain(wiring.Component):
             self.acc_read_valid.eq(sequencer.read_valid),
         ]
         for cluster, acc_read in enumerate(self.acc_read):
+            memory, row = accumulator_place(
+                config, sequencer.o.context, sequencer.read_rows[cluster]
+            )
             m.d.comb += [
-                acc_read.context.eq(sequencer.o.context),
-                acc_read.row.eq(sequencer.read_rows[cluster]),
+                acc_read.context.eq(memory),
+                acc_read.row.eq(row),
                 acc_read.keep.eq(sequencer.keep[cluster]),
             ]
         # Stage 0 is the cycle of `acc_read_valid`, stage `latency` that of `row_valid`.
         valid_q = Signal(self.latency + 1)
-        valids = Cat(sequencer.o_valid, valid_q)
+        again = Signal()
+        first_stage = struct_signal(drain_step_layout(config), name="stage_0")
+        valids = Cat(sequencer.o_valid | again, valid_q)
         m.d.sync += valid_q.eq(valids)
-        stages = [sequencer.o]
+        stages = [first_stage]
         for number in range(1, self.latency + 2):
             stage = struct_signal(
                 drain_step_layout(config), name=f"stage_{number}", reset_less=True
             )
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
+        # A row's outputs leave the requantisers just when its second step brings it there again.
+        looped = stages[Requantiser.LATENCY]
+        m.d.comb += [
+            again.eq(valids[Requantiser.LATENCY] & ~looped.final),
+            first_stage.eq(Mux(again, Value.cast(looped), Value.cast(sequencer.o))),
+        ]
+        with m.If(again):
+            m.d.comb += [first_stage.again.eq(1), first_stage.final.eq(1)]
+        self._build_places(m, valids, stages)
+        self._build_addends(m, valids, stages)
         self._build_lanes(m, stages)
         self._build_threshold(m, valids, stages)
         self._build_rows(m, valids, stages)
@@ -158,6 +212,59 @@ class Drain(wiring.Component):
             value = Mux(stage.context == number, job[name], value)
         return value
 
+    def _build_places(self, m: Module, valids: Value, stages: list[data.View]) -> None:
+        """Find each row's place in its tensor; before it is written, add where the tensor lies."""
+        config = self._config
+        m.submodules.writer = writer = RowWriter(config)
+        m.d.comb += [
+            writer.coming_valid.eq(valids[0] & ~stages[0].again),
+            writer.coming.eq(stages[0]),
+            *(here.eq(job) for here, job in zip(writer.jobs, self.jobs, strict=True)),
+        ]
+        for number, place in enumerate(self._places[2:], start=2):
+            m.d.sync += place.eq(self._places[number - 1])
+        before, place = stages[self.latency - 1], self._places[self.latency]
+        base = Mux(before.again, self._job(before, "second_base"), self._job(before, "target_base"))
+        m.d.sync += place.address.eq(self._places[self.latency - 1].address + base)
+        m.d.comb += self._places[1].eq(self._places[1 + Requantiser.LATENCY])
+        with m.If(~stages[1].again):
+            m.d.comb += [
+                self._places[1].banks.eq(writer.banks),
+                self._places[1].address.eq(writer.address),
+                self._places[1].column.eq(writer.column),
+            ]
+
+    def _build_addends(self, m: Module, valids: Value, stages: list[data.View]) -> None:
+        """Read what is added to a row early enough, and tell the lanes that and by how much."""
+        meet = self._read_latency + self._lanes[0].tree_latency
+        added = meet + Requantiser.ADDEND_DELAY
+        asked = added - self._carried_latency - 1
+        adding, summed = Signal(reset_less=True), Signal(reset_less=True)
+        multiplier = Signal(16, reset_less=True)
+        step, place = stages[asked], self._places[asked]
+        before_sums, before_added = stages[meet - 1], stages[added - 1]
+        either = self._job(before_sums, "carried") | self._job(before_sums, "summed")
+        m.d.sync += [
+            self.carried_read.eq(valids[asked] & ~step.again & self._job(step, "carried")),
+            self.carried.context.eq(step.context),
+            self.carried.address.eq(place.address + self._job(step, "carried_base")),
+            self.carried.column.eq(place.column),
+            adding.eq(~before_sums.again & either),
+            multiplier.eq(
+                Mux(before_added.again, 0, self._job(before_added, "carried_multiplier"))
+            ),
+            summed.eq(self._job(before_added, "summed")),
+        ]
+        for number, lane in enumerate(self._lanes):
+            m.d.comb += [
+                lane.again.eq(stages[meet].again),
+                lane.adding.eq(adding),
+                lane.addend_multiplier.eq(multiplier),
+                lane.summed.eq(summed),
+            ]
+            for cluster, rows in enumerate(self.carried_rows):
+                m.d.comb += lane.carried[cluster].eq(rows[number])
+
     def _build_lanes(self, m: Module, stages: list[data.View]) -> None:
         """Load the lanes' parameters, and give each row its sums, parameters and shift."""
         config = self._config
@@ -166,11 +273,17 @@ class Drain(wiring.Component):
         param_row = Signal(range(config.param_depth), reset_less=True)
         together = Signal(reset_less=True)
         before_sums = stages[self._read_latency - 1]
+        first_param = Mux(
+            before_param.again,
+            self._job(before_param, "second_params"),
+            self._job(before_param, "param_base"),
+        )
         m.d.sync += [
-            param_row.eq(self._job(before_param, "param_base") + before_param.channel_row),
+            param_row.eq(first_param + before_param.channel_row),
             together.eq(~self._job(before_sums, "convolution")),
         ]
-        shift = self._job(stages[meet + Requantiser.SHIFT_DELAY], "shift")
+        scaled = stages[meet + Requantiser.SHIFT_DELAY]
+        shift = Mux(scaled.again, self._job(scaled, "second_shift"), self._job(scaled, "shift"))
         load_q = struct_signal(load_layout(config), reset_less=True)
         load_valid_q = Signal()
         m.d.sync += [
@@ -199,11 +312,12 @@ class Drain(wiring.Component):
         sampled = self._build_sampled(m, valids, stages)
         counted, before = stages[self.latency - 1], stages[self.latency - 2]
         mode = Signal(ThresholdMode, reset_less=True)
-        every = Signal(reset_less=True)
+        every, final = Signal(reset_less=True), Signal(reset_less=True)
         before_mode = self._job(before, "threshold_mode")
         m.d.sync += [
             mode.eq(before_mode),
             every.eq((before_mode == ThresholdMode.EXACT) & before.counted),
+            final.eq(before.final),
         ]
         lanes = len(self._lanes)
         for cluster in range(self._config.clusters):
@@ -214,7 +328,7 @@ class Drain(wiring.Component):
                     threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
                 ]
         m.d.comb += [
-            threshold.valid.eq(valids[self.latency - 1] & is_counting(mode)),
+            threshold.valid.eq(valids[self.latency - 1] & final & is_counting(mode)),
             threshold.first.eq(counted.first),
             threshold.last.eq(counted.last),
             threshold.opens.eq(self._job(counted, "first_tile")),
@@ -223,10 +337,11 @@ class Drain(wiring.Component):
             threshold.winners.eq(self._job(counted, "winners")),
         ]
         written_row = stages[self.latency]
+        ended = valids[self.latency] & written_row.last & written_row.final
         for number, job in enumerate(self.jobs):
             counting = is_counting(job.threshold_mode)
             constant = Mux(job.threshold_mode == ThresholdMode.STATIC, job.static_threshold, 0)
-            last = valids[self.latency] & written_row.last & (written_row.context == number)
+            last = ended & (written_row.context == number)
             found = threshold.almost & (stages[-1].context == number)
             constant_q = Signal(7, name=f"constant_{number}", reset_less=True)
             counting_q = Signal(name=f"counting_{number}", reset_less=True)
@@ -248,7 +363,10 @@ class Drain(wiring.Component):
         coming = stages[start]
         stride = Signal(9, reset_less=True)
         sampled = Signal(config.lanes * config.clusters, reset_less=True)
-        m.d.comb += [positions.coming_valid.eq(valids[start]), positions.coming.eq(coming)]
+        m.d.comb += [
+            positions.coming_valid.eq(valids[start] & coming.final),
+            positions.coming.eq(coming),
+        ]
         m.d.comb += [here.eq(job) for here, job in zip(positions.jobs, self.jobs, strict=True)]
         m.d.sync += stride.eq(self._job(stages[self.latency - 3], "sample_stride"))
         for cluster, residue in enumerate(positions.residues):
@@ -262,19 +380,16 @@ class Drain(wiring.Component):
     def _build_rows(self, m: Module, valids: Value, stages: list[data.View]) -> None:
         """Pool and write: the largest output of each window, where it belongs."""
         config = self._config
-        m.submodules.writer = writer = RowWriter(config)
         step = stages[self.latency]
+        place = self._places[self.latency]
         vector = Signal(reset_less=True)
         m.d.sync += vector.eq(~self._job(stages[self.latency - 1], "convolution"))
         m.d.comb += [
-            writer.coming_valid.eq(valids[self.latency - 1]),
-            writer.coming.eq(stages[self.latency - 1]),
-            *(here.eq(job) for here, job in zip(writer.jobs, self.jobs, strict=True)),
-            self.row_valid.eq(writer.window_valid),
+            self.row_valid.eq(valids[self.latency] & step.window_last),
             self.row.context.eq(step.context),
-            self.row.banks.eq(writer.banks),
-            self.row.address.eq(writer.address),
-            self.row.column.eq(writer.column),
+            self.row.banks.eq(place.banks),
+            self.row.address.eq(place.address),
+            self.row.column.eq(place.column),
         ]
         for number, lane in enumerate(self._lanes):
             largest = []

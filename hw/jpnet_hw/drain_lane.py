@@ -10,8 +10,10 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import param_layout
 from jpnet_hw.memory import SyncMemory
-from jpnet_hw.requantiser import Requantiser
+from jpnet_hw.requantiser import ADDEND_WIDTH, Requantiser
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.layer import AFFINE_UNIT
+from jpnet_spec.numbers import MULTIPLIER_WIDTH
 
 __all__ = ["DrainLane"]
 
@@ -21,7 +23,8 @@ class DrainLane(wiring.Component):
 
     One row per cycle, no stalls: sums to `magnitudes` `latency` cycles, to `acts` one more. Sums
     are modulo ``2**acc_width``. The trees add four terms a stage. All clusters' outputs of a row
-    belong to one channel and share its parameters.
+    belong to one channel and share its parameters. A row may go through twice: its outputs times
+    `AFFINE_UNIT`, or minus that where the channel is inverted, then take the place of sums.
 
     Parameters
     ----------
@@ -38,6 +41,16 @@ class DrainLane(wiring.Component):
     sums : in, per cluster an array signed(acc_width) of the groups
     together : in
         With `sums`: cluster 0's output is the sum over all clusters, the others mean nothing.
+    again : in
+        As the sums leave the tree: instead of them the outputs that leave now are requantised.
+    adding : in
+        As the sums leave the tree: something is added.
+    addend_multiplier : in, unsigned(16)
+        A cycle later: of that; 0 without `adding`.
+    summed : in
+        With it: what is added are the low bits of the sums of that cycle, not `carried`.
+    carried : in, one signed(8) a cluster
+        With it: what is added.
     shift : in, unsigned(6)
         ``tree_latency + Requantiser.SHIFT_DELAY`` cycles after `sums`.
     turn : in, unsigned(2)
@@ -58,6 +71,11 @@ class DrainLane(wiring.Component):
     param_row: Signal
     sums: list[data.View]
     together: Signal
+    again: Signal
+    adding: Signal
+    addend_multiplier: Signal
+    summed: Signal
+    carried: data.View
     shift: Signal
     turn: Signal
     magnitudes: data.View
@@ -77,6 +95,11 @@ class DrainLane(wiring.Component):
                     config.clusters
                 ),
                 "together": In(1),
+                "again": In(1),
+                "adding": In(1),
+                "addend_multiplier": In(MULTIPLIER_WIDTH),
+                "summed": In(1),
+                "carried": In(data.ArrayLayout(signed(8), config.clusters)),
                 "shift": In(6),
                 "turn": In(2),
                 "magnitudes": Out(data.ArrayLayout(unsigned(7), config.clusters)),
@@ -121,14 +144,9 @@ class DrainLane(wiring.Component):
             requantiser = Requantiser(config)
             m.submodules[f"requantiser_{cluster}"] = requantiser
             outputs.append(Cat(requantiser.magnitude, requantiser.negative))
-            m.d.comb += [
-                requantiser.acc.eq(self._build_tree(m, own, cluster)),
-                requantiser.bias.eq(param.bias),
-                requantiser.multiplier.eq(param.multiplier),
-                requantiser.negative_multiplier.eq(param.negative_multiplier),
-                requantiser.shift.eq(self.shift),
-                self.magnitudes[cluster].eq(requantiser.magnitude),
-            ]
+            m.d.comb += self.magnitudes[cluster].eq(requantiser.magnitude)
+            total = self._build_tree(m, own, cluster)
+            self._build_operands(m, requantiser, total, cluster, param)
         self._build_acts(m, outputs)
         phase: Value = param.phase
         for stage in range(Requantiser.LATENCY - 1):
@@ -137,6 +155,25 @@ class DrainLane(wiring.Component):
             phase = phase_q
         m.d.comb += self.phase.eq(phase)
         return m
+
+    def _build_operands(
+        self, m: Module, requantiser: Requantiser, total: Value, cluster: int, param: data.View
+    ) -> None:
+        """Give a requantiser a sum, or the output that leaves it, and what is added."""
+        negated = requantiser.negative ^ param.inverted
+        output = Mux(negated, -requantiser.magnitude, requantiser.magnitude)
+        m.d.comb += [
+            requantiser.acc.eq(Mux(self.again, output << exact_log2(AFFINE_UNIT), total)),
+            requantiser.bias.eq(param.bias),
+            requantiser.multiplier.eq(param.multiplier),
+            requantiser.negative_multiplier.eq(param.negative_multiplier),
+            requantiser.adding.eq(self.adding),
+            requantiser.addend.eq(
+                Mux(self.summed, total[:ADDEND_WIDTH].as_signed(), self.carried[cluster])
+            ),
+            requantiser.addend_multiplier.eq(self.addend_multiplier),
+            requantiser.shift.eq(self.shift),
+        ]
 
     def _build_acts(self, m: Module, outputs: list[Value]) -> None:
         """Turn magnitudes and signs over to the windows' clusters and make numbers of them."""

@@ -2,13 +2,14 @@
 
 from itertools import product
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.layouts import context_shape, struct_signal
+from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter, is_counting
 from jpnet_spec.config import AcceleratorConfig
 
@@ -25,7 +26,8 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return the fields of an instruction that the drain needs, named as there.
 
     ``last_row`` is one less than the instruction's rows, ``last_tap`` one less than the extent of
-    the pooling windows; ``pooled`` tells that their stride is 2.
+    the pooling windows; ``pooled`` tells that their stride is 2. ``carried``, ``summed`` and
+    ``second`` tell what else is added and written; neither with pooling nor of a vector.
     """
     return data.StructLayout(
         {
@@ -34,7 +36,10 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "last_tap": unsigned(2),
             "first_tile": unsigned(1),
             "last_tile": unsigned(1),
-            "last_row": unsigned(config.acc_addr_width),
+            "carried": unsigned(1),
+            "summed": unsigned(1),
+            "second": unsigned(1),
+            "last_row": unsigned(config.acc_row_width),
             "target_base": unsigned(config.act_addr_width),
             "param_base": unsigned((config.param_depth - 1).bit_length()),
             "shift": unsigned(6),
@@ -48,7 +53,13 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "first_block": unsigned(_EXTENT),
             "blocks": unsigned(_EXTENT),
             "first_column": range(max(2, config.act_columns)),
-            "line_rows": unsigned(config.acc_addr_width),
+            "line_rows": unsigned(config.acc_row_width),
+            "summed_row": unsigned(config.acc_row_width),
+            "carried_base": unsigned(config.act_addr_width),
+            "carried_multiplier": unsigned(16),
+            "second_base": unsigned(config.act_addr_width),
+            "second_params": unsigned((config.param_depth - 1).bit_length()),
+            "second_shift": unsigned(6),
             "target_pixel_words": unsigned(config.act_addr_width),
             "target_row_words": unsigned(config.act_addr_width),
             "sample_stride": unsigned(9),
@@ -68,12 +79,13 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
     ``line_last`` mark the last window of a pixel and of a line of pixels. ``live`` has a bit for
     each cluster: the output row that its window has there exists. That row was read by the cluster
     ``turn`` further. ``counted`` marks rows that no earlier window had, and ``right`` and ``lower``
-    the place of those in the window.
+    the place of those in the window. Where a job writes two tensors, a row takes two steps: only
+    that of the second one, which is ``again`` the same row, is ``final``.
     """
     return data.StructLayout(
         {
             "context": context_shape(config),
-            "channel_row": unsigned(config.acc_addr_width),
+            "channel_row": unsigned(config.acc_row_width),
             "first": unsigned(1),
             "last": unsigned(1),
             "window_first": unsigned(1),
@@ -84,6 +96,8 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
             "lower": unsigned(1),
             "counted": unsigned(1),
             "turn": unsigned(2),
+            "again": unsigned(1),
+            "final": unsigned(1),
             "live": unsigned(config.clusters),
         }
     )
@@ -94,6 +108,7 @@ def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     names = (
         *("convolution", "pooled", "last_tap", "last_row", "line_rows"),
         *("output_width", "output_height", "first_block", "blocks"),
+        *("summed", "summed_row", "second"),
     )
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
@@ -103,7 +118,7 @@ class _Tap:
     """Place in a pooling window, and the accumulator rows that lead there."""
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        width = config.acc_addr_width
+        width = config.acc_row_width
         self.across = Signal(2, name="across", reset_less=True)
         self.down = Signal(2, name="down", reset_less=True)
         self.place = Signal(width, name="place", reset_less=True)
@@ -133,7 +148,10 @@ class DrainSequencer(wiring.Component):
     lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
     pixel. One row per cycle; jobs may follow each other without a gap, but the last rows of counted
-    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later.
+    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later. Where
+    other sums are added, or a second tensor is written, a row takes two cycles: in the second one
+    the other sums are read. After the last row of a job with a second tensor no other row comes
+    for `SECOND_CYCLES`.
 
     Parameters
     ----------
@@ -156,8 +174,10 @@ class DrainSequencer(wiring.Component):
     read_valid, read_rows, keep : out
         Accumulator row that each cluster reads in this cycle, and whether it will read it again.
     o_valid, o : out, `drain_step_layout`
-        What is known of that row.
+        What is known of that row; not of other sums.
     """
+
+    SECOND_CYCLES = Requantiser.LATENCY
 
     clear: Signal
     clear_busy: Signal
@@ -182,7 +202,7 @@ class DrainSequencer(wiring.Component):
                 "jobs": In(drain_job_layout(config)).array(config.contexts),
                 "done": In(config.contexts),
                 "read_valid": Out(1),
-                "read_rows": Out(config.acc_addr_width).array(config.clusters),
+                "read_rows": Out(config.acc_row_width).array(config.clusters),
                 "keep": Out(config.clusters),
                 "o_valid": Out(1),
                 "o": Out(drain_step_layout(config)),
@@ -193,31 +213,55 @@ class DrainSequencer(wiring.Component):
         m = Module()
         config = self._config
         active, clearing, following = Signal(), Signal(), Signal()
+        odd, advance = Signal(), Signal()
         job = struct_signal(_walk_layout(config), reset_less=True)
         step = struct_signal(drain_step_layout(config))
         tap = _Tap(config)
-        begin = self._build_choice(m, active, clearing, following, job)
-        self._build_walk(m, begin, clearing, job, (step, tap))
-        m.d.comb += following.eq(~active | step.last)
+        quiet = self._build_pause(m, active & advance & step.last & job.second)
+        begin = self._build_choice(m, active, clearing, (following, quiet), job)
+        self._build_walk(m, begin, (clearing, advance), job, (step, tap))
+        paced = job.second | job.summed
+        m.d.comb += [
+            advance.eq(~paced | odd),
+            following.eq(~active | (step.last & advance)),
+        ]
+        m.d.sync += odd.eq(active & paced & ~odd)
 
         # The rows' addresses take a cycle of their own.
         step_q = struct_signal(drain_step_layout(config), reset_less=True)
+        cleared = Signal()
         m.d.sync += [
-            self.read_valid.eq(active | clearing),
-            self.o_valid.eq(active),
+            self.read_valid.eq((active & (~odd | job.summed)) | clearing),
+            self.o_valid.eq(active & ~odd),
             step_q.eq(step),
         ]
         m.d.comb += [
             self.o.eq(step_q),
-            self.clear_busy.eq(clearing | (self.read_valid & ~self.o_valid)),
+            self.clear_busy.eq(clearing | cleared),
         ]
-        self._build_reads(m, clearing, job, (step, tap))
+        m.d.sync += cleared.eq(clearing)
+        self._build_reads(m, clearing, job, (step, tap), odd)
         return m
 
+    def _build_pause(self, m: Module, ending: Value) -> Value:
+        """Return whether no second tensor's row is under way."""
+        left = Signal(range(self.SECOND_CYCLES))
+        with m.If(ending):
+            m.d.sync += left.eq(self.SECOND_CYCLES - 2)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        free: Value = (left == 0) & ~ending
+        return free
+
     def _build_reads(
-        self, m: Module, clearing: Signal, job: data.View, position: tuple[data.View, _Tap]
+        self,
+        m: Module,
+        clearing: Signal,
+        job: data.View,
+        position: tuple[data.View, _Tap],
+        odd: Signal,
     ) -> None:
-        """Find each cluster's row, and whether a later window has it."""
+        """Find each cluster's row, or the one that is added, and whether a later window has it."""
         step, tap = position
         config = self._config
         # Blocks from the row that is read to the first window that has it.
@@ -225,14 +269,16 @@ class DrainSequencer(wiring.Component):
         m.d.comb += farthest.eq(Mux(job.pooled, (job.last_tap == 2) & ~tap.down[0], job.last_tap))
         rows, keeps = [], []
         for reader in range(min(config.clusters, _READERS)):
-            below = Signal(config.acc_addr_width, name=f"below_{reader}")
-            read_row = Signal(config.acc_addr_width, name=f"read_row_{reader}", reset_less=True)
+            below = Signal(config.acc_row_width, name=f"below_{reader}")
+            read_row = Signal(config.acc_row_width, name=f"read_row_{reader}", reset_less=True)
             keep = Signal(name=f"keep_{reader}", reset_less=True)
             with m.Switch(Cat(tap.down, job.pooled)):
                 for pooled, down in product(range(2), range(3)):
                     lines = _lines_below(reader, config.clusters, 1 + pooled, down)
                     with m.Case(pooled << 2 | down):
                         m.d.comb += below.eq(job.line_rows * lines)
+            with m.If(odd):
+                m.d.comb += below.eq(job.summed_row)
             # A cluster's rows are read by the windows of that many clusters before it, and before
             # that, in an earlier local block, by those of the clusters after it.
             last_turn = Mux(farthest > reader, reader, farthest)
@@ -251,10 +297,16 @@ class DrainSequencer(wiring.Component):
             ]
 
     def _build_choice(
-        self, m: Module, active: Signal, clearing: Signal, following: Signal, job: data.View
+        self,
+        m: Module,
+        active: Signal,
+        clearing: Signal,
+        levels: tuple[Signal, Value],
+        job: data.View,
     ) -> tuple[Signal, Signal, data.View]:
         """Take the next job when none is left to walk; return its pulse, its context and it."""
         config = self._config
+        following, quiet = levels
         able = Signal(config.contexts)
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
@@ -262,7 +314,7 @@ class DrainSequencer(wiring.Component):
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
         missing_q = Signal.like(missing)
         m.d.comb += [
-            missing.eq(Mux(active, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
+            missing.eq(Mux(active | ~quiet, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
             able.eq(
                 Cat(
                     (job.last_row >= missing) | ~is_counting(job.threshold_mode)
@@ -272,7 +324,7 @@ class DrainSequencer(wiring.Component):
             waiting.eq(self.request & ~taken),
             first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
-            start.eq((first & able).any() & following & ~clearing),
+            start.eq((first & able).any() & following & quiet & ~clearing),
         ]
         m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))
@@ -291,7 +343,7 @@ class DrainSequencer(wiring.Component):
         self,
         m: Module,
         begin: tuple[Signal, Signal, data.View],
-        clearing: Signal,
+        levels: tuple[Signal, Signal],
         job: data.View,
         position: tuple[data.View, _Tap],
     ) -> None:
@@ -299,12 +351,13 @@ class DrainSequencer(wiring.Component):
         step, tap = position
         config = self._config
         start, chosen, coming = begin
+        clearing, advance = levels
         columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
         lines = Signal(signed(_EXTENT + 6), reset_less=True)
-        line = Signal(config.acc_addr_width, reset_less=True)
+        line = Signal(config.acc_row_width, reset_less=True)
         context = Signal(context_shape(config), reset_less=True)
         begun = Signal(reset_less=True)
-        channel_row = Signal(config.acc_addr_width, reset_less=True)
+        channel_row = Signal(config.acc_row_width, reset_less=True)
         right_last = (tap.across == job.last_tap) | (columns == tap.across + 1)
         block_lines = exact_log2(config.clusters) + job.pooled
         next_line = line + (job.line_rows << job.pooled)
@@ -315,6 +368,7 @@ class DrainSequencer(wiring.Component):
             step.lower.eq(tap.down),
             step.counted.eq((tap.across <= job.pooled) & (tap.down <= job.pooled)),
             step.turn.eq(tap.down >> job.pooled),
+            step.final.eq(~job.second),
             step.first.eq(begun),
             step.window_first.eq((tap.across == 0) & (tap.down == 0)),
             step.window_last.eq(right_last & (tap.down == job.last_tap)),
@@ -325,28 +379,29 @@ class DrainSequencer(wiring.Component):
         for cluster in range(config.clusters):
             exists = lines > (cluster << job.pooled) + tap.down
             m.d.comb += step.live[cluster].eq(Mux(job.convolution, exists, cluster == 0))
-        m.d.sync += [
-            begun.eq(0),
-            tap.across.eq(Mux(right_last, 0, tap.across + 1)),
-            tap.over.eq(Mux(right_last, 0, tap.over + job.last_row + 1)),
-            channel_row.eq(Mux(step.window_last, channel_row + 1, channel_row)),
-        ]
-        with m.If(right_last):
-            m.d.sync += tap.down.eq(Mux(step.window_last, 0, tap.down + 1))
-        with m.If(step.pixel_last):
+        with m.If(advance):
             m.d.sync += [
-                channel_row.eq(0),
-                columns.eq(columns - (1 << job.pooled)),
-                tap.place.eq(tap.place + ((job.last_row + 1) << job.pooled)),
+                begun.eq(0),
+                tap.across.eq(Mux(right_last, 0, tap.across + 1)),
+                tap.over.eq(Mux(right_last, 0, tap.over + job.last_row + 1)),
+                channel_row.eq(Mux(step.window_last, channel_row + 1, channel_row)),
             ]
-        with m.If(step.line_last):
-            m.d.sync += [
-                columns.eq(job.output_width),
-                tap.place.eq(next_line),
-                line.eq(next_line),
-                blocks.eq(blocks - 1),
-                lines.eq(lines - (1 << block_lines)),
-            ]
+            with m.If(right_last):
+                m.d.sync += tap.down.eq(Mux(step.window_last, 0, tap.down + 1))
+            with m.If(step.pixel_last):
+                m.d.sync += [
+                    channel_row.eq(0),
+                    columns.eq(columns - (1 << job.pooled)),
+                    tap.place.eq(tap.place + ((job.last_row + 1) << job.pooled)),
+                ]
+            with m.If(step.line_last):
+                m.d.sync += [
+                    columns.eq(job.output_width),
+                    tap.place.eq(next_line),
+                    line.eq(next_line),
+                    blocks.eq(blocks - 1),
+                    lines.eq(lines - (1 << block_lines)),
+                ]
         first_line = coming.first_block << (exact_log2(config.clusters) + coming.pooled)
         with m.If(start):
             m.d.sync += [

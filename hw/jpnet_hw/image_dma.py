@@ -14,7 +14,7 @@ __all__ = ["ImageDma"]
 
 
 class ImageDma(wiring.Component):
-    """Give image i to context ``i % contexts`` as soon as that has room for it.
+    """Give image i to context ``i % in_flight`` as soon as that has room for it.
 
     The next image is requested from memory while the one before arrives, so the memory's latency
     is hidden. One beat per cycle.
@@ -28,8 +28,8 @@ class ImageDma(wiring.Component):
     -------
     start : in
         Pulse: fetch `count` images from `base` on. Only after a reset or when all are fetched.
-    base, count, rows : in
-        Address of the first image, number of images, rows of one; held stable.
+    base, count, rows, in_flight : in
+        Address of the first image, number of images, rows of one, images in flight; held stable.
     transfers : out, stream of `transfer_layout`
         To the bus.
     i : in, stream of unsigned(axi_data_width)
@@ -46,6 +46,7 @@ class ImageDma(wiring.Component):
     base: Signal
     count: Signal
     rows: Signal
+    in_flight: Signal
     transfers: stream.Interface
     i: stream.Interface
     beats: stream.Interface
@@ -54,12 +55,14 @@ class ImageDma(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
+        rows = config.act_depth * config.contexts * config.clusters * config.act_columns
         super().__init__(
             {
                 "start": In(1),
                 "base": In(config.axi_addr_width),
                 "count": In(32),
-                "rows": In(range(config.act_depth * config.clusters * config.act_columns + 1)),
+                "rows": In(range(rows + 1)),
+                "in_flight": In(range(config.contexts + 1)),
                 "transfers": Out(stream.Signature(transfer_layout(config))),
                 "i": In(stream.Signature(unsigned(config.axi_data_width))),
                 "beats": Out(stream.Signature(image_beat_layout(config))),
@@ -103,7 +106,7 @@ class ImageDma(wiring.Component):
                 self.transfers.valid.eq(1),
                 left.eq(left - 1),
                 fetching.bit_select(context, 1).eq(1),
-                context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
+                context.eq(Mux(context == self.in_flight - 1, 0, context + 1)),
             ]
 
     def _build_beats(self, m: Module, fetching: Signal) -> None:
@@ -134,5 +137,5 @@ class ImageDma(wiring.Component):
             with m.If(beat == last_beat):
                 m.d.sync += [
                     beat.eq(0),
-                    context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
+                    context.eq(Mux(context == self.in_flight - 1, 0, context + 1)),
                 ]

@@ -45,6 +45,8 @@ class InstructionFetch(wiring.Component):
         32-bit words of instructions.
     instructions : in
         Instructions of the program, 1 to `program_depth`; held stable.
+    act_limit, acc_limit : in
+        Words and accumulator rows that an image has; held stable.
     blocks : in
         Blocks of streamed lists, as many as instructions have the flag NEXT_BLOCK; held stable.
     start : in
@@ -62,11 +64,13 @@ class InstructionFetch(wiring.Component):
         `ErrorCode.BAD_OPCODE` or `ErrorCode.BAD_FIELD`.
     """
 
-    LATENCY = 19 + _CHECK_CYCLES
+    LATENCY = INSTRUCTION_WORDS + 3 + _CHECK_CYCLES
 
     load_valid: Signal
     load: data.View
     instructions: Signal
+    act_limit: Signal
+    acc_limit: Signal
     blocks: Signal
     start: Signal
     valid: Signal
@@ -83,6 +87,8 @@ class InstructionFetch(wiring.Component):
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
                 "instructions": In(range(config.program_depth + 1)),
+                "act_limit": In(config.act_addr_width + 1),
+                "acc_limit": In(config.acc_row_width + 1),
                 "blocks": In(range(config.program_depth + 2)),
                 "start": In(1),
                 "valid": Out(1),
@@ -102,6 +108,7 @@ class InstructionFetch(wiring.Component):
         )
         fetching, deciding = Signal(), Signal(_CHECK_CYCLES)
         word = Signal(range(INSTRUCTION_WORDS))
+        address = Signal.like(words.r_addr)
         arrived = Signal(words.latency)
         places = [word]
         for stage in range(words.latency):
@@ -112,7 +119,7 @@ class InstructionFetch(wiring.Component):
             words.w_en.eq(self.load_valid & (self.load.memory == Memory.INSTRUCTION)),
             words.w_addr.eq(self.load.address),
             words.w_data.eq(self.load.data),
-            words.r_addr.eq(Cat(word, self.index)),
+            words.r_addr.eq(address),
         ]
         wrong_opcode, wrong_field = self._build_checks(m, self._build_block_check(m))
         reserved = self._build_capture(m, places[-1], arrived[-1], words.r_data)
@@ -123,8 +130,10 @@ class InstructionFetch(wiring.Component):
             deciding.eq(Cat(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1), deciding)),
             self.error_valid.eq(0),
         ]
-        with m.If(fetching & (word == INSTRUCTION_WORDS - 1)):
-            m.d.sync += fetching.eq(0)
+        with m.If(fetching):
+            m.d.sync += address.eq(address + 1)
+            with m.If(word == INSTRUCTION_WORDS - 1):
+                m.d.sync += fetching.eq(0)
         with m.If(deciding[-1]):
             wrong = wrong_opcode | wrong_field | reserved
             m.d.sync += [self.valid.eq(~wrong), self.error_valid.eq(wrong)]
@@ -140,6 +149,8 @@ class InstructionFetch(wiring.Component):
                 deciding.eq(0),
                 self.error_valid.eq(0),
             ]
+            with m.If(again):
+                m.d.sync += address.eq(0)
         return m
 
     def _build_capture(self, m: Module, place: Signal, arrived: Value, word: Value) -> Signal:
@@ -177,11 +188,15 @@ class InstructionFetch(wiring.Component):
         """Compare the fields with the configuration; the words that matter come early enough."""
         config, o = self._config, self.o
         shift = exact_log2(config.clusters * config.act_columns)
-        source_end, target_end = Signal(18, reset_less=True), Signal(18, reset_less=True)
+        source_end, target_end, carried_end, second_end = (
+            Signal(18, name=f"{name}_end", reset_less=True)
+            for name in ("source", "target", "carried", "second")
+        )
         wrong_opcode, wrong_field = Signal(reset_less=True), Signal(reset_less=True)
         rounding = (1 << shift) - 1
         convolution = o.opcode == Opcode.CONVOLUTION
         is_map = (o.flags & LayerFlag.MAP).any()
+        drains_map = convolution & ~(o.flags & LayerFlag.GATHER).any()
         # Of a vector's tile: rows before the first one in the word that it begins in.
         skipped = (o.first_column << exact_log2(config.clusters)) + o.first_block
         m.d.sync += [
@@ -190,9 +205,18 @@ class InstructionFetch(wiring.Component):
             ),
             target_end.eq(
                 o.target_base
-                + Mux(convolution, o.target_words, (o.rows + skipped + rounding) >> shift)
+                + Mux(drains_map, o.target_words, (o.rows + skipped + rounding) >> shift)
             ),
+            carried_end.eq(o.carried_base + o.target_words),
+            second_end.eq(o.second_base + o.target_words),
         ]
+        carried, summed, second, kept = (
+            (o.flags & flag).any()
+            for flag in (
+                *(LayerFlag.CARRIED, LayerFlag.SUMMED, LayerFlag.SECOND),
+                LayerFlag.KEEP_SUMS,
+            )
+        )
         extents = Cat(
             value.any()
             for value in (
@@ -207,12 +231,17 @@ class InstructionFetch(wiring.Component):
         rules = {
             "blocks": wrong_blocks,
             "result": (o.flags & LayerFlag.RESULT).any() != final,
-            "source": source_end > config.act_depth,
-            "target": target_end > config.act_depth,
-            "rows": (o.rows == 0) | (o.rows > config.acc_depth),
+            "source": source_end > self.act_limit,
+            "target": target_end > self.act_limit,
+            "carried": carried & (carried_end > self.act_limit),
+            "second": second & (second_end > self.act_limit),
+            "more": (carried | summed | second) & (~drains_map | (o.pool_window != 1)),
+            "kept": kept & (final | (o.flags & LayerFlag.LAST_TILE).any()),
+            "rows": (o.rows == 0) | (o.rows > self.acc_limit),
             "pointer_base": o.pointer_base >= config.pointer_depth,
             "params": o.param_base + o.rows > config.param_depth,
-            "shift": o.shift > SHIFT_MAX,
+            "second_params": second & (o.second_params + o.rows > config.param_depth),
+            "shift": (o.shift > SHIFT_MAX) | (o.second_shift > SHIFT_MAX),
             "extents": convolution & ~(extents.all() & is_map),
             "pool": convolution & ~pools,
             "kernel_stride": o.stride_log2 == 3,

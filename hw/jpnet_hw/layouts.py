@@ -7,6 +7,7 @@ from jpnet_spec.config import AcceleratorConfig
 
 __all__ = [
     "acc_read_layout",
+    "carried_read_layout",
     "context_shape",
     "group_token_layout",
     "load_layout",
@@ -43,7 +44,7 @@ def token_layout(config: AcceleratorConfig) -> data.StructLayout:
             "act": signed(8),
             "pointer": unsigned(config.pointer_addr_width),
             "stop": unsigned(config.pointer_addr_width),
-            "base": unsigned(config.acc_addr_width),
+            "base": unsigned(config.acc_row_width),
             "context": context_shape(config),
             "owner": unsigned(max(1, (config.groups - 1).bit_length())),
             "divided": unsigned(1),
@@ -59,7 +60,7 @@ def group_token_layout(config: AcceleratorConfig) -> data.StructLayout:
             "act": signed(8),
             "pointer": unsigned(config.pointer_addr_width),
             "stop": unsigned(config.pointer_addr_width),
-            "base": unsigned(config.acc_addr_width),
+            "base": unsigned(config.acc_row_width),
             "context": context_shape(config),
             "last": unsigned(1),
         }
@@ -83,10 +84,14 @@ def load_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def param_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Channel parameters, as packed in a load entry's data: bias, multipliers, phase."""
+    """Channel parameters, as packed in a load entry's data: bias, multipliers, phase.
+
+    A second tensor's outputs may be ``inverted``.
+    """
     return data.StructLayout(
         {
-            "bias": signed(32),
+            "bias": signed(31),
+            "inverted": unsigned(1),
             "multiplier": unsigned(16),
             "negative_multiplier": unsigned(16),
             "phase": unsigned(8),
@@ -95,12 +100,27 @@ def param_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def acc_read_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Accumulator row to read, broadcast to all lanes; with ``keep`` it is not re-armed yet."""
+    """Accumulator row to read, broadcast to all lanes; with ``keep`` it is not re-armed yet.
+
+    ``context`` and ``row`` are the memory and the row in it, see
+    `jpnet_hw.context_space.accumulator_place`.
+    """
     return data.StructLayout(
         {
             "context": context_shape(config),
             "row": unsigned(config.acc_addr_width),
             "keep": unsigned(1),
+        }
+    )
+
+
+def carried_read_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Row of a context to read in every bank of the activation memory."""
+    return data.StructLayout(
+        {
+            "context": context_shape(config),
+            "address": unsigned(config.act_addr_width),
+            "column": unsigned(max(1, (config.act_columns - 1).bit_length())),
         }
     )
 

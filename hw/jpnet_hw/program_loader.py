@@ -1,6 +1,6 @@
 """Reads a program image, checks it and fills the memories."""
 
-from amaranth.hdl import Const, Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -19,7 +19,8 @@ __all__ = ["ProgramLoader", "header_layout"]
 
 def header_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Header words that outlast the load, as wide as their range."""
-    rows = range(config.act_depth * config.clusters * config.act_columns + 1)
+    words = config.act_depth * config.contexts * config.clusters
+    rows = range(words * config.act_columns + 1)
     return data.StructLayout(
         {
             "total_words": unsigned(32),
@@ -31,6 +32,7 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
             "result_rows": rows,
             "blocks": range(config.program_depth + 2),
             "block_words": unsigned(32),
+            "in_flight": range(config.contexts + 1),
         }
     )
 
@@ -86,6 +88,8 @@ class ProgramLoader(wiring.Component):
         Pulse: the image or block is refused.
     header : out, `header_layout`
         Valid after the load.
+    act_limit, acc_limit : out
+        Words and accumulator rows of an image, with as many in flight as the header tells.
     load_valid, load : out, `load_layout`
         Entries for the memories.
     """
@@ -102,6 +106,8 @@ class ProgramLoader(wiring.Component):
     error_valid: Signal
     error: Signal
     header: data.View
+    act_limit: Signal
+    acc_limit: Signal
     load_valid: Signal
     load: data.View
 
@@ -125,6 +131,8 @@ class ProgramLoader(wiring.Component):
                 "error_valid": Out(1),
                 "error": Out(ErrorCode),
                 "header": Out(header_layout(config)),
+                "act_limit": Out(config.act_addr_width + 1),
+                "acc_limit": Out(config.acc_row_width + 1),
                 "load_valid": Out(1),
                 "load": Out(load_layout(config)),
             }
@@ -136,6 +144,7 @@ class ProgramLoader(wiring.Component):
         words = self._build_words(m, crc.crc)
         taken = words.valid & words.take
         misfit = self._build_misfit(m)
+        self._build_limits(m)
         m.d.comb += self.load.eq(self._load)
         m.d.comb += [crc.data.eq(words.word), crc.valid.eq(taken), crc.start.eq(self.start)]
         m.d.sync += [
@@ -269,7 +278,7 @@ class ProgramLoader(wiring.Component):
         misfit, wrong_blocks = Signal(), Signal()
 
         def outside(base: Value, rows: Value) -> Value:
-            return (base + ((rows + (1 << shift) - 1) >> shift)) > config.act_depth
+            return (base + ((rows + (1 << shift) - 1) >> shift)) > self.act_limit
 
         m.d.comb += wrong_blocks.eq(
             (header.blocks % SLOTS).any()
@@ -281,6 +290,7 @@ class ProgramLoader(wiring.Component):
             | ((header.blocks != 0) & wrong_blocks)
             | (header.total_words <= HEADER_WORDS)
             | (header.total_words & (beat_words - 1)).any()
+            | ~Cat(header.in_flight == count for count in self._counts()).any()
             | (header.instructions == 0)
             | (header.instructions > config.program_depth)
             | (header.input_rows == 0)
@@ -289,6 +299,21 @@ class ProgramLoader(wiring.Component):
             | outside(header.result_base, header.result_rows)
         )
         return misfit
+
+    def _counts(self) -> list[int]:
+        """Return the possible numbers of images in flight."""
+        return [1 << bit for bit in range(self._config.contexts.bit_length())]
+
+    def _build_limits(self, m: Module) -> None:
+        """Divide the memories that the contexts share among the images in flight."""
+        config = self._config
+        with m.Switch(self.header.in_flight):
+            for count in self._counts():
+                with m.Case(count):
+                    m.d.comb += [
+                        self.act_limit.eq(config.act_depth * config.contexts // count),
+                        self.acc_limit.eq(config.acc_depth * config.contexts // count),
+                    ]
 
     def _wrong_length(self, words: Value) -> Value:
         """Return whether a block cannot have that many words: a header, a checksum, whole beats."""

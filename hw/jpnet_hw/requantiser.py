@@ -4,31 +4,41 @@ from functools import reduce
 from operator import or_
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.numbers import INT8_MAX, MULTIPLIER_WIDTH, SHIFT_MAX, requantise
+from jpnet_spec.numbers import (
+    INT8_MAX,
+    MULTIPLIER_WIDTH,
+    SHIFT_MAX,
+    requantise,
+    requantise_with_addend,
+)
 
-__all__ = ["Requantiser"]
+__all__ = ["ADDEND_WIDTH", "Requantiser"]
+
+ADDEND_WIDTH = 10
+"""Bits of what is added to a sum: an activation, or the sum of four."""
 
 _LOW_WIDTH = 18
-"""Bits of the sum's magnitude that one MULT18X18D takes; a second one takes the rest."""
+"""Low bits of the sum that one MULT18X18D takes; a second one takes the rest."""
 
 _WINDOW = 15
 """Bits that are left after the shift by whole bytes."""
 
 
 class Requantiser(wiring.Component):
-    """One drain lane's ``clamp(round_half_even((acc + bias) * m * 2**-shift), -127, 127)``.
+    """One drain lane's ``clamp(round_half_even(total * 2**-shift), -127, 127)``.
 
-    `m` is `multiplier` for ``acc + bias >= 0`` and `negative_multiplier` otherwise. One value per
-    cycle, `LATENCY` cycles from the inputs to the outputs, no stalls. Rounding to nearest with
-    ties to even is symmetric about zero, so the pipeline works on sign and magnitude; the sum is
-    taken modulo ``2**acc_width`` (the compiler proves that it fits). Sums of up to 18 bits take one
-    18 x 18 multiplier, wider ones two.
+    The total is ``(acc + bias) * m``, with `multiplier` as m for ``acc + bias >= 0`` and
+    `negative_multiplier` otherwise. With `adding` it is ``(acc + bias) * multiplier + addend *
+    addend_multiplier``, and the result is 0 where the total is negative and `negative_multiplier`
+    is 0. One value per cycle, `LATENCY` cycles from the inputs to the outputs, no stalls. The sum
+    ``acc + bias`` is taken modulo ``2**acc_width`` (the compiler proves that it fits). Sums of up
+    to 18 bits take one 18 x 18 multiplier, wider ones two, and the addend one more.
 
     Parameters
     ----------
@@ -41,21 +51,30 @@ class Requantiser(wiring.Component):
     bias : in, signed(32)
         Taken modulo ``2**acc_width``.
     multiplier, negative_multiplier : in, unsigned(16)
+    adding : in
+        The addend counts, and a negative sum has `multiplier` too.
+    addend : in, signed(ADDEND_WIDTH)
+    addend_multiplier : in, unsigned(16)
+        0 without `adding`; both sampled `ADDEND_DELAY` cycles after the value's other inputs.
     shift : in, unsigned(6)
         0 to 40; sampled `SHIFT_DELAY` cycles after the value's other inputs.
     magnitude : out, unsigned(7)
         Of the result.
     negative : out
-        Sign of the sum; a result of 0 may come with either sign.
+        Sign of the total; a result of 0 may come with either sign.
     """
 
-    LATENCY = 6
-    SHIFT_DELAY = 3
+    LATENCY = 7
+    ADDEND_DELAY = 1
+    SHIFT_DELAY = 4
 
     acc: Signal
     bias: Signal
     multiplier: Signal
     negative_multiplier: Signal
+    adding: Signal
+    addend: Signal
+    addend_multiplier: Signal
     shift: Signal
     magnitude: Signal
     negative: Signal
@@ -68,6 +87,9 @@ class Requantiser(wiring.Component):
                 "bias": In(signed(32)),
                 "multiplier": In(MULTIPLIER_WIDTH),
                 "negative_multiplier": In(MULTIPLIER_WIDTH),
+                "adding": In(1),
+                "addend": In(signed(ADDEND_WIDTH)),
+                "addend_multiplier": In(MULTIPLIER_WIDTH),
                 "shift": In(6),
                 "magnitude": Out(7),
                 "negative": Out(1),
@@ -81,66 +103,100 @@ class Requantiser(wiring.Component):
         multiplier: NDArray[np.uint16],
         negative_multiplier: NDArray[np.uint16],
         shift: int,
+        *,
+        addend: NDArray[np.int64] | None = None,
+        addend_multiplier: int = 0,
     ) -> NDArray[np.int8]:
         """Return the results as signed activations, int8, the shape of `acc`."""
         half = 1 << (self._config.acc_width - 1)
         biased = (acc + bias + half) % (2 * half) - half
-        return requantise(biased, multiplier, negative_multiplier, shift)
+        if addend is None:
+            return requantise(biased, multiplier, negative_multiplier, shift)
+        return requantise_with_addend(
+            biased,
+            addend,
+            multiplier=multiplier,
+            negative_multiplier=negative_multiplier,
+            addend_multiplier=addend_multiplier,
+            shift=shift,
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._config.acc_width
-        negative_q = Signal(5, reset_less=True)
-        magnitude = Signal(width, reset_less=True)
-        scale = Signal(MULTIPLIER_WIDTH, reset_less=True)
-        low = Signal(_LOW_WIDTH + MULTIPLIER_WIDTH, reset_less=True)
-        high = Signal(max(width - _LOW_WIDTH, 0) + MULTIPLIER_WIDTH, reset_less=True)
-        product = Signal(width + MULTIPLIER_WIDTH, reset_less=True)
-
-        # Stage 1: bias, then sign and magnitude
+        total = Signal(signed(width + MULTIPLIER_WIDTH + 1), reset_less=True)
         biased = Signal(signed(width))
+        biased_q = Signal(signed(width), reset_less=True)
+        scale = Signal(MULTIPLIER_WIDTH, reset_less=True)
+        rectified = Signal(self.LATENCY - 1, reset_less=True)
+
+        # Stage 1: bias, and which multiplier
         m.d.comb += biased.eq(self.acc + self.bias)
         m.d.sync += [
-            negative_q.eq(Cat(biased[-1], negative_q)),
-            magnitude.eq(Mux(biased[-1], -biased, biased)),
-            scale.eq(Mux(biased[-1], self.negative_multiplier, self.multiplier)),
+            biased_q.eq(biased),
+            scale.eq(Mux(biased[-1] & ~self.adding, self.negative_multiplier, self.multiplier)),
+            rectified.eq(Cat(self.negative_multiplier == 0, rectified)),
         ]
 
-        # Stage 2: partial products. Stage 3: their sum
+        # Stage 2: products. Stages 3 and 4: their sum
+        low_part: Value = biased_q[:_LOW_WIDTH]
+        if width <= _LOW_WIDTH:
+            low_part = biased_q
+        low = Signal((low_part * scale).shape(), reset_less=True)
+        added = Signal(signed(ADDEND_WIDTH + MULTIPLIER_WIDTH), reset_less=True)
+        partial = Signal((low + added).shape(), reset_less=True)
         m.d.sync += [
-            low.eq(magnitude[:_LOW_WIDTH] * scale),
-            high.eq(magnitude[_LOW_WIDTH:] * scale),
-            product.eq(low + (high << _LOW_WIDTH)),
-            self.negative.eq(negative_q[-1]),
+            low.eq(low_part * scale),
+            added.eq(self.addend * self.addend_multiplier),
+            partial.eq(low + added),
+            total.eq(partial),
         ]
-        self._build_shift(m, product)
+        if width > _LOW_WIDTH:
+            high_part = biased_q[_LOW_WIDTH:].as_signed()
+            high = [
+                Signal((high_part * scale).shape(), name=f"high_{stage}", reset_less=True)
+                for stage in range(2)
+            ]
+            m.d.sync += [
+                high[0].eq(high_part * scale),
+                high[1].eq(high[0]),
+                total.eq(partial + (high[1] << _LOW_WIDTH)),
+            ]
+        self._build_shift(m, total, rectified[-1])
         return m
 
-    def _build_shift(self, m: Module, product: Signal) -> None:
+    def _build_shift(self, m: Module, total: Signal, rectified: Value) -> None:
         """Shift right by whole bytes, then by bits with rounding and clamping."""
-        # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
-        wide = Cat(0, product)
-        wide_q = Signal(len(wide), reset_less=True)
         counts = range(SHIFT_MAX // 8 + 1)
         window = Signal(_WINDOW, reset_less=True)
         above, sticky = Signal(reset_less=True), Signal(reset_less=True)
         shifted = Signal(_WINDOW)
         rounded = Signal(8)
+        negative = total[-1]
+        # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
+        wide = Cat(0, total)
+        wide = Cat(wide, negative.replicate(8 * len(counts) + _WINDOW - len(wide)))
+        wide_q = Signal(len(wide), reset_less=True)
+        negative_q = Signal(2, reset_less=True)
 
-        # Stage 4: which bytes, and what is set below and above each choice's window, in pieces
+        # Stage 5: which bytes, and what is set below each choice's window, and above it unlike the
+        # sign, in pieces
         chosen = Signal(len(counts), reset_less=True)
         lower, upper = Signal(len(counts), reset_less=True), Signal(len(counts), reset_less=True)
         fine = [Signal(3, name=f"fine_{stage}", reset_less=True) for stage in range(2)]
         below = Signal(7, reset_less=True)
+        pieces = [wide[8 * count + _WINDOW :][:8] for count in counts]
         m.d.sync += [
             wide_q.eq(wide),
+            negative_q.eq(Cat(negative, negative_q)),
+            self.negative.eq(negative_q[-1]),
             chosen.eq(Cat(self.shift[3:] == count for count in counts)),
             lower.eq(Cat(wide[8 * count : 8 * count + 8].any() for count in counts)),
-            upper.eq(Cat(wide[8 * count + _WINDOW :][:8].any() for count in counts)),
+            upper.eq(Cat((piece ^ negative.replicate(len(piece))).any() for piece in pieces)),
             fine[0].eq(self.shift[:3]),
         ]
 
-        # Stage 5: whole bytes
+        # Stage 6: whole bytes
         m.d.sync += [
             window.eq(
                 reduce(
@@ -154,12 +210,16 @@ class Requantiser(wiring.Component):
             below.eq((1 << fine[0]) - 1),
         ]
 
-        # Stage 6: bits, round half to even, clamp
+        # Stage 7: bits, round half to even, magnitude, clamp. The magnitude of a negative number is
+        # one more than its complement, which rounding up takes back.
         dropped = (window & below).any()
         round_up = shifted[0] & (shifted[1] | sticky | dropped)
+        sign = negative_q[-1]
         m.d.comb += [
-            shifted.eq(window >> fine[1]),
-            rounded.eq(shifted[1:8] + round_up),
+            shifted.eq(Cat(window, sign.replicate(7)) >> fine[1]),
+            rounded.eq((shifted[1:8] ^ sign.replicate(7)) + (round_up ^ sign)),
         ]
-        clamped = above | shifted[8:].any() | rounded[7]
-        m.d.sync += self.magnitude.eq(Mux(clamped, INT8_MAX, rounded))
+        overflow = (shifted[8:] ^ sign.replicate(_WINDOW - 8)).any()
+        m.d.sync += self.magnitude.eq(Mux(above | overflow | rounded[7], INT8_MAX, rounded))
+        with m.If(sign & rectified):
+            m.d.sync += self.magnitude.eq(0)

@@ -13,9 +13,10 @@ __all__ = ["ResultDma"]
 
 
 class ResultDma(wiring.Component):
-    """Write the result of image i, which context ``i % contexts`` computes, in the images' order.
+    """Write the result of image i, which context ``i % in_flight`` computes, in the images' order.
 
-    A beat takes `read_latency` cycles, one for each of its rows and one to be sent. A result counts
+    A beat takes `read_latency` cycles, one for each of its rows, one for each time that a row is
+    not read, and one to be sent. A result counts
     as done when the memory has answered for all of it; the context is released before, when the
     last row was read.
 
@@ -30,14 +31,16 @@ class ResultDma(wiring.Component):
     -------
     start : in
         Pulse: write results from `base` on. Only after a reset or when all are written.
-    base, rows : in
-        Address of the first result, rows of one; held stable.
+    base, rows, in_flight : in
+        Address of the first result, rows of one, images in flight; held stable.
     result_valid : in, one bit per context
         Level: the context's result may be read.
     result_read : out
-        A row is read in this cycle.
+        A row is to be read in this cycle.
     result_context, result_row : out
         Whose, and which row of the result.
+    result_granted : in
+        It is read.
     result_data : in, unsigned(8 * lanes)
         That row.
     result_done : out, one bit per context
@@ -59,10 +62,12 @@ class ResultDma(wiring.Component):
     start: Signal
     base: Signal
     rows: Signal
+    in_flight: Signal
     result_valid: Signal
     result_read: Signal
     result_context: Signal
     result_row: Signal
+    result_granted: Signal
     result_data: Signal
     result_done: Signal
     transfers: stream.Interface
@@ -75,16 +80,18 @@ class ResultDma(wiring.Component):
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
         self._config = config
         self._read_latency = read_latency
-        rows = config.act_depth * config.clusters * config.act_columns
+        rows = config.act_depth * config.contexts * config.clusters * config.act_columns
         super().__init__(
             {
                 "start": In(1),
                 "base": In(config.axi_addr_width),
                 "rows": In(range(rows + 1)),
+                "in_flight": In(range(config.contexts + 1)),
                 "result_valid": In(config.contexts),
                 "result_read": Out(1),
                 "result_context": Out(context_shape(config)),
                 "result_row": Out(range(rows)),
+                "result_granted": In(1),
                 "result_data": In(8 * config.lanes),
                 "result_done": Out(config.contexts),
                 "transfers": Out(stream.Signature(transfer_layout(config))),
@@ -132,7 +139,7 @@ class ResultDma(wiring.Component):
                 with m.If(self.writer_idle):
                     m.d.sync += [
                         self.written.eq(1),
-                        context.eq(Mux(context == config.contexts - 1, 0, context + 1)),
+                        context.eq(Mux(context == self.in_flight - 1, 0, context + 1)),
                         transfer.address.eq(transfer.address + transfer.beats * config.beat_bytes),
                     ]
                     m.next = "WAIT"
@@ -144,20 +151,24 @@ class ResultDma(wiring.Component):
     def _build_beat(self, m: Module, left: Signal, beat: Signal) -> None:
         """Read one row a cycle and put a beat together; rows after the last are 0."""
         config = self._config
-        last_step = config.beat_rows + self._read_latency - 1
-        step = Signal(range(last_step + 1))
+        asked, given = Signal(range(config.beat_rows + 1)), Signal(range(config.beat_rows + 1))
+        coming = Signal(self._read_latency)
         row = self.result_data
-        m.d.sync += step.eq(step + 1)
-        with m.If(step < config.beat_rows):
-            m.d.comb += self.result_read.eq(1)
+        m.d.comb += self.result_read.eq(asked != config.beat_rows)
+        read = self.result_read & self.result_granted
+        m.d.sync += [coming.eq(Cat(read, coming)), asked.eq(asked + read)]
+        with m.If(read):
             m.d.sync += self.result_row.eq(self.result_row + 1)
-        with m.If(step >= self._read_latency):
-            m.d.sync += beat.eq(Cat(beat, Mux(left == 0, 0, row)) >> len(row))
+        with m.If(coming[-1]):
+            m.d.sync += [
+                beat.eq(Cat(beat, Mux(left == 0, 0, row)) >> len(row)),
+                given.eq(given + 1),
+            ]
             with m.If(left != 0):
                 m.d.sync += left.eq(left - 1)
-        with m.If(step == last_step):
-            m.d.sync += step.eq(0)
-            m.next = "SEND"
+            with m.If(given == config.beat_rows - 1):
+                m.d.sync += [asked.eq(0), given.eq(0)]
+                m.next = "SEND"
 
     def _build_images(self, m: Module) -> None:
         """Follow which image each context holds, and which is the oldest."""
@@ -166,9 +177,10 @@ class ResultDma(wiring.Component):
         with m.If(self.start):
             m.d.sync += oldest.eq(1)
         with m.Elif(self.result_done.any()):
-            m.d.sync += oldest.eq(oldest.rotate_left(1))
+            last = Cat(self.in_flight == context + 1 for context in range(len(oldest)))
+            m.d.sync += oldest.eq(Mux((oldest & last).any(), 1, oldest << 1))
         for number, image in enumerate(self.image):
             with m.If(self.start):
                 m.d.sync += image.eq(number)
             with m.Elif(self.result_done[number]):
-                m.d.sync += image.eq(image + self._config.contexts)
+                m.d.sync += image.eq(image + self.in_flight)

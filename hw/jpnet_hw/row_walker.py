@@ -24,7 +24,7 @@ def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
             "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
             "address": unsigned(config.act_addr_width),
             "lists": unsigned(config.pointer_addr_width),
-            "line": unsigned(config.acc_addr_width),
+            "line": unsigned(config.acc_row_width),
             "end": unsigned(1),
         }
     )
@@ -118,7 +118,7 @@ class RowWalker(wiring.Component):
                 seen.eq(0),
                 blocks.eq(job.blocks),
                 lower.eq(0),
-                self._row.line.eq(0),
+                self._row.line.eq(job.first_sum),
                 highest.bank.eq(0),
                 highest.address.eq(job.base),
             ]

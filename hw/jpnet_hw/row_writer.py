@@ -1,4 +1,4 @@
-"""Places of drained rows in the activation memory."""
+"""Places of drained rows in their tensors."""
 
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
@@ -15,7 +15,7 @@ __all__ = ["RowWriter"]
 def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return what is kept of the job whose rows are written."""
     names = (
-        *("convolution", "target_base", "first_column", "stored_width"),
+        *("convolution", "first_column", "stored_width"),
         *("target_pixel_words", "target_row_words"),
     )
     members = drain_job_layout(config).members
@@ -23,7 +23,7 @@ def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class RowWriter(wiring.Component):
-    """Follow the drain's steps and tell where each finished row belongs.
+    """Follow the drain's steps and tell where in its tensor each row belongs.
 
     Rows of a vector go to the banks in turn and fill the words there. A row of a map is a pixel's
     channel row; the pixels of all clusters have the same place, each in its own bank.
@@ -37,11 +37,11 @@ class RowWriter(wiring.Component):
     -------
     jobs : in, one `drain_job_layout` a context
     coming_valid, coming : in, `drain_step_layout`
-        The step whose row is finished in the next cycle.
+        The step to follow.
     banks : out, one bit a cluster
-        Banks that the row of this cycle is written to; none unless it ends a window.
+        Banks that the row belongs to, a cycle after its step; none unless it ends a window.
     address, column : out
-        Its word address and column.
+        Its word, counted from the one of the job's first row, and its column.
     window_valid : out
         The row ends a window, stored or not.
     """
@@ -126,9 +126,9 @@ class RowWriter(wiring.Component):
             m.d.sync += [
                 *(job[name].eq(source[name]) for name in job.shape().members),
                 turn.eq(1 << source.first_block[: exact_log2(config.clusters)]),
-                word.eq(source.target_base),
-                pixel.eq(source.target_base),
-                line.eq(source.target_base),
+                word.eq(0),
+                pixel.eq(0),
+                line.eq(0),
                 column.eq(source.first_column),
                 columns.eq(source.stored_width),
                 lines.eq(source.stored_height - first_row),

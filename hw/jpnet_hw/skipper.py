@@ -6,9 +6,9 @@ from operator import add, or_
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
+from jpnet_hw.context_space import bank_address
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.map_walker import MapWalker
 from jpnet_hw.skid_buffer import SkidBuffer
@@ -207,9 +207,7 @@ class ZeroSkipper(wiring.Component):
             asks.i.payload.eq(asked),
             self.ask_valid.eq(asks.o.valid & ~wanted.place.end),
             self.ask.bank.eq(wanted.place.bank),
-            self.ask.address.eq(
-                Cat(wanted.place.address, wanted.context[: exact_log2(config.contexts)])
-            ),
+            self.ask.address.eq(bank_address(config, wanted.context, wanted.place.address)),
             asks.o.ready.eq(self.granted | wanted.place.end),
         ]
         valid: Value = asks.o.valid & asks.o.ready

@@ -1,9 +1,10 @@
 """The weight lists of one lane: from an activation to the weights that it meets."""
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
+from jpnet_hw.context_space import accumulator_place
 from jpnet_hw.layouts import context_shape, group_token_layout, load_layout, struct_signal
 from jpnet_hw.memory import PairMemory, SyncMemory
 from jpnet_spec.config import AcceleratorConfig
@@ -13,7 +14,10 @@ __all__ = ["WeightLists", "operand_layout"]
 
 
 def operand_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Operands of one product, or with ``end`` the end of a context's job."""
+    """Operands of one product, or with ``end`` the end of a context's job.
+
+    Of a product, ``context`` and ``row`` are the accumulator memory and the row in it.
+    """
     return data.StructLayout(
         {
             "weight": signed(8),
@@ -30,12 +34,18 @@ def _run_layout(config: AcceleratorConfig) -> data.StructLayout:
         {
             "act": signed(8),
             "context": context_shape(config),
-            "base": unsigned(config.acc_addr_width),
+            "base": unsigned(config.acc_row_width),
             "start": unsigned(config.weight_addr_width),
             "length": unsigned(config.weight_addr_width),
             "last": unsigned(1),
         }
     )
+
+
+def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return what is kept of the run that is walked."""
+    members = _run_layout(config).members
+    return data.StructLayout({name: members[name] for name in ("act", "context", "base")})
 
 
 class WeightLists(wiring.Component):
@@ -171,7 +181,7 @@ class WeightLists(wiring.Component):
         final = Signal()
         address = Signal(config.weight_addr_width, reset_less=True)
         left = Signal(config.weight_addr_width, reset_less=True)
-        operand = struct_signal(operand_layout(config), reset_less=True)
+        operand = struct_signal(_walk_layout(config), reset_less=True)
         end = Signal()
         m.d.comb += [
             runs.r_en.eq(~active | final),
@@ -188,23 +198,25 @@ class WeightLists(wiring.Component):
                 left.eq(run.length),
                 operand.act.eq(run.act),
                 operand.context.eq(run.context),
-                operand.row.eq(run.base),
+                operand.base.eq(run.base),
             ]
         valid, carried, ends = active | end, operand, end
         for stage in range(weights.latency):
             valid_q = Signal(name=f"weight_valid_{stage}")
-            carried_q = struct_signal(
-                operand_layout(config), name=f"weight_{stage}", reset_less=True
-            )
+            carried_q = struct_signal(_walk_layout(config), name=f"weight_{stage}", reset_less=True)
             ends_q = Signal(name=f"weight_end_{stage}")
             m.d.sync += [valid_q.eq(valid), carried_q.eq(carried), ends_q.eq(ends)]
             valid, carried, ends = valid_q, carried_q, ends_q
         placed = struct_signal(operand_layout(config), reset_less=True)
+        row = Signal(config.acc_row_width)
+        memory, place = accumulator_place(config, carried.context, row)
+        m.d.comb += row.eq(carried.base + weights.r_data[8:].as_signed())
         m.d.sync += [
             self.o_valid.eq(valid),
-            placed.eq(carried),
+            placed.act.eq(carried.act),
             placed.weight.eq(weights.r_data[:8]),
-            placed.row.eq(carried.row + weights.r_data[8:]),
+            placed.row.eq(place),
+            placed.context.eq(Mux(ends, carried.context, memory)),
             placed.end.eq(ends),
         ]
         m.d.comb += self.o.eq(placed)

@@ -34,8 +34,8 @@ class WeightStream(wiring.Component):
         Pulse: the program is loaded; `program_words`, `blocks` and `block_words` are valid.
     program_words : in
         Words before the first block.
-    blocks : in
-        Blocks of the stream, 0 for none; held stable.
+    blocks, in_flight : in
+        Blocks of the stream, 0 for none, and images in flight; held stable.
     block_words : in
         Words of the block that is requested next.
     block_done : in
@@ -55,6 +55,7 @@ class WeightStream(wiring.Component):
     opened: Signal
     program_words: Signal
     blocks: Signal
+    in_flight: Signal
     block_words: Signal
     block_done: Signal
     start: Signal
@@ -74,6 +75,7 @@ class WeightStream(wiring.Component):
                 "opened": In(1),
                 "program_words": In(32),
                 "blocks": In(range(config.program_depth + 2)),
+                "in_flight": In(range(config.contexts + 1)),
                 "block_words": In(32),
                 "block_done": In(1),
                 "start": In(1),
@@ -102,6 +104,7 @@ class WeightStream(wiring.Component):
             slots.clear.eq(self.clear),
             slots.streamed.eq(streamed),
             slots.blocks.eq(self.blocks),
+            slots.in_flight.eq(self.in_flight),
             slots.start.eq(self.start),
             slots.count.eq(self.count),
             slots.loaded.eq(Mux(self.block_done, Const(1, SLOTS) << self.slot, 0)),

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from jpnet_hw.activation_bank import ActivationBank, bank_addr_width
+from jpnet_hw.activation_bank import ActivationBank
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_spec.config import AcceleratorConfig
 
@@ -15,11 +15,11 @@ __all__ = ["WordNetwork", "word_ask_layout"]
 
 
 def word_ask_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return which word of which bank is asked for; the context's number lies above the address."""
+    """Return which word of which bank is asked for."""
     return data.StructLayout(
         {
             "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
-            "address": unsigned(bank_addr_width(config)),
+            "address": unsigned(config.act_addr_width),
         }
     )
 
@@ -43,7 +43,7 @@ class WordNetwork(wiring.Component):
     hold : in
         No word is granted in this cycle; all banks read `held_address` instead.
     held_address : in
-        Context and address of a word of every bank.
+        Address of a word of every bank.
     r_address, r_word : out, in, per bank
         To the banks.
     """
@@ -69,8 +69,8 @@ class WordNetwork(wiring.Component):
                 "granted": Out(config.clusters),
                 "words": Out(word).array(config.clusters),
                 "hold": In(1),
-                "held_address": In(bank_addr_width(config)),
-                "r_address": Out(bank_addr_width(config)).array(config.clusters),
+                "held_address": In(config.act_addr_width),
+                "r_address": Out(config.act_addr_width).array(config.clusters),
                 "r_word": In(word).array(config.clusters),
             }
         )
@@ -82,7 +82,7 @@ class WordNetwork(wiring.Component):
         for bank, grant in enumerate(grants):
             requests = Signal(clusters, name=f"requests_{bank}")
             turn = Signal(clusters, name=f"turn_{bank}", init=1)
-            address = Signal(bank_addr_width(self._config), name=f"address_{bank}", reset_less=True)
+            address = Signal(self._config.act_addr_width, name=f"address_{bank}", reset_less=True)
             chosen = reduce(
                 or_,
                 (Mux(grant[number], ask.address, 0) for number, ask in enumerate(self.asks)),

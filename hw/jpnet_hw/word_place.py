@@ -22,7 +22,7 @@ def word_place_layout(config: AcceleratorConfig) -> data.StructLayout:
             "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
             "address": unsigned(config.act_addr_width),
             "lists": unsigned(config.pointer_addr_width),
-            "line": unsigned(config.acc_addr_width),
+            "line": unsigned(config.acc_row_width),
             "column": unsigned(EXTENT_WIDTH + 1),
             "used": range(config.act_word + 1),
             "end": unsigned(1),

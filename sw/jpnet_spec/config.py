@@ -35,7 +35,7 @@ _LIMITS = {
     "act_word": (4, 64),
     "weight_depth": (16, 65536),
     "pointer_depth": (16, 65536),
-    "acc_depth": (4, 4096),
+    "acc_depth": (4, 16384),
     "acc_width": (16, 32),
     "act_depth": (4, 65536),
     "param_depth": (4, 65536),
@@ -44,6 +44,10 @@ _LIMITS = {
     "axi_data_width": (32, 512),
     "axi_addr_width": (16, 64),
 }
+
+
+_ADDRESSES = 2**16
+"""Words, and accumulator rows, that an instruction can tell apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +71,12 @@ class AcceleratorConfig:
     pointer_depth
         Entries of a lane's list table.
     acc_depth
-        Accumulators per lane and context.
+        Accumulators per lane and context; an image has those of several contexts where fewer images
+        are in flight.
     acc_width
         Bits of an accumulator.
     act_depth
-        Words of a context's activation memory, per cluster.
+        Words of a context's activation memory, per cluster; likewise.
     param_depth
         Rows of the channel parameter memory.
     program_depth
@@ -93,12 +98,12 @@ class AcceleratorConfig:
     contexts: int = 4
     act_word: int = 8
     weight_depth: int = 1024
-    pointer_depth: int = 1024
+    pointer_depth: int = 2048
     acc_depth: int = 512
     acc_width: int = 24
-    act_depth: int = 256
+    act_depth: int = 512
     param_depth: int = 512
-    program_depth: int = 32
+    program_depth: int = 128
     fifo_depth: int = 16
     axi_data_width: int = 64
     axi_addr_width: int = 32
@@ -120,6 +125,13 @@ class AcceleratorConfig:
                 "AcceleratorConfig.act_word must be at least the bytes of an AXI beat, "
                 f"{self.beat_bytes}, not {self.act_word!r}"
             )
+        for name in ("act_depth", "acc_depth"):
+            total = getattr(self, name) * self.contexts
+            if total > _ADDRESSES:
+                raise ValueError(
+                    f"AcceleratorConfig.{name} must be at most {_ADDRESSES // self.contexts} for "
+                    f"{self.contexts} contexts, not {total // self.contexts!r}"
+                )
         if self.axi_data_width < 8 * self.lanes:
             raise ValueError(
                 "AcceleratorConfig.axi_data_width must be at least 8 bits a lane, "
@@ -133,8 +145,13 @@ class AcceleratorConfig:
 
     @property
     def acc_addr_width(self) -> int:
-        """Bits of an accumulator's address (the local output row)."""
+        """Bits of an accumulator's address within one context's memory."""
         return (self.acc_depth - 1).bit_length()
+
+    @property
+    def acc_row_width(self) -> int:
+        """Bits of an accumulator row's number; a lone image has the rows of all contexts."""
+        return (self.acc_depth * self.contexts - 1).bit_length()
 
     @property
     def weight_addr_width(self) -> int:
@@ -148,8 +165,11 @@ class AcceleratorConfig:
 
     @property
     def entry_width(self) -> int:
-        """Bits of a weight memory entry: ``{row, weight}``, the weight in the low 8 bits."""
-        return 8 + self.acc_addr_width
+        """Bits of a weight memory entry: ``{row, weight}``, the weight in the low 8 bits.
+
+        The row is an offset from -`acc_depth` to ``acc_depth - 1``.
+        """
+        return 8 + self.acc_addr_width + 1
 
     @property
     def pointer_width(self) -> int:
@@ -183,8 +203,8 @@ class AcceleratorConfig:
 
     @property
     def act_addr_width(self) -> int:
-        """Bits of a word address within one context and cluster."""
-        return (self.act_depth - 1).bit_length()
+        """Bits of a word address within one cluster; a lone image has the words of all contexts."""
+        return (self.act_depth * self.contexts - 1).bit_length()
 
     @property
     def beat_bytes(self) -> int:

@@ -25,9 +25,8 @@ PRESETS: dict[str, AcceleratorConfig] = {
         clusters=4,
         act_word=16,
         axi_data_width=128,
-        act_depth=128,
+        act_depth=256,
         weight_depth=2048,
-        program_depth=64,
     ),
 }
 """Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""

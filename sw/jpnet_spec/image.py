@@ -64,6 +64,8 @@ class HeaderWord(IntEnum):
     """Blocks of the stream, an even number; 0 where all lists are resident."""
     BLOCK_WORDS = 11
     """Words of the first block, 0 without a stream."""
+    IN_FLIGHT = 12
+    """Images in flight: 1, 2 or 4, at most `contexts`."""
     CHECKSUM = 15
     """CRC-32 of header words 0 to 14."""
 
@@ -76,7 +78,10 @@ class Memory(IntEnum):
     POINTER = 1
     """List table of a lane, one word each."""
     PARAM = 2
-    """Channel parameters of a drain lane, three words each: bias, multipliers, phase."""
+    """Channel parameters of a drain lane, three words each: bias, multipliers, phase.
+
+    The bias has 31 bits; bit 31 tells that a second tensor's outputs are negated.
+    """
     INSTRUCTION = 3
     """Instruction words."""
 
@@ -152,6 +157,7 @@ def build_image(
     input_rows: int,
     result_base: int,
     result_rows: int,
+    in_flight: int,
     blocks: Sequence[Sequence[Section]] = (),
 ) -> NDArray[np.uint32]:
     """Assemble header, sections, checksums and the stream.
@@ -183,5 +189,6 @@ def build_image(
     header[HeaderWord.RESULT_ROWS] = result_rows
     header[HeaderWord.BLOCKS] = len(blocks)
     header[HeaderWord.BLOCK_WORDS] = len(stream[0]) if stream else 0
+    header[HeaderWord.IN_FLIGHT] = in_flight
     header[HeaderWord.CHECKSUM] = zlib.crc32(header[: HeaderWord.CHECKSUM].astype("<u4").tobytes())
     return np.concatenate([header, body, *stream])

@@ -14,10 +14,10 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of instructions and program images."""
 
-INSTRUCTION_WORDS = 16
+INSTRUCTION_WORDS = 20
 """32-bit words of an instruction; bits without a field are 0."""
 
 THRESHOLD_SLOTS = 16
@@ -52,6 +52,16 @@ class LayerFlag(IntFlag):
     """The source is a map, not a vector."""
     NEXT_BLOCK = 128
     """The last instruction that reads its block of streamed lists; none in a resident program."""
+    KEEP_SUMS = 256
+    """Drain nothing: the sums stay where they are for the drain of the next instruction."""
+    CARRIED = 512
+    """Add a tensor of the target's shape, which lies in the activation memory, to the sums."""
+    SUMMED = 1024
+    """Add other sums, which an instruction before has kept."""
+    SECOND = 2048
+    """Write a second tensor: of each output its channel's affine function."""
+    GATHER = 4096
+    """Of a convolution: all output positions have one accumulator, which is drained as a vector."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +75,6 @@ class Field:
 
 FIELDS: dict[str, Field] = {
     "opcode": Field(word=0, bit=0, width=8),
-    "flags": Field(word=0, bit=8, width=8),
     "source_slot": Field(word=0, bit=16, width=4),
     "target_slot": Field(word=0, bit=20, width=4),
     "threshold_mode": Field(word=0, bit=24, width=2),
@@ -110,6 +119,14 @@ FIELDS: dict[str, Field] = {
     "sample_cluster": Field(word=15, bit=8, width=8),
     "sample_block": Field(word=15, bit=16, width=8),
     "sample_line": Field(word=15, bit=24, width=8),
+    "carried_base": Field(word=16, bit=0, width=16),
+    "carried_multiplier": Field(word=16, bit=16, width=16),
+    "second_base": Field(word=17, bit=0, width=16),
+    "second_params": Field(word=17, bit=16, width=16),
+    "first_sum": Field(word=18, bit=0, width=16),
+    "summed_row": Field(word=18, bit=16, width=16),
+    "second_shift": Field(word=19, bit=0, width=6),
+    "flags": Field(word=19, bit=16, width=13),
 }
 """Field name to place. Bits of no field are reserved and must be 0."""
 
@@ -129,8 +146,22 @@ class Instruction:
     them, and is local block ``b // K`` of cluster ``b % K``. A tile is a range of local blocks
     of all clusters, and a range of channel rows; where pooling windows overlap it has all local
     blocks. The accumulator row of output position ``(y, x)`` and of channel row ``j`` of the
-    tile, for row ``y`` in local block ``t`` of the tile, is ``((t * pool_stride + y %
+    tile, for row ``y`` in local block ``t`` of the tile, is ``first_sum + ((t * pool_stride + y %
     pool_stride) * output_width + x) * rows + j``.
+
+    What is added to an output's sum, times `carried_multiplier` and before the one rounding, is
+    the carried tensor's element of the same place, or the sum `summed_row` accumulator rows
+    further. Then a channel's negative output is 0 where its negative multiplier is 0, and has the
+    same multiplier as a positive one otherwise. The second tensor's element is the requantised sum
+    of 64 times the output, negated where the channel's parameters say so, and of their bias. It is
+    the second tensor whose magnitudes are counted. Neither goes with pooling or with vectors.
+
+    With `LayerFlag` ``GATHER`` an output vector's rows have the accumulator rows from 0 on,
+    whatever the output position; `rows`, `target_base`, `first_block` and `first_column` are those
+    of the vector, `line_rows` is 0, and the convolution has all local blocks.
+
+    Where n images are in flight each has ``contexts / n`` times `act_depth` words and `acc_depth`
+    accumulators.
 
     Source row ``y`` meets output row ``oy`` with the kernel's row ``ky = y + padding_top -
     (oy << stride_log2)``. The activation of channel position ``c`` and column ``x`` has, with
@@ -138,7 +169,7 @@ class Instruction:
     and ``u``, and its lists begin at list table entry ``pointer_base + ((py << stride_log2) + px)
     * phase_lists + c * channel_lists + (ky >> stride_log2) * run_lists + jx``. One list belongs to
     each ``jx`` from 0 to ``run_lists - 1``; those whose output column ``(u >> stride_log2) - jx``
-    exists are one run. An entry's row is an offset, modulo ``2**acc_addr_width``, from
+    exists are one run. An entry's row is an offset, from ``-acc_depth`` to ``acc_depth - 1``, from
     the accumulator row of output column ``u >> stride_log2`` and channel row 0. In a packed map a
     pixel has ``s = act_word >> source_packing`` slots; the activation in slot i of its row's word w
     has ``x = (w << source_packing) + i // s`` and ``c = i % s``. With `LayerFlag` ``DIVIDED`` the
@@ -218,6 +249,20 @@ class Instruction:
         Residues modulo `sample_stride` of row-major positions before pooling: that of the first
         position of the tile in cluster 0, and the steps from one cluster, local block and output
         row to the next.
+    carried_base
+        Word address of the carried tensor's element that belongs to `target_base`.
+    carried_multiplier
+        Of what is added to the sums.
+    second_base
+        Word address of the second tensor's element that belongs to `target_base`.
+    second_params
+        First row of the second tensor's channel parameters.
+    first_sum
+        Accumulator row of the tile's first output position; 0 of an instruction that drains.
+    summed_row
+        Distance to the accumulator row that is added.
+    second_shift
+        Requantisation shift of the second tensor, 0 to 40.
 
     Raises
     ------
@@ -271,6 +316,13 @@ class Instruction:
     sample_cluster: int = 0
     sample_block: int = 0
     sample_line: int = 0
+    carried_base: int = 0
+    carried_multiplier: int = 0
+    second_base: int = 0
+    second_params: int = 0
+    first_sum: int = 0
+    summed_row: int = 0
+    second_shift: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -25,7 +25,11 @@ class LayerPlan:
     name
         The network's layer.
     instructions
-        Its instructions: 1, or its tiles.
+        Its instructions: 1, or its tiles and those that sum a shortcut; 0 of an affine layer.
+    base
+        Word address of its output in each image's activation memory.
+    second_of
+        Of an affine layer the one whose instructions write it, else None.
     rows
         Rows of the output in the order of the bus, `lanes` elements each.
     positions : int32, shape (elements,)
@@ -38,10 +42,12 @@ class LayerPlan:
 
     name: str
     instructions: int
+    base: int
     rows: int
     positions: NDArray[np.int32]
     divided: bool
     weights: int
+    second_of: str | None = None
 
     def stored_rows(self, lanes: int) -> NDArray[np.bool_]:
         """Return which rows are stored, shape (rows,); all but the padding of a map's words."""
@@ -105,19 +111,24 @@ class Schedule:
         return self._whole_beats(self.layers[-1].rows * self.config.lanes)
 
     @property
+    def in_flight(self) -> int:
+        """Images in flight."""
+        return int(self.program[HeaderWord.IN_FLIGHT])
+
+    @property
     def stream_blocks(self) -> int:
         """Blocks of lists that are loaded while images run; 0 where all lists are resident."""
         return int(self.program[HeaderWord.BLOCKS])
 
     @property
     def stream_bytes(self) -> int:
-        """Bytes of all blocks, read once for every `contexts` images."""
+        """Bytes of all blocks, read once for every `in_flight` images."""
         return int(self.program.nbytes - 4 * self.program[HeaderWord.TOTAL_WORDS].item())
 
     @property
     def stream_bytes_per_image(self) -> float:
         """Bytes of weights read for each image in a long run; 0 where all lists are resident."""
-        return self.stream_bytes / self.config.contexts
+        return self.stream_bytes / self.in_flight
 
     @property
     def instruction_layers(self) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ def test_random_networks_are_exact(
     assert run.error is ErrorCode.NONE
     comparison = compare(schedule, traces, run)
     assert comparison.mismatches == 0, str(comparison)
-    assert compare_counters(schedule, traces, run, images) == {}
+    assert compare_counters(network, schedule, traces, run, images) == {}
 
 
 def test_the_seeds_draw_every_kind_of_layer() -> None:

@@ -54,7 +54,8 @@ def assert_right(job: Job, result: NativeRun) -> None:
     assert result.error is ErrorCode.NONE
     comparison = compare(job.schedule, traces, result)
     assert comparison.mismatches == 0, str(comparison)
-    assert compare_counters(job.schedule, traces, result, job.images) == {}
+    wrong = compare_counters(job.network, job.schedule, traces, result, job.images)
+    assert wrong == {}
     assert sum(record.images_done for record in result.runs) == len(job.images)
 
 

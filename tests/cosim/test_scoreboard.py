@@ -178,7 +178,7 @@ def test_first_difference_is_that_of_the_earliest_image_and_layer(job: Job) -> N
 
 def test_wrong_counters_are_named(job: Job) -> None:
     run, traces = perfect_run(job), job.network.run(job.images)
-    wrong = compare_counters(job.schedule, traces, run, job.images)
+    wrong = compare_counters(job.network, job.schedule, traces, run, job.images)
     assert wrong[Counter.MACS] == (int(sum(t.macs_effective.sum() for t in traces.values())), 0)
     assert set(wrong) == {Counter.MACS, Counter.ACTS_READ, Counter.ACTS_ZERO, Counter.ACTS_BELOW}
 

@@ -15,9 +15,10 @@ async def pulse(ctx, signal, value=1):
     ctx.set(signal, 0)
 
 
-async def prepare(ctx, dut, blocks):
+async def prepare(ctx, dut, blocks, in_flight):
     """Begin with both slots full, as after a load."""
     ctx.set(dut.streamed, 1)
+    ctx.set(dut.in_flight, in_flight)
     ctx.set(dut.blocks, blocks)
     await pulse(ctx, dut.clear)
     for slot in range(SLOTS):
@@ -95,14 +96,14 @@ async def run(ctx, dut, rng, *, contexts, blocks, images, load_cycles):
     assert memory.loads == -(-images // contexts) * blocks + SLOTS
 
 
-@pytest.mark.parametrize("contexts", [1, 2, 4])
+@pytest.mark.parametrize(("built", "contexts"), [(1, 1), (2, 2), (4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("blocks", [2, 4, 6])
 @pytest.mark.parametrize("load_cycles", [3, 80])
-def test_every_image_uses_every_block_once(simulate, rng, contexts, blocks, load_cycles):
-    dut = BlockSlots(config(contexts))
+def test_every_image_uses_every_block_once(simulate, rng, built, contexts, blocks, load_cycles):
+    dut = BlockSlots(config(built))
 
     async def bench(ctx):
-        await prepare(ctx, dut, blocks)
+        await prepare(ctx, dut, blocks, contexts)
         for images in (1, contexts, contexts + 1, 3 * contexts - 1, 2):
             await run(
                 ctx,
@@ -137,7 +138,7 @@ def test_ready_falls_in_the_cycle_after_the_block_is_finished(simulate):
     dut = BlockSlots(config(2))
 
     async def bench(ctx):
-        await prepare(ctx, dut, 2)
+        await prepare(ctx, dut, 2, 2)
         ctx.set(dut.count, 2)
         await pulse(ctx, dut.start)
         await ctx.tick().repeat(2)
@@ -161,7 +162,7 @@ def test_a_new_program_empties_the_slots(simulate):
     dut = BlockSlots(config(2))
 
     async def bench(ctx):
-        await prepare(ctx, dut, 4)
+        await prepare(ctx, dut, 4, 2)
         await pulse(ctx, dut.clear)
         await ctx.tick()
         assert ctx.get(dut.free) == 3

@@ -184,6 +184,8 @@ class Bench:
                 await ctx.tick()
         ctx.set(dut.load_valid, 0)
         ctx.set(dut.instructions, len(self.program))
+        ctx.set(dut.act_limit, self.config.act_depth)
+        ctx.set(dut.acc_limit, self.config.acc_depth)
         ctx.set(dut.blocks, sum(bool(item.flags & NEXT) for item in self.program))
         ctx.set(dut.input_base, self.input_base)
         ctx.set(dut.result_base, self.program[-1].target_base)

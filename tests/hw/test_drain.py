@@ -34,7 +34,7 @@ class Bench:
 
     def __init__(self, config, rng):
         self.config = config
-        self.dut = Drain(config, read_latency=READ_LATENCY)
+        self.dut = Drain(config, read_latency=READ_LATENCY, carried_latency=4)
         channels = (config.param_depth, config.lanes)
         self.bias = rng.integers(-3000, 3000, channels)
         self.scales = rng.integers(0, 2**16, (2, *channels)).astype(np.uint16)
@@ -249,7 +249,7 @@ def test_the_oldest_image_is_served_first_and_the_others_by_age(oldest, rng, sim
 
 def test_clear_sweeps_every_row_of_every_context_and_writes_nothing(simulate):
     config = replace(CONFIG, acc_depth=16, clusters=2)
-    dut = Drain(config, read_latency=READ_LATENCY)
+    dut = Drain(config, read_latency=READ_LATENCY, carried_latency=4)
 
     async def bench(ctx):
         ctx.set(dut.clear, 1)

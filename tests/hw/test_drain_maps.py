@@ -8,13 +8,15 @@ import pytest
 from jpnet_hw.drain import Drain
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
-from jpnet_spec.numbers import requantise
+from jpnet_spec.layer import AFFINE_UNIT
+from jpnet_spec.numbers import requantise, requantise_with_addend
 from jpnet_spec.topn import ThresholdMode
 
 CONFIG = AcceleratorConfig(
     lanes=2, groups=1, clusters=4, contexts=2, acc_depth=256, param_depth=16, act_depth=256
 )
 READ_LATENCY = 4
+CARRIED_LATENCY = 4
 SHIFT = 12
 
 
@@ -29,6 +31,9 @@ class Shape:
     stride: int = 1
     tiles: tuple[tuple[int, int], ...] = ((0, 1),)
     ceil: int = 0
+    carried: bool = False
+    summed: bool = False
+    second: bool = False
 
     @property
     def stored(self):
@@ -42,12 +47,18 @@ class Shape:
         """Cycles of a whole drain: the columns that a window has, for each of its rows."""
         starts = range(0, self.width, self.stride)
         columns = sum(min(self.window, self.width - start) for start in starts)
-        return sum(blocks for _, blocks in self.tiles) * self.rows * self.window * columns
+        reads = sum(blocks for _, blocks in self.tiles) * self.rows * self.window * columns
+        return reads * (1 + self.summed)
 
 
 def whole(height, clusters, stride):
     """Return all local blocks as one tile."""
     return ((0, -(-height // (clusters * stride))),)
+
+
+CARRIED_DISTANCE = 32
+SECOND_DISTANCE = 64
+"""Words between a tensor that is written and the one that is added, or the second one."""
 
 
 class Layer:
@@ -65,14 +76,50 @@ class Layer:
         part = slice(self.param_base, self.param_base + shape.rows)
         total = self.sums.sum(axis=3) + bench.bias[part]
         scales = [scale[part] for scale in bench.scales]
+        self.multiplier = 0
         self.acts = requantise(total, *scales, SHIFT + 12)
+        if shape.carried or shape.summed:
+            self.add(bench, total, part)
+        self.counted_acts, phase = self.acts, bench.phase[part]
+        if shape.second:
+            phase = self.write_second(bench)
         position = np.arange(shape.height * shape.width).reshape(shape.height, shape.width, 1, 1)
         counted = np.ones(self.acts.shape, dtype=np.bool_)
         if mode is ThresholdMode.SAMPLED:
-            counted = (position + bench.phase[part] % self.stride) % self.stride == 0
-        magnitudes = np.abs(self.acts.astype(int))[counted]
+            counted = (position + phase % self.stride) % self.stride == 0
+        magnitudes = np.abs(self.counted_acts.astype(int))[counted]
         self.winners = int(rng.integers(0, counted.sum() + 2))
         self.theta = next(t for t in range(128) if (magnitudes > t).sum() <= self.winners)
+
+    def add(self, bench, total, part):
+        """Add a random tensor of activations, or other sums, which lie behind the sums."""
+        size = (*self.sums.shape[:3], bench.config.lanes)
+        self.addend = bench.rng.integers(-127, 128, size)
+        if self.shape.summed:
+            self.others = bench.rng.integers(-127, 128, self.sums.shape)
+            self.addend = self.others.sum(axis=3)
+        self.multiplier = int(bench.rng.choice([1, 30000, 65535]))
+        multiplier, rectified = bench.scales[0][part], bench.scales[1][part] == 0
+        self.acts = requantise_with_addend(
+            total,
+            self.addend,
+            multiplier=multiplier,
+            negative_multiplier=np.where(rectified, 0, multiplier),
+            addend_multiplier=self.multiplier,
+            shift=SHIFT + 12,
+        )
+
+    def write_second(self, bench):
+        """Apply each channel's affine function to the outputs; return the channels' phases."""
+        config = bench.config
+        rows = self.shape.rows
+        self.second_params = int(bench.rng.integers(0, config.param_depth - rows + 1))
+        part = slice(self.second_params, self.second_params + rows)
+        unit = np.where(bench.inverted[part], -AFFINE_UNIT, AFFINE_UNIT)
+        total = self.acts.astype(np.int64) * unit + bench.bias[part]
+        scales = [scale[part] for scale in bench.scales]
+        self.counted_acts = requantise(total, *scales, SHIFT + 10)
+        return bench.phase[part]
 
     def fields(self, bench, tile, base):
         """Return the job of a tile."""
@@ -107,6 +154,15 @@ class Layer:
             "sample_cluster": shape.stride * shape.width % self.stride,
             "sample_block": lines * shape.width % self.stride,
             "sample_line": shape.width % self.stride,
+            "carried": int(shape.carried),
+            "carried_base": (base + CARRIED_DISTANCE) if shape.carried else 0,
+            "carried_multiplier": self.multiplier,
+            "summed": int(shape.summed),
+            "summed_row": self.lines(tile) + 3 if shape.summed else 0,
+            "second": int(shape.second),
+            "second_base": (base + SECOND_DISTANCE) if shape.second else 0,
+            "second_params": self.second_params if shape.second else 0,
+            "second_shift": SHIFT + 10 if shape.second else 0,
         }
 
     def place(self, config, tile, cluster, row):
@@ -124,7 +180,18 @@ class Layer:
         return shape.tiles[tile][1] * shape.stride * shape.width * shape.rows
 
     def rows(self, config, tile, base):
-        """Return (banks, address, column, rows by bank) in the order of the drain."""
+        """Return, in the order of the drain, (rows by bank, address, column).
+
+        Rows of a second tensor are mixed with those of the first one; each has a list.
+        """
+        found = self.rows_of(self.acts, config, tile, base)
+        if not self.shape.second:
+            return {False: found}
+        second = self.rows_of(self.counted_acts, config, tile, base + SECOND_DISTANCE)
+        return {False: found, True: second}
+
+    def rows_of(self, acts, config, tile, base):
+        """Return the rows of one tensor."""
         shape = self.shape
         first, blocks = shape.tiles[tile]
         found = []
@@ -136,7 +203,7 @@ class Layer:
                         y = (first + block) * config.clusters + cluster
                         if y < shape.stored[0] and column < shape.stored[1]:
                             top, left = y * shape.stride, column * shape.stride
-                            window = self.acts[top:, left:, j][: shape.window, : shape.window]
+                            window = acts[top:, left:, j][: shape.window, : shape.window]
                             values[cluster] = window.max(axis=(0, 1)).tolist()
                     place = self.first_column + j
                     words = block * shape.stored[1] + column
@@ -148,11 +215,13 @@ class Layer:
 class Bench:
     def __init__(self, config, rng):
         self.config, self.rng = config, rng
-        self.dut = Drain(config, read_latency=READ_LATENCY)
+        self.dut = Drain(config, read_latency=READ_LATENCY, carried_latency=CARRIED_LATENCY)
         channels = (config.param_depth, config.lanes)
         self.bias = rng.integers(-3000, 3000, channels)
         self.scales = rng.integers(0, 2**16, (2, *channels)).astype(np.uint16)
+        self.scales[1] *= rng.random(channels) < 0.7
         self.phase = rng.integers(0, 2, channels)
+        self.inverted = rng.random(channels) < 0.5
 
     async def load(self, ctx):
         ctx.set(self.dut.load_valid, 1)
@@ -161,7 +230,8 @@ class Bench:
             ctx.set(self.dut.load.lane, lane)
             for row in range(self.config.param_depth):
                 low, high = (int(scale[row, lane]) for scale in self.scales)
-                value = (int(self.bias[row, lane]) & 0xFFFFFFFF) | low << 32 | high << 48
+                value = int(self.bias[row, lane]) & 0x7FFFFFFF
+                value |= int(self.inverted[row, lane]) << 31 | low << 32 | high << 48
                 ctx.set(self.dut.load.address, row)
                 ctx.set(self.dut.load.data, value | int(self.phase[row, lane]) << 64)
                 await ctx.tick()
@@ -177,6 +247,8 @@ class Bench:
             for context in range(config.contexts)
         ]
         active, resting, pipe = {}, set(), [None] * (READ_LATENCY + 1)
+        carried = [None] * (CARRIED_LATENCY + 1)
+        self.last_read, self.bases = {}, {}
         self.armed = {context: set() for context in range(config.contexts)}
         self.reads = 0
         thetas, cycle = [], 0
@@ -185,6 +257,7 @@ class Bench:
                 if queue and context not in active and context not in resting:
                     layer, tile = queue.pop(0)
                     base = int(self.rng.integers(0, 8))
+                    self.bases[context] = base
                     for name, value in layer.fields(self, tile, base).items():
                         ctx.set(dut.jobs[context][name], value)
                     ctx.set(dut.request[context], 1)
@@ -193,13 +266,15 @@ class Bench:
             read = self.read(ctx, active) if ctx.get(dut.acc_read_valid) else None
             pipe = [read, *pipe[:-1]]
             self.drive(ctx, pipe[READ_LATENCY])
+            carried = [self.read_carried(ctx, active), *carried[:-1]]
+            self.drive_carried(ctx, carried[CARRIED_LATENCY])
             self.check_row(ctx, active)
             while thetas and thetas[0][0] == cycle:
                 _, context, theta = thetas.pop(0)
                 assert ctx.get(dut.theta[context]) == theta
             for context in [c for c in active if ctx.get(dut.done) >> c & 1]:
                 layer, tile, rows = active.pop(context)
-                assert rows == []
+                assert not any(rows.values())
                 self.check_armed(layer, tile, self.armed[context])
                 if tile == len(layer.shape.tiles) - 1:
                     thetas.append((cycle + dut.THETA_CYCLES, context, layer.theta))
@@ -208,6 +283,7 @@ class Bench:
             cycle += 1
             for context in resting:
                 ctx.set(dut.request[context], 0)
+        self.cycles = cycle
 
     def read(self, ctx, active):
         """Return the sums of the rows that are read; re-armed or missing ones hold anything."""
@@ -217,6 +293,16 @@ class Bench:
         for cluster, port in enumerate(self.dut.acc_read):
             context, row = ctx.get(port.context), ctx.get(port.row)
             layer, tile, _ = active[context]
+            sums, distance = layer.sums, layer.lines(tile) + 3
+            if layer.shape.summed and row >= distance:
+                sums, row = layer.others, row - distance
+                assert self.last_read[cluster] == (context, row)
+                assert not ctx.get(port.keep)
+                y, column, j = layer.place(config, tile, cluster, row)
+                if y < layer.shape.height:
+                    values[cluster] = sums[y, column, j]
+                continue
+            self.last_read[cluster] = context, row
             y, column, j = layer.place(config, tile, cluster, row)
             armed = self.armed[context]
             if row < layer.lines(tile) and y < layer.shape.height and (cluster, row) not in armed:
@@ -225,6 +311,30 @@ class Bench:
                 assert (cluster, row) not in armed
                 armed.add((cluster, row))
         return values
+
+    def read_carried(self, ctx, active):
+        """Return the rows of the tensor that is added, or nothing of use."""
+        config, dut = self.config, self.dut
+        values = self.rng.integers(-128, 128, (config.clusters, config.lanes))
+        if ctx.get(dut.carried_read):
+            layer, tile, _ = active[ctx.get(dut.carried.context)]
+            shape = layer.shape
+            first_block = shape.tiles[tile][0]
+            word = ctx.get(dut.carried.address) - self.bases[ctx.get(dut.carried.context)]
+            column = ctx.get(dut.carried.column)
+            pixel, word = divmod(word - CARRIED_DISTANCE, layer.pixel_words)
+            block, x = divmod(pixel, shape.width)
+            j = word * config.act_columns + column - layer.first_column
+            for cluster in range(config.clusters):
+                y = (first_block + block) * config.clusters + cluster
+                if y < shape.height:
+                    values[cluster] = layer.addend[y, x, j]
+        return values
+
+    def drive_carried(self, ctx, values):
+        if values is not None:
+            for port, row in zip(self.dut.carried_rows, values, strict=True):
+                ctx.set(port, row.tolist())
 
     def junk(self):
         config = self.config
@@ -245,8 +355,10 @@ class Bench:
     def check_row(self, ctx, active):
         row = self.dut.row
         if ctx.get(self.dut.row_valid):
-            values, address, column = active[ctx.get(row.context)][2].pop(0)
+            lists = active[ctx.get(row.context)][2]
             banks = ctx.get(row.banks)
+            again = len(lists) > 1 and ctx.get(row.address) >= SECOND_DISTANCE
+            values, address, column = lists[again].pop(0)
             assert banks == sum(1 << cluster for cluster in values)
             if banks:
                 assert ctx.get(row.address) == address
@@ -281,6 +393,56 @@ def drain(simulate, bench, layers):
 def test_tiles_match_reference(simulate, rng, name, mode):
     bench = Bench(CONFIG, rng)
     drain(simulate, bench, [[Layer(bench, SHAPES[name], mode)] for _ in range(2)])
+
+
+ADDED = {
+    "carried": {"carried": True},
+    "summed": {"summed": True},
+    "second": {"second": True},
+    "carried_second": {"carried": True, "second": True},
+    "summed_second": {"summed": True, "second": True},
+}
+
+
+@pytest.mark.parametrize("name", list(ADDED))
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        replace(CONFIG, clusters=1, contexts=1),
+        replace(CONFIG, lanes=4, groups=4, act_word=4, axi_data_width=32),
+    ],
+    ids=["edge", "one_cluster", "single_column"],
+)
+def test_addends_and_second_tensors_match_reference(simulate, rng, name, config):
+    bench = Bench(config, rng)
+    tiles = tuple((first, 1) for first in range(-(-6 // config.clusters)))
+    plain = Shape(height=5, width=3, rows=2, tiles=whole(5, config.clusters, 1))
+    shapes = [
+        replace(plain, **ADDED[name]),
+        plain,
+        Shape(height=6, width=2, rows=3, tiles=tiles, **ADDED[name]),
+        replace(plain, second=True),
+    ]
+    modes = [ThresholdMode.EXACT, ThresholdMode.SAMPLED, ThresholdMode.STATIC]
+    layers = [
+        [Layer(bench, shape, modes[(place + context) % 2]) for place, shape in enumerate(shapes)]
+        for context in range(config.contexts)
+    ]
+    drain(simulate, bench, layers)
+
+
+def test_a_second_tensor_costs_a_cycle_for_each_row(simulate, rng):
+    bench = Bench(replace(CONFIG, contexts=1), rng)
+    shape = Shape(height=8, width=4, rows=2, tiles=((0, 2),), second=True)
+    cycles = []
+
+    async def run(ctx):
+        await bench.run(ctx, [[Layer(bench, shape, ThresholdMode.EXACT)]])
+        cycles.append(bench.cycles)
+
+    simulate(bench.dut, run, budget=1000)
+    assert cycles[0] < 2 * 16 + bench.dut.latency + 20
 
 
 @pytest.mark.parametrize(("window", "stride"), OVERLAPPING)

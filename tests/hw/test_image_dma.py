@@ -9,11 +9,11 @@ from jpnet_spec.config import AcceleratorConfig
 CONFIG = AcceleratorConfig()
 
 
-@pytest.mark.parametrize("contexts", [1, 2, 4])
+@pytest.mark.parametrize(("built", "contexts"), [(1, 1), (2, 2), (4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("rows", [1, 2, 11])
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.5, 0.5)])
-def test_every_image_reaches_its_context(simulate, rng, contexts, rows, idle, stall):
-    config = replace(CONFIG, contexts=contexts)
+def test_every_image_reaches_its_context(simulate, rng, built, contexts, rows, idle, stall):
+    config = replace(CONFIG, contexts=built)
     dut = ImageDma(config)
     base, count = 0x8000, 5
     beats = -(-rows // config.beat_rows)
@@ -21,6 +21,7 @@ def test_every_image_reaches_its_context(simulate, rng, contexts, rows, idle, st
     async def bench(ctx):
         for port, value in ((dut.base, base), (dut.count, count), (dut.rows, rows)):
             ctx.set(port, value)
+        ctx.set(dut.in_flight, contexts)
         free, computing = [True] * contexts, [0] * contexts
         got = [[] for _ in range(contexts)]
         images, queue, offered = [[] for _ in range(contexts)], deque(), False

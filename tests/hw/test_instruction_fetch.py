@@ -29,10 +29,11 @@ RIGHTFUL = Instruction(
     static_threshold=0,
     sample_stride=1,
 )
+FLAGS = LayerFlag.MAP | LayerFlag.FIRST_TILE | LayerFlag.LAST_TILE
 CONVOLUTION = replace(
     RIGHTFUL,
     opcode=Opcode.CONVOLUTION,
-    flags=LayerFlag.MAP | LayerFlag.FIRST_TILE | LayerFlag.LAST_TILE,
+    flags=FLAGS,
     pool_window=1,
     pool_stride=1,
     source_rows=0,
@@ -82,6 +83,8 @@ def fetch_outcome(simulate, config, words, instructions, position, blocks=0):
         ctx.set(dut.load_valid, 0)
         ctx.set(dut.instructions, instructions)
         ctx.set(dut.blocks, blocks)
+        ctx.set(dut.act_limit, 64)
+        ctx.set(dut.acc_limit, 64)
         trigger = dut.start
         for index in range(position + 1):
             ctx.set(trigger, 1)
@@ -156,6 +159,15 @@ WRONG_CONVOLUTION = {
     "stride": {"stride_log2": 3},
     "pool_window": {"pool_window": 0},
     "pool_stride": {"pool_stride": 2},
+    "carried_end": {"flags": FLAGS | LayerFlag.CARRIED, "carried_base": 41},
+    "second_end": {"flags": FLAGS | LayerFlag.SECOND, "second_base": 41},
+    "second_params": {"flags": FLAGS | LayerFlag.SECOND, "second_params": 506},
+    "second_shift": {"second_shift": 41},
+    "pooled_sum": {"flags": FLAGS | LayerFlag.CARRIED, "pool_window": 2, "pool_stride": 2},
+    "pooled_second": {"flags": FLAGS | LayerFlag.SECOND, "pool_window": 2, "pool_stride": 2},
+    "vector_sum": {"flags": FLAGS | LayerFlag.SUMMED | LayerFlag.GATHER},
+    "kept_threshold": {"flags": FLAGS | LayerFlag.KEEP_SUMS},
+    "gathered_end": {"flags": FLAGS | LayerFlag.GATHER, "target_base": 63},
 }
 
 
@@ -171,6 +183,11 @@ RIGHT_CONVOLUTION = {
     "target_words": {"target_base": 40},
     "stride": {"stride_log2": 2},
     "pool": {"pool_window": 2, "pool_stride": 2},
+    "carried_end": {"flags": FLAGS | LayerFlag.CARRIED, "carried_base": 40},
+    "second_end": {"flags": FLAGS | LayerFlag.SECOND, "second_base": 40, "second_params": 505},
+    "summed": {"flags": FLAGS | LayerFlag.SUMMED | LayerFlag.SECOND, "second_shift": 40},
+    "kept": {"flags": LayerFlag.MAP | LayerFlag.KEEP_SUMS},
+    "gathered_end": {"flags": FLAGS | LayerFlag.GATHER, "target_base": 60},
 }
 
 
@@ -187,7 +204,9 @@ def test_unknown_opcode_is_reported(opcode, simulate):
     assert fetch_outcome(simulate, CONFIG, words, 1, 0) is ErrorCode.BAD_OPCODE
 
 
-@pytest.mark.parametrize(("word", "bit"), [(4, 30), (4, 31), (5, 7), (5, 31), (6, 30), (12, 31)])
+@pytest.mark.parametrize(
+    ("word", "bit"), [(4, 30), (4, 31), (5, 7), (5, 31), (6, 30), (12, 31), (19, 29)]
+)
 def test_reserved_bit_is_reported(word, bit, simulate):
     words = list(instruction(flags=RESULT).encode())
     words[word] |= 1 << bit

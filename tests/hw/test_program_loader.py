@@ -14,7 +14,7 @@ BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
 WIDE = replace(BASE, act_word=64, axi_data_width=512, clusters=4)
 NARROW = replace(BASE, axi_data_width=32)
-REGIONS = {"input_base": 3, "input_rows": 5, "result_base": 9, "result_rows": 2}
+REGIONS = {"input_base": 3, "input_rows": 5, "result_base": 9, "result_rows": 2, "in_flight": 1}
 
 
 def words(rng, count):
@@ -182,7 +182,8 @@ def flip(index, bit):
 def test_a_wrong_image_is_refused(simulate, rng, code, edit):
     dut = ProgramLoader(CONFIG)
     parts = sections(rng, CONFIG)
-    image = build_image(CONFIG, parts, instructions=2, **REGIONS)
+    regions = REGIONS | {"in_flight": CONFIG.contexts}
+    image = build_image(CONFIG, parts, instructions=2, **regions)
     edit(image, sum(len(part.encode()) for part in parts))
 
     async def bench(ctx):

@@ -8,12 +8,14 @@ from jpnet_spec.config import AcceleratorConfig
 LATENCY = 4
 
 
-@pytest.mark.parametrize("contexts", [1, 2, 4])
+@pytest.mark.parametrize(("built", "contexts"), [(1, 1), (2, 2), (4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("lanes", [1, 4, 8])
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize(("stall", "answer"), [(0, 3), (0.6, 20)])
-def test_every_result_is_written_in_order(simulate, rng, contexts, lanes, rows, stall, answer):
-    config = replace(AcceleratorConfig(), contexts=contexts, lanes=lanes)
+def test_every_result_is_written_in_order(
+    simulate, rng, built, contexts, lanes, rows, stall, answer
+):
+    config = replace(AcceleratorConfig(), contexts=built, lanes=lanes)
     dut = ResultDma(config, read_latency=LATENCY)
     base, count = 0x100, 4
     beats = -(-rows // config.beat_rows)
@@ -22,6 +24,7 @@ def test_every_result_is_written_in_order(simulate, rng, contexts, lanes, rows, 
     async def bench(ctx):
         ctx.set(dut.base, base)
         ctx.set(dut.rows, rows)
+        ctx.set(dut.in_flight, contexts)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -39,7 +42,9 @@ def test_every_result_is_written_in_order(simulate, rng, contexts, lanes, rows, 
             ctx.set(dut.transfers.ready, int(rng.random() >= stall))
             ctx.set(dut.o.ready, int(bool(transfers) and rng.random() >= stall))
             ctx.set(dut.writer_idle, int(waiting == 0))
-            row = ctx.get(dut.result_row) if ctx.get(dut.result_read) else -1
+            granted = rng.random() >= stall
+            ctx.set(dut.result_granted, int(granted))
+            row = ctx.get(dut.result_row) if ctx.get(dut.result_read) and granted else -1
             pipe = [*pipe[1:], (ctx.get(dut.result_context), row)]
             written += ctx.get(dut.written)
             for context in range(contexts):

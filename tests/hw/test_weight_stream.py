@@ -62,6 +62,7 @@ def entries(sections):
 def program(rng, config, blocks):
     resident = [Section(memory=Memory.PARAM, words=rng.integers(0, 2**32, 6, dtype=np.uint32))]
     fields = {"input_base": 0, "input_rows": 4, "result_base": 8, "result_rows": 2}
+    fields["in_flight"] = config.contexts
     return build_image(config, resident, instructions=config.program_depth, blocks=blocks, **fields)
 
 

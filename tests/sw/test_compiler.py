@@ -9,12 +9,13 @@ from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory
-from jpnet_spec.instruction import INSTRUCTION_WORDS
+from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS, LayerFlag
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import load_schedule, save_schedule
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.compiler import CompileError, compile_network
-from jpnet_sw.compiler.graph import allocate_words, layer_graph
+from jpnet_sw.compiler.activation_words import allocate_words
+from jpnet_sw.compiler.steps import network_steps
 
 CONFIGS = {
     **PRESETS,
@@ -83,8 +84,12 @@ def decoded_products(schedule, layer_index, positions_in, words):
     config = schedule.config
     memories = decode(schedule)
     program = memories[Memory.INSTRUCTION, 0, 0, 0]
-    word = [program[layer_index * INSTRUCTION_WORDS + i][0] for i in range(4)]
-    divided, base = bool(word[0] >> 8 & 2), word[3] & 0xFFFF
+    word = [program[layer_index * INSTRUCTION_WORDS + i][0] for i in range(INSTRUCTION_WORDS)]
+    flags, base = (
+        word[place.word] >> place.bit & (1 << place.width) - 1
+        for place in (FIELDS["flags"], FIELDS["pointer_base"])
+    )
+    divided = bool(flags & LayerFlag.DIVIDED)
     found = []
     for position in positions_in:
         total, slot = divmod(int(position), config.lanes)
@@ -201,7 +206,10 @@ def test_another_configuration_is_refused_with_the_differences():
             "layer 'fc1': list table needs 21 entries .* of one channel row, a slot .* has 16",
         ),
         ({"acc_width": 16}, "layer 'fc1': sums can reach .*, acc_width 16 holds 32767"),
-        ({"act_depth": 4}, r"activation memory \(act_depth\) needs a depth of"),
+        (
+            {"act_depth": 4, "contexts": 1, "clusters": 1},
+            r"layer 'fc1': activation memory \(act_depth\) of one image needs a depth of",
+        ),
         ({"param_depth": 16}, r"channel parameter memory \(param_depth\) needs a depth of"),
         ({"program_depth": 2}, r"program memory \(program_depth\) needs a depth of 3"),
     ],
@@ -214,11 +222,22 @@ def test_what_does_not_fit_is_refused_with_the_memory_and_a_preset(change, messa
 
 def test_tensors_reuse_dead_words_but_never_the_image():
     network = make_network((64, 64, 64, 64, 64, 16))
-    graph = layer_graph(network)
-    words = {node: 4 for node in graph.nodes}
-    places = allocate_words(graph, words, "fc5")
-    assert places[INPUT] == 0
-    assert all(place >= 4 for node, place in places.items() if node != INPUT)
-    assert max(places.values()) <= 8
-    chain = ["fc1", "fc2", "fc3", "fc4", "fc5"]
-    assert all(places[a] != places[b] for a, b in itertools.pairwise(chain))
+    words = dict.fromkeys([INPUT, *(layer.name for layer in network.layers)], 4)
+    steps = network_steps(network)
+    for single in (False, True):
+        found = allocate_words(network, steps, words, [single] * len(steps), 12)
+        places = dict(found.first)
+        assert places.pop(INPUT) == found.release == 0
+        assert all(place >= 4 for place in places.values())
+        assert found.need == (8 if single else 12)
+
+
+def test_the_next_image_waits_where_its_words_are_needed():
+    network = make_network((64, 64, 64, 64, 64, 16))
+    words = {INPUT: 4, "fc1": 8, "fc2": 4, "fc3": 4, "fc4": 2, "fc5": 1}
+    steps = network_steps(network)
+    found = allocate_words(network, steps, words, [True] * len(steps), 8)
+    assert found.need == 8
+    assert found.first["fc1"] == 0
+    assert found.release == 1
+    assert allocate_words(network, steps, words, [True] * len(steps), 12).release == 0

@@ -75,8 +75,15 @@ def instructions(schedule):
 def test_lenet4_fits_edge16():
     schedule = compile_network(lenet4(), PRESETS["edge16"])
     assert [plan.instructions for plan in schedule.layers] == [2, 1, 1, 1]
-    with pytest.raises(CompileError, match="needs a depth of 164, the configuration has 128"):
-        compile_network(lenet4(), replace(EDGE, act_depth=128))
+    assert schedule.in_flight == 4
+
+
+@pytest.mark.parametrize(("act_depth", "in_flight"), [(128, 2), (32, 1)])
+def test_as_many_images_are_in_flight_as_the_activations_fit(act_depth, in_flight):
+    schedule = compile_network(lenet4(), replace(EDGE, act_depth=act_depth))
+    assert schedule.in_flight == in_flight
+    with pytest.raises(CompileError, match=r"layer 'conv1': activation memory \(act_depth\) of "):
+        compile_network(lenet4(), replace(EDGE, act_depth=act_depth), in_flight=2 * in_flight)
 
 
 def test_flags_mark_the_tiles_of_a_layer_and_the_end_of_the_image():
@@ -143,7 +150,7 @@ def test_overlapping_windows_that_the_accumulators_do_not_hold_are_refused():
         "is 64; it fits"
     )
     with pytest.raises(CompileError, match=message):
-        compile_network(network, replace(EDGE, clusters=2, acc_depth=64))
+        compile_network(network, replace(EDGE, clusters=2, acc_depth=64, contexts=1))
 
 
 def test_images_are_laid_out_as_maps(rng):
@@ -221,14 +228,14 @@ def test_what_is_not_supported_is_refused_with_what_is(network, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"acc_depth": 16}, "layer 'conv1': needs 20 accumulators a lane, acc_depth is 16"),
+        ({"acc_depth": 4}, "layer 'conv1': needs 20 accumulators a lane, acc_depth is 16"),
         (
             {"pointer_depth": 16},
             "list table needs 28 entries a lane for .* one channel row, a slot .* has 8",
         ),
         ({"param_depth": 4}, r"channel parameter memory \(param_depth\) needs a depth of 5"),
-        ({"acc_depth": 32, "program_depth": 2}, r"program memory \(program_depth\) needs"),
-        ({"act_depth": 16}, r"activation memory \(act_depth\) needs a depth of"),
+        ({"acc_depth": 8, "program_depth": 2}, r"program memory \(program_depth\) needs"),
+        ({"act_depth": 4}, r"activation memory \(act_depth\) of one image needs a depth of"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_memory_and_a_preset(change, message):
@@ -238,6 +245,6 @@ def test_what_does_not_fit_is_refused_with_the_memory_and_a_preset(change, messa
 
 
 def test_map_that_an_instruction_cannot_tell_is_refused():
-    config = AcceleratorConfig(act_depth=65536, acc_depth=4096, param_depth=65536)
+    config = AcceleratorConfig(act_depth=16384, acc_depth=4096, param_depth=65536)
     with pytest.raises(CompileError, match=r"'conv1': Instruction.source_height must be .* 4095"):
         compile_network(single(Window(size=(1, 1)), shape=(1, 5000, 1)), config)

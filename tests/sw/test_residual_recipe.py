@@ -198,7 +198,9 @@ def test_densities_must_fit_the_groups():
     recipe = tiny()
     names = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer3.2.conv1", "linear")
     short = replace(recipe, groups=("conv1", "layer1", "layer3", "linear"))
-    with pytest.raises(ValueError, match=r"densities must be 4 numbers, one for each of conv1, .*, not 5"):
+    with pytest.raises(
+        ValueError, match=r"densities must be 4 numbers, one for each of conv1, .*, not 5"
+    ):
         short.layer_densities(names)
     four = replace(short, prune=replace(recipe.prune, densities=(0.5, 0.4, 0.3, 0.2)))
     assert tuple(four.layer_densities(names).values()) == (0.5, 0.4, 0.4, 0.3, 0.2)

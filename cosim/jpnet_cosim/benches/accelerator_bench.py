@@ -22,7 +22,8 @@ async def every_tensor_is_right_in_free_flow(dut: Any) -> None:
     core = await Core.start(dut)
     await core.check_good_run()
     traces = core.job.network.run(core.job.images)
-    wrong = compare_counters(core.schedule, traces, await core.record(), core.job.images)
+    record = await core.record()
+    wrong = compare_counters(core.job.network, core.schedule, traces, record, core.job.images)
     assert not wrong, f"counters (expected, got): {wrong}"
 
 

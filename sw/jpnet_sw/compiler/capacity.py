@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.network import IntegerNetwork, Layer
+from jpnet_spec.network import Layer
 from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
+from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, channel_parts
 
@@ -68,7 +70,7 @@ class LayerLists:
 
 
 def resident_lists(
-    network: IntegerNetwork,
+    steps: Sequence[Step],
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
@@ -78,8 +80,8 @@ def resident_lists(
 
     Parameters
     ----------
-    network
-        The network.
+    steps
+        From `network_steps`.
     tensors
         From `place_tensors`.
     config
@@ -98,16 +100,16 @@ def resident_lists(
         If the accumulators do not hold one channel row.
     """
 
-    def build(layer: Layer, *, divided: bool) -> LayerLists:
+    def build(step: Step, *, divided: bool) -> LayerLists:
         return layer_lists(
-            layer,
+            step.walked,
             tensors,
-            channel_parts(layer, layer.convolution, config),
+            channel_parts(step.layer, step.drained, config),
             divided=divided,
             dense=dense,
         )
 
-    lists = [build(layer, divided=False) for layer in network.layers]
+    lists = [build(step, divided=False) for step in steps]
     while True:
         # The end of the last list is an address, too.
         entries = sum(item.entries for item in lists) + 1
@@ -118,7 +120,7 @@ def resident_lists(
         if config.groups == 1 or not whole:
             return None
         index = max(whole, key=lambda index: lists[index].entries)
-        lists[index] = build(network.layers[index], divided=True)
+        lists[index] = build(steps[index], divided=True)
 
 
 def layer_lists(
@@ -129,7 +131,7 @@ def layer_lists(
     divided: bool,
     dense: bool,
 ) -> LayerLists:
-    """Encode a layer's lists, part by part.
+    """Encode a layer's lists, part by part; after them those of a shortcut that is summed.
 
     Parameters
     ----------
@@ -147,11 +149,18 @@ def layer_lists(
     source, target = tensors[layer.inputs[0]], tensors[layer.name]
     config = source.layout.config
     groups: list[int | None] = list(range(config.groups)) if divided else [None]
-    encode = _fully_connected if layer.convolution is None else _convolution
-    return LayerLists(
-        divided=divided,
-        parts=tuple(encode(layer, source, target, part, groups, dense=dense) for part in parts),
-    )
+    if layer.convolution is None:
+        encoded = [
+            _fully_connected(layer, source, target, part, groups, dense=dense) for part in parts
+        ]
+    else:
+        summed = shortcut_layer(layer)
+        shortcut = None if summed is None else (summed, tensors[summed.inputs[0]])
+        encoded = [
+            _convolution(layer, source, target, part, groups, shortcut=shortcut, dense=dense)
+            for part in parts
+        ]
+    return LayerLists(divided=divided, parts=tuple(encoded))
 
 
 def _fully_connected(
@@ -182,6 +191,7 @@ def _convolution(
     part: Part,
     groups: list[int | None],
     *,
+    shortcut: tuple[Layer, Tensor] | None,
     dense: bool,
 ) -> PartLists:
     config = source.layout.config
@@ -199,5 +209,19 @@ def _convolution(
                 group=group,
                 dense=dense,
             )
+            if shortcut is not None:
+                assert shortcut[0].convolution is not None
+                lists = lists.followed_by(
+                    convolution_lists(
+                        shortcut[0],
+                        shortcut[0].convolution,
+                        shortcut[1],
+                        target.positions,
+                        part,
+                        lane=lane,
+                        group=group,
+                        dense=False,
+                    )
+                )
             lanes |= {(cluster, group, lane): lists for cluster in range(config.clusters)}
     return PartLists(part=part, lanes=lanes, alike=True)

@@ -1,34 +1,35 @@
 """Integer network to schedule: placement, capacity, lists, instructions, program image."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
-from jpnet_spec.image import HeaderWord, Memory, Section, build_image
-from jpnet_spec.instruction import INSTRUCTION_WORDS, THRESHOLD_SLOTS, Instruction
+from jpnet_spec.image import Memory, Section, build_image
+from jpnet_spec.instruction import INSTRUCTION_WORDS, Instruction
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import LayerPlan, Schedule
-from jpnet_sw.compiler.capacity import resident_lists
+from jpnet_sw.compiler.activation_words import ActivationWords, allocate_words
+from jpnet_sw.compiler.capacity import LayerLists, resident_lists
 from jpnet_sw.compiler.errors import CompileError, check_depth
-from jpnet_sw.compiler.graph import allocate_words, layer_graph
-from jpnet_sw.compiler.instructions import LayerBases, LayerPlace, layer_instructions
-from jpnet_sw.compiler.limits import (
-    fully_connected_cycles,
-    image_cycles_limit,
-    load_cycles_limit,
-    stream_cycles_limit,
-    tile_cycles,
-)
+from jpnet_sw.compiler.graph import layer_graph
+from jpnet_sw.compiler.instructions import StepBases, StepPlace, step_instructions
+from jpnet_sw.compiler.limits import load_cycles_limit, program_cycles_limit
 from jpnet_sw.compiler.list_places import resident_places
 from jpnet_sw.compiler.sections import list_sections, param_sections
+from jpnet_sw.compiler.steps import Step, network_steps
 from jpnet_sw.compiler.streaming import streamed_lists
 from jpnet_sw.compiler.tensors import Tensor, place_tensors
+from jpnet_sw.compiler.threshold_slots import threshold_slots
 from jpnet_sw.compiler.tiles import check_supported, row_tiles
 
 __all__ = ["compile_network"]
+
+_BIAS_LIMIT = 2**30
+"""Biases have 31 bits."""
 
 
 def compile_network(
@@ -37,6 +38,7 @@ def compile_network(
     calibration_images: NDArray[np.int8] | None = None,
     *,
     dense: bool = False,
+    in_flight: int | None = None,
 ) -> Schedule:
     """Compile a network.
 
@@ -51,23 +53,54 @@ def compile_network(
         are taken to be equally frequent.
     dense
         Issue every product, zeros too, to compare with.
+    in_flight
+        Images in flight, 1, 2 or 4 and at most `contexts`; by default as many as the activation
+        memory holds.
 
     Raises
     ------
     CompileError
         If the network does not fit; the message says which memory, how much is needed and which
         preset would do.
+    ValueError
+        If that many images cannot be in flight.
     """
-    for layer in network.layers:
-        check_supported(layer)
-    try:
-        return _compile(network, config, calibration_images, dense=dense)
-    except CompileError as error:
-        fitting = _presets_that_fit(
-            lambda other: _compile(network, other, calibration_images, dense=dense)
+    counts = _counts(config)
+    if in_flight is not None:
+        if in_flight not in counts:
+            raise ValueError(f"in_flight must be one of {counts}, not {in_flight!r}")
+        counts = [in_flight]
+    steps = network_steps(network)
+    for step in steps:
+        check_supported(step.layer)
+
+    def compiled(other: AcceleratorConfig, counts: list[int]) -> Schedule:
+        return _compile_first(
+            counts, lambda count: _Compiler(network, steps, other, count, dense).run(images)
         )
+
+    images = calibration_images
+    try:
+        return compiled(config, counts)
+    except CompileError as error:
+        fitting = _presets_that_fit(lambda other: compiled(other, _counts(other)))
         advice = f"it fits {', '.join(fitting)}" if fitting else "no preset is large enough"
         raise CompileError(f"{network.name}: {error}; {advice}") from error
+
+
+def _counts(config: AcceleratorConfig) -> list[int]:
+    """Return how many images may be in flight, most first."""
+    return [config.contexts >> bit for bit in range(config.contexts.bit_length())]
+
+
+def _compile_first(counts: list[int], compiles: Callable[[int], Schedule]) -> Schedule:
+    """Return the schedule with the most images in flight; the last refusal where none fits."""
+    for count in counts[:-1]:
+        try:
+            return compiles(count)
+        except CompileError:
+            continue
+    return compiles(counts[-1])
 
 
 def _presets_that_fit(compiles: Callable[[AcceleratorConfig], object]) -> list[str]:
@@ -81,151 +114,222 @@ def _presets_that_fit(compiles: Callable[[AcceleratorConfig], object]) -> list[s
     return fitting
 
 
-def _compile(
-    network: IntegerNetwork,
-    config: AcceleratorConfig,
-    images: NDArray[np.int8] | None,
-    *,
-    dense: bool,
-) -> Schedule:
-    tensors = place_tensors(network, config, images)
-    for layer in network.layers:
-        _check_layer(layer, config)
-    places = _place_layers(network, tensors, config, dense=dense)
-    image_readers = [layer.name for layer in network.layers if INPUT in layer.inputs]
-    instructions = [
-        layer_instructions(
-            place,
-            config,
-            dense=dense,
-            frees_image=place.layer.name == image_readers[-1],
-            is_result=place is places[-1],
-        )
-        for place in places
-    ]
-    program_instructions = [item for of_layer in instructions for item in of_layer]
-    check_depth("program memory (program_depth)", len(program_instructions), config.program_depth)
-    image, result = tensors[INPUT], places[-1]
-    blocks = _block_sections(places)
-    program = build_image(
+def _image_config(config: AcceleratorConfig, in_flight: int) -> AcceleratorConfig:
+    """Return an accelerator whose contexts have what each image in flight has in this one."""
+    share = config.contexts // in_flight
+    return replace(
         config,
-        _instruction_sections(program_instructions) + _memory_sections(places, config),
-        instructions=len(program_instructions),
-        input_base=places[0].bases.source,
-        input_rows=image.layout.rows,
-        result_base=result.bases.target,
-        result_rows=result.target.layout.rows,
-        blocks=blocks,
+        contexts=in_flight,
+        acc_depth=config.acc_depth * share,
+        act_depth=config.act_depth * share,
     )
-    return Schedule(
-        config=config,
-        network_name=network.name,
-        network_hash=network.content_hash,
-        dense=dense,
-        program=program,
-        layers=tuple(
+
+
+class _Compiler:
+    """One network, one accelerator, one number of images in flight."""
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        steps: list[Step],
+        config: AcceleratorConfig,
+        in_flight: int,
+        dense: bool,
+    ) -> None:
+        self._network = network
+        self._steps = steps
+        self._config = config
+        self._share = _image_config(config, in_flight)
+        self._dense = dense
+
+    def run(self, images: NDArray[np.int8] | None) -> Schedule:
+        """Return the schedule."""
+        network, config, share = self._network, self._config, self._share
+        for layer in network.layers:
+            _check_layer(layer, config)
+        tensors = place_tensors(network, self._steps, share, images)
+        places, words = self._place_steps(tensors)
+        instructions = [
+            step_instructions(
+                place,
+                share,
+                dense=self._dense,
+                frees_image=index == words.release,
+                is_result=place is places[-1],
+            )
+            for index, place in enumerate(places)
+        ]
+        all_instructions = [item for of_step in instructions for item in of_step]
+        check_depth("program memory (program_depth)", len(all_instructions), config.program_depth)
+        image = tensors[INPUT]
+        program = build_image(
+            config,
+            _instruction_sections(all_instructions) + self._memory_sections(places, tensors),
+            instructions=len(all_instructions),
+            input_base=words.first[INPUT],
+            input_rows=image.layout.rows,
+            result_base=places[-1].bases.target,
+            result_rows=places[-1].target.layout.rows,
+            in_flight=share.contexts,
+            blocks=_block_sections(places),
+        )
+        return Schedule(
+            config=config,
+            network_name=network.name,
+            network_hash=network.content_hash,
+            dense=self._dense,
+            program=program,
+            layers=tuple(_plans(places, instructions, tensors)),
+            input_rows=image.layout.rows,
+            input_positions=image.places,
+            cycles_limit_load=load_cycles_limit(program, config),
+            cycles_limit_image=program_cycles_limit(
+                places, instructions, program, image.layout.rows, share
+            ),
+        )
+
+    def _place_steps(self, tensors: dict[str, Tensor]) -> tuple[list[StepPlace], ActivationWords]:
+        """Give every step its share of every memory."""
+        share, graph = self._share, layer_graph(self._network)
+        resident = resident_lists(self._steps, tensors, share, dense=self._dense)
+        lists, list_places = (
+            (resident, resident_places(resident))
+            if resident is not None
+            else streamed_lists(self._steps, tensors, share, dense=self._dense)
+        )
+        self._check_offsets(lists)
+        words = self._allocate(tensors, lists)
+        slots = threshold_slots(graph, self._steps)
+        param, places = 0, []
+        for step, of_layer, lies in zip(self._steps, lists, list_places, strict=True):
+            source, rows = step.layer.inputs[0], tensors[step.layer.name].layout.channel_rows
+            shortcut = step.layer.inputs[1] if step.layer.shortcut is not None else None
+            bases = StepBases(
+                source=words.first[source],
+                target=words.first[step.layer.name],
+                lists=lies,
+                params=param,
+                shortcut=0 if shortcut is None else words.first[shortcut],
+                second=0 if step.second is None else words.first[step.second.name],
+                second_params=0 if step.second is None else param + rows,
+            )
+            places.append(
+                StepPlace(
+                    step=step,
+                    source=tensors[source],
+                    target=tensors[step.layer.name],
+                    shortcut=None if shortcut is None else tensors[shortcut],
+                    slots=(slots[source], slots[step.counted.name]),
+                    lists=of_layer,
+                    bases=bases,
+                )
+            )
+            param += rows * len(step.outputs)
+        check_depth("channel parameter memory (param_depth)", param, self._config.param_depth)
+        return places, words
+
+    def _check_offsets(self, lists: list[LayerLists]) -> None:
+        """Refuse lists whose rows an entry of the weight memory does not hold."""
+        for step, of_layer in zip(self._steps, lists, strict=True):
+            lanes = (lane for part in of_layer.parts for lane in part.lanes.values())
+            need, have = max(lane.farthest for lane in lanes), self._config.acc_depth
+            if need > have:
+                raise CompileError(
+                    f"layer {step.layer.name!r}: accumulators (acc_depth) need a depth of {need} "
+                    f"for the rows of its lists, the configuration has {have}"
+                )
+
+    def _allocate(self, tensors: dict[str, Tensor], lists: list[LayerLists]) -> ActivationWords:
+        """Return the words of every tensor in the activation memory."""
+        share = self._share
+        bank_words = {name: tensor.layout.bank_words for name, tensor in tensors.items()}
+        whole_beats = -(-tensors[INPUT].layout.rows // share.beat_rows) * share.beat_rows
+        bank_words[INPUT] = share.bank_words(whole_beats)
+        single = [
+            _drains(step, of_layer, share) == 1
+            for step, of_layer in zip(self._steps, lists, strict=True)
+        ]
+        words = allocate_words(self._network, self._steps, bank_words, single, share.act_depth)
+        check_depth(
+            f"layer {words.fullest!r}: activation memory (act_depth) of {_images(share)}",
+            words.need,
+            share.act_depth,
+        )
+        return words
+
+    def _memory_sections(
+        self, places: list[StepPlace], tensors: dict[str, Tensor]
+    ) -> list[Section]:
+        """Return resident weights and list tables, and channel parameters, of all steps."""
+        sections: list[Section] = []
+        for place in places:
+            for part, lies in zip(place.lists.parts, place.bases.lists, strict=True):
+                sections += list_sections(part, lies) if lies.block is None else ()
+            shares = [(place.layer, place.bases.params)]
+            if place.step.second is not None:
+                shares.append((place.step.second, place.bases.second_params))
+            for layer, base in shares:
+                sections += param_sections(
+                    layer, tensors[layer.name], self._config, param_base=base
+                )
+        return sections
+
+
+def _images(config: AcceleratorConfig) -> str:
+    return "one image" if config.contexts == 1 else f"each of {config.contexts} images"
+
+
+def _drains(step: Step, lists: LayerLists, config: AcceleratorConfig) -> int:
+    """Return how many instructions drain a step."""
+    if step.drained is None:
+        return len(lists.parts)
+    return sum(len(row_tiles(step.layer, step.drained, part.part, config)) for part in lists.parts)
+
+
+def _plans(
+    places: list[StepPlace], instructions: list[list[Instruction]], tensors: dict[str, Tensor]
+) -> list[LayerPlan]:
+    """Return what became of each layer, an affine one after its source."""
+    plans = []
+    for place, of_step in zip(places, instructions, strict=True):
+        plans.append(
             LayerPlan(
                 name=place.layer.name,
-                instructions=len(of_layer),
+                instructions=len(of_step),
+                base=place.bases.target,
                 rows=place.target.layout.rows,
                 positions=place.target.places,
                 divided=place.lists.divided,
                 weights=place.lists.entries,
             )
-            for place, of_layer in zip(places, instructions, strict=True)
-        ),
-        input_rows=image.layout.rows,
-        input_positions=image.places,
-        cycles_limit_load=load_cycles_limit(program, config),
-        cycles_limit_image=_image_limit(places, instructions, program, config),
-    )
-
-
-def _image_limit(
-    places: list[LayerPlace],
-    instructions: list[list[Instruction]],
-    program: NDArray[np.uint32],
-    config: AcceleratorConfig,
-) -> int:
-    """Return a bound on the cycles of one image, with all blocks of the stream."""
-    image_rows = next(place.source.layout.rows for place in places)
-    bus_rows = image_rows + places[-1].target.layout.rows + 2 * config.beat_rows
-    limit = image_cycles_limit(
-        sum(map(_cycles, places, [config] * len(places), instructions)),
-        sum(map(len, instructions)),
-        bus_rows * config.lanes,
-        config,
-    )
-    words = len(program) - int(program[HeaderWord.TOTAL_WORDS])
-    return limit + stream_cycles_limit(words, int(program[HeaderWord.BLOCKS]), config)
+        )
+        if place.step.second is not None:
+            second = tensors[place.step.second.name]
+            plans.append(
+                LayerPlan(
+                    name=place.step.second.name,
+                    instructions=0,
+                    base=place.bases.second,
+                    rows=second.layout.rows,
+                    positions=second.places,
+                    divided=False,
+                    weights=0,
+                    second_of=place.layer.name,
+                )
+            )
+    return plans
 
 
 def _check_layer(layer: Layer, config: AcceleratorConfig) -> None:
-    """Refuse a layer whose sums the accumulators cannot hold."""
+    """Refuse a layer whose sums the accumulators, or biases the parameters, cannot hold."""
     limit = 2 ** (config.acc_width - 1) - 1
     if layer.largest_sum > limit:
         raise CompileError(
             f"layer {layer.name!r}: sums can reach {layer.largest_sum}, "
             f"acc_width {config.acc_width} holds {limit}"
         )
-
-
-def _place_layers(
-    network: IntegerNetwork,
-    tensors: dict[str, Tensor],
-    config: AcceleratorConfig,
-    *,
-    dense: bool,
-) -> list[LayerPlace]:
-    """Give every layer its share of every memory."""
-    check_depth("threshold slots", len(network.layers), THRESHOLD_SLOTS)
-    resident = resident_lists(network, tensors, config, dense=dense)
-    lists, list_places = (
-        (resident, resident_places(resident))
-        if resident is not None
-        else streamed_lists(network, tensors, config, dense=dense)
-    )
-    words = _allocate(network, tensors, config)
-    slots = {INPUT: 0, network.layers[-1].name: 0}
-    slots |= {layer.name: index + 1 for index, layer in enumerate(network.layers[:-1])}
-    param = 0
-    places = []
-    for layer, of_layer, lies in zip(network.layers, lists, list_places, strict=True):
-        source = layer.inputs[0]
-        places.append(
-            LayerPlace(
-                layer=layer,
-                source=tensors[source],
-                target=tensors[layer.name],
-                slots=(slots[source], slots[layer.name]),
-                lists=of_layer,
-                bases=LayerBases(
-                    source=words[source],
-                    target=words[layer.name],
-                    lists=lies,
-                    params=param,
-                ),
-            )
-        )
-        param += tensors[layer.name].layout.channel_rows
-    check_depth("channel parameter memory (param_depth)", param, config.param_depth)
-    return places
-
-
-def _allocate(
-    network: IntegerNetwork, tensors: dict[str, Tensor], config: AcceleratorConfig
-) -> dict[str, int]:
-    """Return the first word of every tensor in the activation memory."""
-    bank_words = {name: tensor.layout.bank_words for name, tensor in tensors.items()}
-    whole_beats = -(-tensors[INPUT].layout.rows // config.beat_rows) * config.beat_rows
-    bank_words[INPUT] = config.bank_words(whole_beats)
-    words = allocate_words(layer_graph(network), bank_words, network.layers[-1].name)
-    check_depth(
-        "activation memory (act_depth)",
-        max(words[name] + bank_words[name] for name in words),
-        config.act_depth,
-    )
-    return words
+    if np.abs(layer.bias.astype(np.int64)).max() >= _BIAS_LIMIT:
+        raise CompileError(f"layer {layer.name!r}: biases must be below {_BIAS_LIMIT}")
 
 
 def _instruction_sections(instructions: list[Instruction]) -> list[Section]:
@@ -239,17 +343,7 @@ def _instruction_sections(instructions: list[Instruction]) -> list[Section]:
     ]
 
 
-def _memory_sections(places: list[LayerPlace], config: AcceleratorConfig) -> list[Section]:
-    """Return resident weights and list tables, and channel parameters, of all layers."""
-    sections: list[Section] = []
-    for place in places:
-        for part, lies in zip(place.lists.parts, place.bases.lists, strict=True):
-            sections += list_sections(part, lies) if lies.block is None else ()
-        sections += param_sections(place.layer, place.target, config, param_base=place.bases.params)
-    return sections
-
-
-def _block_sections(places: list[LayerPlace]) -> list[list[Section]]:
+def _block_sections(places: list[StepPlace]) -> list[list[Section]]:
     """Return the streamed weights and list tables, block by block."""
     blocks: list[list[Section]] = []
     for place in places:
@@ -258,19 +352,3 @@ def _block_sections(places: list[LayerPlace]) -> list[list[Section]]:
                 blocks += [[]] * (lies.block == len(blocks))
                 blocks[-1] = [*blocks[-1], *list_sections(part, lies)]
     return blocks
-
-
-def _cycles(place: LayerPlace, config: AcceleratorConfig, instructions: list[Instruction]) -> int:
-    """Return a bound on the cycles of a layer's instructions, bar what each of them costs."""
-    convolution = place.layer.convolution
-    if convolution is None:
-        rows = place.source.layout.rows
-        return sum(fully_connected_cycles(rows, part) for part in place.lists.parts)
-    tiled = [
-        part
-        for part in place.lists.parts
-        for _ in row_tiles(place.layer, convolution, part.part, config)
-    ]
-    return sum(
-        tile_cycles(item, part, config) for item, part in zip(instructions, tiled, strict=True)
-    )

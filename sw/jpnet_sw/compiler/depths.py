@@ -5,6 +5,8 @@ from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import TensorLayout
 from jpnet_sw.compiler.lists import TapTable
+from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.steps import network_steps
 from jpnet_sw.compiler.tensors import tensor_layouts
 from jpnet_sw.compiler.tiles import channel_parts
 
@@ -28,19 +30,25 @@ def dense_depths(network: IntegerNetwork, config: AcceleratorConfig) -> tuple[in
     CompileError
         If the accumulators do not hold one row of a convolution.
     """
-    layouts = tensor_layouts(network, config)
+    steps = network_steps(network)
+    layouts = tensor_layouts(network, steps, config)
     # The end of the last list is an address, too.
     weights, table = 1, 0
-    for layer in network.layers:
-        source, target = layouts[layer.inputs[0]], layouts[layer.name]
+    for step in steps:
+        layer, source = step.walked, layouts[step.layer.inputs[0]]
+        parts = len(channel_parts(step.layer, step.drained, config))
         if layer.convolution is None:
             lists = -(-source.bank_slots(0) // config.groups)
-            weights += lists * target.channel_rows
-            table += len(channel_parts(layer, None, config)) * (lists + 1)
-        else:
-            weights += _kernel_weights(layer, layer.convolution, source, config)
-            lists = TapTable.of(layer.convolution, source, divided=True).lists
-            table += len(channel_parts(layer, layer.convolution, config)) * (lists + 1)
+            weights += lists * layouts[layer.name].channel_rows
+            table += parts * (lists + 1)
+            continue
+        summed = shortcut_layer(layer)
+        for part in (layer, summed):
+            if part is not None and part.convolution is not None:
+                read = layouts[part.inputs[0]]
+                weights += _kernel_weights(part, part.convolution, read, config)
+                lists = TapTable.of(part.convolution, read, divided=True).lists
+                table += parts * (lists + 1)
     return weights, table
 
 

@@ -1,4 +1,4 @@
-"""The layer graph and where its tensors lie in the activation memory."""
+"""The layer graph, and how often its tensors' elements survive."""
 
 from math import prod
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.network import INPUT, IntegerNetwork
 
-__all__ = ["allocate_words", "layer_activity", "layer_graph"]
+__all__ = ["layer_activity", "layer_graph"]
 
 
 def layer_graph(network: IntegerNetwork) -> nx.DiGraph:
@@ -23,48 +23,6 @@ def layer_graph(network: IntegerNetwork) -> nx.DiGraph:
         graph.add_node(layer.name, layer=layer, elements=layer.elements, order=order)
         graph.add_edges_from((source, layer.name) for source in layer.inputs)
     return graph
-
-
-def allocate_words(graph: nx.DiGraph, words: dict[str, int], result: str) -> dict[str, int]:
-    """Place every tensor in the activation memory, reusing words whose tensor is dead.
-
-    The input keeps words of its own, so that the next image can be loaded while the later layers
-    of this one run.
-
-    Parameters
-    ----------
-    graph
-        From `layer_graph`.
-    words
-        Words per cluster of each node's tensor.
-    result
-        The node whose tensor is read when all layers are done.
-
-    Returns
-    -------
-    dict
-        Node to first word address; the memory needed is the largest end.
-    """
-    order = sorted(graph.nodes, key=lambda node: graph.nodes[node]["order"])
-    end_of_program = len(order)
-    dies = {
-        node: max((graph.nodes[user]["order"] for user in graph.successors(node)), default=0)
-        for node in order
-    }
-    dies[INPUT] = dies[result] = end_of_program
-    placed: dict[str, int] = {}
-    for node in order:
-        born = graph.nodes[node]["order"]
-        live = sorted(
-            (placed[other], placed[other] + words[other]) for other in placed if dies[other] >= born
-        )
-        address = 0
-        for begin, end in live:
-            if address + words[node] <= begin:
-                break
-            address = max(address, end)
-        placed[node] = address
-    return placed
 
 
 def layer_activity(

@@ -1,11 +1,10 @@
-"""The instructions of one layer."""
+"""The instructions of one step."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.convolution import Convolution
 from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
 from jpnet_spec.network import Layer
 from jpnet_spec.tensor_layout import MapLayout
@@ -14,23 +13,25 @@ from jpnet_sw.compiler.capacity import LayerLists
 from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.lists import TapTable
+from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, Tile, block_rows, row_tiles
 
-__all__ = ["LayerBases", "LayerPlace", "layer_instructions"]
+__all__ = ["StepBases", "StepPlace", "step_instructions"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LayerBases:
-    """First address of each of a layer's shares of the memories.
+class StepBases:
+    """First address of each of a step's shares of the memories.
 
     Parameters
     ----------
-    source, target
-        Words of the activation memory.
+    source, target, shortcut, second
+        Words of the activation memory; the latter two 0 where there is no such tensor.
     lists
         Weights and list tables, of each part.
-    params
+    params, second_params
         Rows of the channel parameters.
     """
 
@@ -38,18 +39,23 @@ class LayerBases:
     target: int
     lists: tuple[ListPlace, ...]
     params: int
+    shortcut: int = 0
+    second: int = 0
+    second_params: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class LayerPlace:
-    """A layer with its place in every memory.
+class StepPlace:
+    """A step with its place in every memory.
 
     Parameters
     ----------
-    layer
-        The layer.
+    step
+        The step.
     source, target
         Tensors.
+    shortcut
+        Tensor that is added, or None.
     slots
         Of the source's and the target's threshold.
     lists
@@ -58,16 +64,22 @@ class LayerPlace:
         Where its shares begin.
     """
 
-    layer: Layer
+    step: Step
     source: Tensor
     target: Tensor
+    shortcut: Tensor | None
     slots: tuple[int, int]
     lists: LayerLists
-    bases: LayerBases
+    bases: StepBases
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that multiplies."""
+        return self.step.layer
 
 
-def layer_instructions(
-    place: LayerPlace,
+def step_instructions(
+    place: StepPlace,
     config: AcceleratorConfig,
     *,
     dense: bool,
@@ -76,79 +88,143 @@ def layer_instructions(
 ) -> list[Instruction]:
     """Return one instruction for each tile, or the only one.
 
+    Before each that adds a shortcut's sums comes one that sums them.
+
     Parameters
     ----------
     place
-        The layer.
+        The step.
     config
         The accelerator.
     dense
         Whether zeros are issued too.
     frees_image
-        Whether this is the last layer that reads the image.
+        Whether the next image may come once this step has read its source.
     is_result
-        Whether this is the last layer.
+        Whether this is the last step.
 
     Raises
     ------
     CompileError
         If a value does not fit its field.
     """
-    convolution = place.layer.convolution
-    opcode = Opcode.FULLY_CONNECTED if convolution is None else Opcode.CONVOLUTION
-    numbers, fields = [], []
+    convolution = place.step.drained
+    tiles: list[tuple[int, Tile | None]] = []
     for number, part in enumerate(place.lists.parts):
-        own = (
-            [_vector_fields(place, number)]
-            if convolution is None
-            else [
-                _tile_fields(place, convolution, number, tile)
-                for tile in row_tiles(place.layer, convolution, part.part, config)
-            ]
-        )
-        numbers += [number] * len(own)
-        fields += own
-    common = _common_fields(place)
-    always = LayerFlag.DENSE if dense else LayerFlag(0)
-    always |= LayerFlag.DIVIDED if place.lists.divided else LayerFlag(0)
-    always |= LayerFlag.MAP if isinstance(place.source.layout, MapLayout) else LayerFlag(0)
+        own = (None,)
+        if convolution is not None:
+            own = row_tiles(place.layer, convolution, part.part, config)
+        tiles += [(number, tile) for tile in own]
     instructions = []
-    for index, (number, fields_of_tile) in enumerate(zip(numbers, fields, strict=True)):
-        flags = always
-        if place.bases.lists[number].ends_block and numbers[index + 1 : index + 2] != [number]:
+    for index, (number, tile) in enumerate(tiles):
+        flags = LayerFlag.DENSE if dense else LayerFlag(0)
+        if place.bases.lists[number].ends_block and [n for n, _ in tiles[index + 1 :]][:1] != [
+            number
+        ]:
             flags |= LayerFlag.NEXT_BLOCK
         flags |= LayerFlag.FIRST_TILE if index == 0 else LayerFlag(0)
-        if index == len(fields) - 1:
+        if index == len(tiles) - 1:
             flags |= LayerFlag.LAST_TILE
             flags |= LayerFlag.FREE_IMAGE if frees_image else LayerFlag(0)
             flags |= LayerFlag.RESULT if is_result else LayerFlag(0)
         try:
-            fields_here = common | fields_of_tile
-            instructions.append(Instruction(opcode=opcode, flags=flags, **fields_here))
+            instructions += _tile_instructions(place, number, tile, flags)
         except ValueError as error:
             raise CompileError(f"layer {place.layer.name!r}: {error}") from error
     return instructions
 
 
-def _common_fields(place: LayerPlace) -> dict[str, int]:
-    """Return what all instructions of a layer share: thresholds and the source."""
-    top_n, sums_shape = place.layer.top_n, place.layer.sums_shape
+def _tile_instructions(
+    place: StepPlace, number: int, tile: Tile | None, flags: LayerFlag
+) -> list[Instruction]:
+    """Return the instruction of a tile, or None for a part of a vector, and the one before it."""
+    common = _threshold_fields(place) | _source_fields(place.source, place.bases.source)
+    flags |= _reading_flags(place.source, place.lists)
+    if tile is None:
+        opcode, fields = Opcode.FULLY_CONNECTED, common | _vector_fields(place, number)
+        if place.step.gathers:
+            opcode, flags = Opcode.CONVOLUTION, flags | LayerFlag.GATHER
+            walked = _walk_fields(place, place.step.walked, place.source, number)
+            fields = common | walked | _vector_fields(place, number)
+        return [Instruction(opcode=opcode, flags=flags, **fields)]
+    assert place.layer.convolution is not None
+    fields = common | _tile_fields(place, place.layer, place.source, number, tile)
+    fields |= _sample_fields(place, tile, place.layer.convolution.output_size[1])
+    before: list[Instruction] = []
+    if place.step.second is not None:
+        flags |= LayerFlag.SECOND
+        distance = fields["target_base"] - place.bases.target
+        fields["second_base"] = place.bases.second + distance
+        fields["second_params"] = place.bases.second_params + fields["param_base"]
+        fields["second_params"] -= place.bases.params
+        fields["second_shift"] = place.step.second.shift
+    if place.layer.shortcut is not None:
+        fields["carried_multiplier"] = place.layer.shortcut.multiplier
+        summed = shortcut_layer(place.layer)
+        if summed is None:
+            flags |= LayerFlag.CARRIED
+            distance = fields["target_base"] - place.bases.target
+            fields["carried_base"] = place.bases.shortcut + distance
+        else:
+            flags |= LayerFlag.SUMMED
+            fields["summed_row"] = fields["blocks"] * fields["line_rows"]
+            before.append(_shortcut_instruction(place, summed, number, tile, fields["summed_row"]))
+    return [*before, Instruction(opcode=Opcode.CONVOLUTION, flags=flags, **fields)]
+
+
+def _shortcut_instruction(
+    place: StepPlace, summed: Layer, number: int, tile: Tile, first_sum: int
+) -> Instruction:
+    """Return the instruction that sums what is added; all of the tensor counts."""
+    assert place.shortcut is not None
+    assert place.layer.convolution is not None
+    table = TapTable.of(place.layer.convolution, place.source.layout, divided=place.lists.divided)
+    fields = _source_fields(place.shortcut, place.bases.shortcut)
+    fields |= _tile_fields(place, summed, place.shortcut, number, tile)
+    fields |= {"first_sum": first_sum, "pointer_base": fields["pointer_base"] + table.lists + 1}
+    return Instruction(
+        opcode=Opcode.CONVOLUTION,
+        flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.lists),
+        source_slot=0,
+        target_slot=0,
+        threshold_mode=ThresholdMode.NONE,
+        winners=0,
+        shift=0,
+        static_threshold=0,
+        sample_stride=1,
+        **fields,
+    )
+
+
+def _reading_flags(source: Tensor, lists: LayerLists) -> LayerFlag:
+    """Return what tells how a source is read."""
+    flags = LayerFlag.DIVIDED if lists.divided else LayerFlag(0)
+    return flags | (LayerFlag.MAP if isinstance(source.layout, MapLayout) else LayerFlag(0))
+
+
+def _threshold_fields(place: StepPlace) -> dict[str, int]:
+    """Return what all draining instructions of a step share: thresholds and the shift."""
+    top_n, sums_shape = place.step.counted.top_n, place.layer.sums_shape
     counted = top_n.mode in (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
     positions = sums_shape[1] * sums_shape[2] if len(sums_shape) > 1 else 1
-    fields = {
+    return {
         "source_slot": place.slots[0],
         "target_slot": place.slots[1],
         "threshold_mode": top_n.mode,
-        "source_base": place.bases.source,
         "winners": top_n.counted_winners(sums_shape[0], positions) if counted else 0,
         "shift": place.layer.shift,
         "static_threshold": top_n.static_threshold,
         "sample_stride": top_n.sample_stride,
     }
-    layout = place.source.layout
+
+
+def _source_fields(source: Tensor, base: int) -> dict[str, int]:
+    """Return where a tensor lies that is read, and how."""
+    layout = source.layout
     if not isinstance(layout, MapLayout):
-        return fields | {"source_rows": layout.rows}
-    return fields | {
+        return {"source_base": base, "source_rows": layout.rows}
+    return {
+        "source_base": base,
         "source_rows": 0,
         "source_packing": layout.packing,
         "source_height": layout.height,
@@ -160,7 +236,7 @@ def _common_fields(place: LayerPlace) -> dict[str, int]:
     }
 
 
-def _vector_fields(place: LayerPlace, number: int) -> dict[str, int]:
+def _vector_fields(place: StepPlace, number: int) -> dict[str, int]:
     """Return what one part of a fully connected layer adds."""
     part, layout = place.lists.parts[number].part, place.target.layout
     bank, word, column = layout.config.row_places(np.array([part.first_row]))
@@ -175,23 +251,52 @@ def _vector_fields(place: LayerPlace, number: int) -> dict[str, int]:
 
 
 def _tile_fields(
-    place: LayerPlace, convolution: Convolution, number: int, tile: Tile
+    place: StepPlace, layer: Layer, source: Tensor, number: int, tile: Tile
 ) -> dict[str, int]:
     """Return what one tile of a convolution adds.
 
     Parameters
     ----------
     place
-        The layer.
-    convolution
-        Its geometry.
+        The step.
+    layer
+        Its layer, or the one of its shortcut.
+    source
+        What that reads.
     number
         Of the tile's part.
     tile
         The tile's blocks.
     """
     part = place.lists.parts[number].part
-    table = TapTable.of(convolution, place.source.layout, divided=place.lists.divided)
+    fields = _walk_fields(place, layer, source, number)
+    return fields | {
+        "rows": part.rows,
+        "param_base": place.bases.params + part.first_row,
+        "first_block": tile.first_block,
+        "blocks": tile.blocks,
+        "line_rows": fields["output_width"] * part.rows,
+        **_target_fields(place, part, tile),
+    }
+
+
+def _walk_fields(place: StepPlace, layer: Layer, source: Tensor, number: int) -> dict[str, int]:
+    """Return how the lanes walk through the map of a convolution, and through its lists.
+
+    Parameters
+    ----------
+    place
+        The step.
+    layer
+        What they sum.
+    source
+        What that reads.
+    number
+        Of the tile's part.
+    """
+    convolution = layer.convolution
+    assert convolution is not None
+    table = TapTable.of(convolution, source.layout, divided=place.lists.divided)
     pool, stride = place.layer.pool, convolution.window.stride
     height, width = convolution.output_size
     padded_width = (width + table.columns - 1) * stride
@@ -202,9 +307,7 @@ def _tile_fields(
         "stride_log2": stride.bit_length() - 1,
         "pool_window": 1 if pool is None else pool.size[0],
         "pool_stride": block_rows(place.layer),
-        "rows": part.rows,
         "pointer_base": place.bases.lists[number].pointers,
-        "param_base": place.bases.params + part.first_row,
         "padding_top": convolution.window.padding[0],
         "padding_left": convolution.window.padding[2],
         "output_height": height,
@@ -213,15 +316,11 @@ def _tile_fields(
         "run_lists": table.columns,
         "channel_lists": table.channel_lists,
         "phase_lists": table.phase_lists,
-        "first_block": tile.first_block,
-        "blocks": tile.blocks,
-        "line_rows": width * part.rows,
-        **_target_fields(place, part, tile),
-        **_sample_fields(place, tile, width),
+        "blocks": -(-height // place.source.layout.config.clusters),
     }
 
 
-def _target_fields(place: LayerPlace, part: Part, tile: Tile) -> dict[str, int]:
+def _target_fields(place: StepPlace, part: Part, tile: Tile) -> dict[str, int]:
     """Return where a tile's outputs are stored."""
     layout = place.target.layout
     assert isinstance(layout, MapLayout)
@@ -239,10 +338,10 @@ def _target_fields(place: LayerPlace, part: Part, tile: Tile) -> dict[str, int]:
     }
 
 
-def _sample_fields(place: LayerPlace, tile: Tile, width: int) -> dict[str, int]:
+def _sample_fields(place: StepPlace, tile: Tile, width: int) -> dict[str, int]:
     """Return the residues of a tile's output positions, where the threshold is sampled."""
-    stride = place.layer.top_n.sample_stride
-    if place.layer.top_n.mode is not ThresholdMode.SAMPLED:
+    stride = place.step.counted.top_n.sample_stride
+    if place.step.counted.top_n.mode is not ThresholdMode.SAMPLED:
         return {}
     block = block_rows(place.layer) * width
     local_block = block * place.source.layout.config.clusters

@@ -1,20 +1,20 @@
 """Upper bounds on cycles, so that no simulation needs a guessed time limit."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import HeaderWord
 from jpnet_spec.instruction import Instruction
 from jpnet_sw.compiler.capacity import PartLists
+from jpnet_sw.compiler.instructions import StepPlace
 from jpnet_sw.compiler.lists import LaneLists
+from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.tiles import row_tiles
 
-__all__ = [
-    "fully_connected_cycles",
-    "image_cycles_limit",
-    "load_cycles_limit",
-    "stream_cycles_limit",
-    "tile_cycles",
-]
+__all__ = ["load_cycles_limit", "program_cycles_limit"]
 
 _BEAT_CYCLES = 4
 """Slowest accepted memory: a beat every so many cycles."""
@@ -32,9 +32,57 @@ def load_cycles_limit(program: NDArray[np.uint32], config: AcceleratorConfig) ->
     return _words_cycles(len(program), config) + clearing + _BUS_LATENCY
 
 
-def stream_cycles_limit(words: int, blocks: int, config: AcceleratorConfig) -> int:
-    """Return a bound on the cycles to load all blocks, each after the one before."""
-    return _words_cycles(words, config) + _BUS_LATENCY * blocks
+def program_cycles_limit(
+    places: Sequence[StepPlace],
+    instructions: Sequence[Sequence[Instruction]],
+    program: NDArray[np.uint32],
+    image_rows: int,
+    config: AcceleratorConfig,
+) -> int:
+    """Return a bound on the cycles of one image alone, with all blocks of the stream.
+
+    Parameters
+    ----------
+    places
+        All steps.
+    instructions
+        Of each step.
+    program : uint32, shape (words,)
+    image_rows
+        Rows of an image.
+    config
+        An accelerator whose contexts have what each image in flight has.
+    """
+    bus_rows = image_rows + places[-1].target.layout.rows + 2 * config.beat_rows
+    transfers = -(-bus_rows * config.lanes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
+    work = sum(map(_step_cycles, places, instructions, [config] * len(places)))
+    overhead = _LAYER_OVERHEAD * sum(map(len, instructions))
+    words = len(program) - int(program[HeaderWord.TOTAL_WORDS])
+    blocks = int(program[HeaderWord.BLOCKS])
+    return transfers + work + overhead + _words_cycles(words, config) + _BUS_LATENCY * blocks
+
+
+def _step_cycles(
+    place: StepPlace, instructions: Sequence[Instruction], config: AcceleratorConfig
+) -> int:
+    """Return a bound on the cycles of a step's instructions, bar what each of them costs."""
+    parts = place.lists.parts
+    if place.layer.convolution is None:
+        return sum(_vector_cycles(place.source.layout.rows, part) for part in parts)
+    if place.step.drained is None:
+        return sum(
+            _tile_cycles(item, part, config) for item, part in zip(instructions, parts, strict=True)
+        )
+    each = 1 if shortcut_layer(place.layer) is None else 2
+    tiled = [
+        part
+        for part in parts
+        for _ in row_tiles(place.layer, place.step.drained, part.part, config)
+        for _ in range(each)
+    ]
+    return sum(
+        _tile_cycles(item, part, config) for item, part in zip(instructions, tiled, strict=True)
+    )
 
 
 def _words_cycles(words: int, config: AcceleratorConfig) -> int:
@@ -43,27 +91,7 @@ def _words_cycles(words: int, config: AcceleratorConfig) -> int:
     return beats * _BEAT_CYCLES + 64 * bursts + words
 
 
-def image_cycles_limit(
-    work: int, instructions: int, bus_bytes: int, config: AcceleratorConfig
-) -> int:
-    """Return a bound on the cycles of one image alone.
-
-    Parameters
-    ----------
-    work
-        Bound on the work of all instructions, from `fully_connected_cycles` or `tile_cycles`.
-    instructions
-        Number of instructions.
-    bus_bytes
-        Of the image and of the result.
-    config
-        The accelerator.
-    """
-    transfers = -(-bus_bytes // config.beat_bytes) * _BEAT_CYCLES + _BUS_LATENCY
-    return transfers + work + _LAYER_OVERHEAD * instructions
-
-
-def fully_connected_cycles(source_rows: int, lists: PartLists) -> int:
+def _vector_cycles(source_rows: int, lists: PartLists) -> int:
     """Return a bound on the cycles of a tile, one lane after the other.
 
     Parameters
@@ -76,7 +104,7 @@ def fully_connected_cycles(source_rows: int, lists: PartLists) -> int:
     return source_rows + lists.part.rows + sum(_walk(lane) for lane in lists.lanes.values())
 
 
-def tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) -> int:
+def _tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) -> int:
     """Return a bound on the cycles of a tile, one lane after the other.
 
     Parameters
@@ -95,7 +123,8 @@ def tile_cycles(tile: Instruction, lists: PartLists, config: AcceleratorConfig) 
     products = output_rows * tile.source_width * walks
     # Every window's positions are read, there are as many windows as the blocks have columns.
     windows = tile.blocks * -(-tile.output_width // tile.pool_stride)
-    drain = windows * tile.pool_window**2 * tile.rows
+    # Two cycles a row where something is added or a second tensor is written.
+    drain = 2 * windows * tile.pool_window**2 * tile.rows
     return words * config.act_word + products + drain
 
 

@@ -14,6 +14,9 @@ from jpnet_sw.compiler.tiles import Part
 
 __all__ = ["LaneLists", "TapTable", "convolution_lists", "lane_lists", "local_inputs"]
 
+_ROW_MODULUS = 2**24
+"""Of an entry's row in the program image; a weight memory keeps the lower bits."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LaneLists:
@@ -22,13 +25,27 @@ class LaneLists:
     Parameters
     ----------
     entries : uint32, shape (entries,)
-        ``row << 8 | weight``, list after list.
+        ``row << 8 | weight``, list after list; the row is an offset modulo ``2**24``.
     starts : int64, shape (lists + 1,)
         First entry of each list, relative to the layer's first entry, and the end of the last.
     """
 
     entries: NDArray[np.uint32]
     starts: NDArray[np.int64]
+
+    @property
+    def farthest(self) -> int:
+        """Least n for which every row is an offset from -n to ``n - 1``."""
+        rows = self.entries.astype(np.int64) >> 8
+        signed = np.where(rows < _ROW_MODULUS // 2, rows + 1, _ROW_MODULUS - rows)
+        return int(signed.max(initial=0))
+
+    def followed_by(self, other: "LaneLists") -> "LaneLists":
+        """Return these lists and after them those of another table."""
+        return LaneLists(
+            entries=np.concatenate([self.entries, other.entries]),
+            starts=np.concatenate([self.starts, other.starts + len(self.entries)]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +215,7 @@ def convolution_lists(
     offset = row[owned[channel]] - kx // table.stride * part.rows
     return _encode(
         table.index(position, ky, kx),
-        offset % config.acc_depth,
+        offset,
         codes,
         lists=table.lists,
     )
@@ -215,6 +232,6 @@ def _encode(
     order = np.lexsort((rows, index))
     codes = weights[order].view(np.uint8)
     return LaneLists(
-        entries=(rows[order] << 8 | codes).astype(np.uint32),
+        entries=(rows[order] % _ROW_MODULUS << 8 | codes).astype(np.uint32),
         starts=np.searchsorted(index[order], np.arange(lists + 1)),
     )

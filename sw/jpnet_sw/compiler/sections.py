@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory, Section
-from jpnet_spec.network import Layer
+from jpnet_spec.layer import Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.capacity import PartLists
 from jpnet_sw.compiler.list_places import ListPlace
@@ -15,9 +15,17 @@ from jpnet_sw.compiler.tensors import Tensor
 
 __all__ = ["list_sections", "param_sections"]
 
+_TABLE_PIECE = 32
+"""Most entries of a streamed list table that follow each other: groups take no token meanwhile."""
+_BIAS_MASK = np.uint32(0x7FFF_FFFF)
+_INVERTED = np.uint32(0x8000_0000)
+
 
 def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
     """Yield weights and list tables of all lanes; what is streamed to all clusters only once.
+
+    While a table is written the lanes live on the lists that wait in their queues, so streamed
+    tables come in small pieces with weights between them.
 
     Parameters
     ----------
@@ -26,24 +34,28 @@ def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
     place
         Where they begin in every lane's memories.
     """
-    together = lists.alike and place.block is not None
+    streamed = place.block is not None
+    together = lists.alike and streamed
     for (cluster, group, lane), item in lists.lanes.items():
         if together and cluster > 0:
             continue
         table = (item.starts + place.weights).astype(np.uint32)
-        for memory, address, words in (
-            (Memory.WEIGHT, place.weights, item.entries),
-            (Memory.POINTER, place.pointers, table),
-        ):
-            if len(words):
-                yield Section(
-                    memory=memory,
-                    lane=lane,
-                    cluster=None if together else cluster,
-                    group=group,
-                    address=address,
-                    words=words,
-                )
+        pieces = -(-len(table) // _TABLE_PIECE) if streamed else 1
+        for number in range(pieces):
+            for memory, first, words in (
+                (Memory.POINTER, place.pointers, table),
+                (Memory.WEIGHT, place.weights, item.entries),
+            ):
+                begin, end = (len(words) * step // pieces for step in (number, number + 1))
+                if end > begin:
+                    yield Section(
+                        memory=memory,
+                        lane=lane,
+                        cluster=None if together else cluster,
+                        group=group,
+                        address=first + begin,
+                        words=words[begin:end],
+                    )
 
 
 def param_sections(
@@ -72,7 +84,9 @@ def param_sections(
 def _channel_words(layer: Layer) -> NDArray[np.uint32]:
     """Return bias, multipliers and phase of each channel, uint32, shape (oc, 3)."""
     words = np.zeros((len(layer.bias), 3), dtype=np.uint32)
-    words[:, 0] = layer.bias.view(np.uint32)
+    words[:, 0] = layer.bias.view(np.uint32) & _BIAS_MASK
+    if layer.op is LayerOp.AFFINE:
+        words[:, 0] |= np.where(layer.weight.reshape(len(words)) < 0, _INVERTED, 0)
     words[:, 1] = layer.multiplier.astype(np.uint32) | (
         layer.negative_multiplier.astype(np.uint32) << 16
     )

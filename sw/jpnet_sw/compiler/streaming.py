@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS
-from jpnet_spec.network import IntegerNetwork, Layer
+from jpnet_spec.network import Layer
 from jpnet_sw.compiler.capacity import LayerLists, layer_lists
 from jpnet_sw.compiler.cuts import balanced_cut
 from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.compiler.list_places import ListPlace
+from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, fitting_rows
 
@@ -68,7 +69,7 @@ class _RowSizes:
 
 
 def streamed_lists(
-    network: IntegerNetwork,
+    steps: Sequence[Step],
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
@@ -81,8 +82,8 @@ def streamed_lists(
 
     Parameters
     ----------
-    network
-        The network.
+    steps
+        From `network_steps`.
     tensors
         From `place_tensors`.
     config
@@ -100,7 +101,7 @@ def streamed_lists(
     CompileError
         If a slot does not hold the lists of a single channel row.
     """
-    sizes = [_choose_sizes(layer, tensors, config, dense=dense) for layer in network.layers]
+    sizes = [_choose_sizes(step, tensors, config, dense=dense) for step in steps]
     pieces = [1] * len(sizes)
     while True:
         cuts = [
@@ -111,39 +112,39 @@ def streamed_lists(
             break
         _add_piece(sizes, cuts, pieces)
     lists = [
-        layer_lists(layer, tensors, parts, divided=item.divided, dense=dense)
-        for layer, parts, item in zip(network.layers, cuts, sizes, strict=True)
+        layer_lists(step.walked, tensors, parts, divided=item.divided, dense=dense)
+        for step, parts, item in zip(steps, cuts, sizes, strict=True)
     ]
     return lists, _place(lists, ends, config)
 
 
 def _choose_sizes(
-    layer: Layer, tensors: Mapping[str, Tensor], config: AcceleratorConfig, *, dense: bool
+    step: Step, tensors: Mapping[str, Tensor], config: AcceleratorConfig, *, dense: bool
 ) -> _RowSizes:
     """Let every group hold all weights unless fewer parts do when the inputs are divided."""
-    whole = _row_sizes(layer, tensors, config, divided=False, dense=dense)
+    whole = _row_sizes(step, tensors, config, divided=False, dense=dense)
     parts = whole.cut(config, pieces=1)
     if parts is not None and (config.groups == 1 or len(parts) == 1):
         return whole
-    divided = _row_sizes(layer, tensors, config, divided=config.groups > 1, dense=dense)
+    divided = _row_sizes(step, tensors, config, divided=config.groups > 1, dense=dense)
     fewer = divided.cut(config, pieces=1)
     if fewer is None:
-        raise CompileError(_refusal(layer, divided, config))
+        raise CompileError(_refusal(step.layer, divided, config))
     return whole if parts is not None and len(parts) <= len(fewer) else divided
 
 
 def _row_sizes(
-    layer: Layer,
+    step: Step,
     tensors: Mapping[str, Tensor],
     config: AcceleratorConfig,
     *,
     divided: bool,
     dense: bool,
 ) -> _RowSizes:
-    most_rows = fitting_rows(layer, layer.convolution, config)
-    rows = -(-len(layer.weight) // config.lanes)
+    most_rows = fitting_rows(step.layer, step.drained, config)
+    rows = -(-len(step.layer.weight) // config.lanes)
     single = [Part(first_row=row, rows=1) for row in range(rows)]
-    parts = layer_lists(layer, tensors, single, divided=divided, dense=dense).parts
+    parts = layer_lists(step.walked, tensors, single, divided=divided, dense=dense).parts
     streamed = [place for place in parts[0].lanes if place[0] == 0 or not parts[0].alike]
     return _RowSizes(
         divided=divided,

@@ -1,7 +1,9 @@
 """Which layout and which order of channels each tensor of a network gets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
 from jpnet_sw.compiler.graph import layer_activity
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
+from jpnet_sw.compiler.steps import Step, tied_tensors
 from jpnet_sw.compiler.work import convolution_work, fully_connected_work
 
 __all__ = ["Tensor", "place_tensors", "tensor_layouts"]
@@ -44,34 +47,56 @@ class Tensor:
 
 
 def place_tensors(
-    network: IntegerNetwork, config: AcceleratorConfig, images: NDArray[np.int8] | None
+    network: IntegerNetwork,
+    steps: Sequence[Step],
+    config: AcceleratorConfig,
+    images: NDArray[np.int8] | None,
 ) -> dict[str, Tensor]:
     """Return the place of the image and of every layer's output, by name.
+
+    Tensors that one drain touches have their channels in the same order, which balances all of
+    the layers that compute them.
 
     Parameters
     ----------
     network
         The network.
+    steps
+        From `network_steps`.
     config
         The accelerator.
     images : int8, shape (images, *input_shape)
         Training images from which the work of each channel is estimated, or None.
     """
     activity = layer_activity(network, images)
-    layouts = tensor_layouts(network, config)
+    layouts = tensor_layouts(network, steps, config)
     tensors = {
         INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))
     }
+    layers = {layer.name: layer for layer in network.layers}
+    ties = nx.Graph(tied_tensors(steps))
     for layer in network.layers:
         source = layer.inputs[0]
         layout = layouts[layer.name]
-        if layer is network.layers[-1]:
+        tied = nx.node_connected_component(ties, layer.name) if layer.name in ties else {layer.name}
+        done = next((name for name in tied if name in tensors), None)
+        if done is not None:
+            positions = tensors[done].positions
+        elif network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
         elif layer.convolution is not None:
-            positions = place_balanced(
-                convolution_work(layer, layer.convolution, config, input_activity=activity[source]),
-                config,
-            )
+            members = [layers[name] for name in sorted(tied) if layers[name].multiplies]
+            work = [
+                convolution_work(
+                    member,
+                    member.convolution,
+                    config,
+                    input_activity=activity[member.inputs[0]],
+                )
+                for member in members
+                if member.convolution is not None
+            ]
+            positions = place_balanced(np.concatenate(work, axis=1), config)
         else:
             work = fully_connected_work(
                 layer,
@@ -86,10 +111,16 @@ def place_tensors(
     return tensors
 
 
-def tensor_layouts(network: IntegerNetwork, config: AcceleratorConfig) -> dict[str, TensorLayout]:
+def tensor_layouts(
+    network: IntegerNetwork, steps: Sequence[Step], config: AcceleratorConfig
+) -> dict[str, TensorLayout]:
     """Return the layout of the image and of every layer's output, by name."""
     layouts = {INPUT: _input_layout(network, config)}
-    return layouts | {layer.name: _output_layout(layer, config) for layer in network.layers}
+    vectors = {step.layer.name for step in steps if step.drained is None}
+    return layouts | {
+        layer.name: _output_layout(layer, config, is_vector=layer.name in vectors)
+        for layer in network.layers
+    }
 
 
 def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorLayout:
@@ -103,8 +134,8 @@ def _input_layout(network: IntegerNetwork, config: AcceleratorConfig) -> TensorL
     return VectorLayout(config=config, channels=int(np.prod(network.input_shape)))
 
 
-def _output_layout(layer: Layer, config: AcceleratorConfig) -> TensorLayout:
-    if layer.convolution is None:
+def _output_layout(layer: Layer, config: AcceleratorConfig, *, is_vector: bool) -> TensorLayout:
+    if is_vector:
         return VectorLayout(config=config, channels=layer.elements)
     channels, height, width = layer.output_shape
     return MapLayout(config=config, channels=channels, height=height, width=width)
@@ -117,7 +148,7 @@ def _demand(
     config: AcceleratorConfig,
 ) -> NDArray[np.float64]:
     """Return the cycles that each output will cost its reader: a token and its products."""
-    readers = [other.weight for other in network.layers if layer.name in other.inputs]
+    readers = [other.weight for other in network.layers if layer.name == other.inputs[0]]
     products = np.sum([np.count_nonzero(weight, axis=0) for weight in readers], axis=0)
     demand: NDArray[np.float64] = activity * (1 + products / config.lanes)
     return demand

@@ -6,6 +6,7 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
 from jpnet_sw.compiler.errors import CompileError
+from jpnet_sw.compiler.shortcuts import shortcut_layer
 
 __all__ = [
     "Part",
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 _STRIDES = (1, 2, 4)
+_LARGEST_ADDEND = 511
+"""Of a shortcut's sums: what a requantiser adds has 10 bits."""
 _POOLS = ((2, 1), (2, 2), (3, 1), (3, 2))
 """Extents and strides of pooling windows."""
 
@@ -58,10 +61,6 @@ def check_supported(layer: Layer) -> None:
     CompileError
         Naming the layer and what is supported.
     """
-    if layer.shortcut is not None or not layer.multiplies:
-        raise CompileError(
-            f"layer {layer.name!r}: residual networks are not supported, chains of layers are"
-        )
     if layer.convolution is None:
         return
     stride = layer.convolution.window.stride
@@ -70,6 +69,9 @@ def check_supported(layer: Layer) -> None:
             f"layer {layer.name!r}: a stride of {stride} is not supported, "
             f"those of {', '.join(map(str, _STRIDES))} are"
         )
+    shortcut = shortcut_layer(layer)
+    if shortcut is not None:
+        _check_shortcut(layer, shortcut)
     pool = layer.pool
     if pool is None or (pool.size, pool.stride) == ((1, 1), 1):
         return
@@ -80,6 +82,22 @@ def check_supported(layer: Layer) -> None:
             f"layer {layer.name!r}: max pooling of {rows}x{columns} with stride {pool.stride} and "
             f"padding {pool.padding} is not supported, 2x2 and 3x3 with stride 1 or 2 and no "
             "padding at top and left are"
+        )
+
+
+def _check_shortcut(layer: Layer, shortcut: Layer) -> None:
+    """Refuse a shortcut whose sums the drain cannot add."""
+    assert layer.shortcut is not None
+    stride = layer.shortcut.stride
+    if stride not in _STRIDES:
+        raise CompileError(
+            f"layer {layer.name!r}: a shortcut with a stride of {stride} is not supported, "
+            f"those of {', '.join(map(str, _STRIDES))} are"
+        )
+    if shortcut.largest_sum > _LARGEST_ADDEND:
+        raise CompileError(
+            f"layer {layer.name!r}: a shortcut that averages {stride}x{stride} elements is not "
+            "supported, 2x2 are"
         )
 
 
@@ -102,7 +120,7 @@ def fitting_rows(layer: Layer, convolution: Convolution | None, config: Accelera
     if convolution is None:
         return config.acc_depth
     blocks = _cluster_blocks(layer, convolution, config) if _windows_overlap(layer) else 1
-    positions = blocks * block_rows(layer) * convolution.output_size[1]
+    positions = blocks * block_rows(layer) * convolution.output_size[1] * _sums(layer)
     if positions > config.acc_depth:
         reason = ", for pooling windows that overlap" if _windows_overlap(layer) else ""
         raise CompileError(
@@ -135,7 +153,7 @@ def row_tiles(
 ) -> tuple[Tile, ...]:
     """Split the output rows into as few tiles as the accumulators allow, of about equal size."""
     blocks = _cluster_blocks(layer, convolution, config)
-    line_rows = convolution.output_size[1] * part.rows
+    line_rows = convolution.output_size[1] * part.rows * _sums(layer)
     fitting = config.acc_depth // (block_rows(layer) * line_rows)
     tiles = -(-blocks // fitting)
     size = -(-blocks // tiles)
@@ -143,6 +161,11 @@ def row_tiles(
         Tile(first_block=first, blocks=min(size, blocks - first))
         for first in range(0, blocks, size)
     )
+
+
+def _sums(layer: Layer) -> int:
+    """Return the accumulators of an output: one more where a shortcut is summed."""
+    return 1 if shortcut_layer(layer) is None else 2
 
 
 def _windows_overlap(layer: Layer) -> bool:
