@@ -236,6 +236,22 @@ def test_rows_of_both_contexts_follow_without_a_gap(rng, simulate):
     assert [cycle for cycle, _, _ in bench.reads] == list(range(2, 42))
 
 
+@pytest.mark.parametrize(
+    ("mode", "short"), [(ThresholdMode.EXACT, [24, 25]), (ThresholdMode.NONE, [22, 23])]
+)
+def test_a_short_job_waits_if_it_is_counted_and_no_other_goes_before(mode, short, rng, simulate):
+    bench = Bench(replace(CONFIG, contexts=4), rng)
+    bench.add(0, 20, ThresholdMode.EXACT)
+    bench.add(1, 2, mode)
+    bench.add(2, 20, ThresholdMode.EXACT)
+    simulate(bench.dut, bench.run, budget=budget_for(bench))
+    cycles = [
+        [cycle for cycle, owner, _ in bench.reads if owner == context] for context in range(3)
+    ]
+    after = short[-1] + 1
+    assert cycles == [list(range(2, 22)), short, list(range(after, after + 20))]
+
+
 @pytest.mark.parametrize("oldest", range(4))
 def test_the_oldest_image_is_served_first_and_the_others_by_age(oldest, rng, simulate):
     bench = Bench(replace(CONFIG, contexts=4), rng)
