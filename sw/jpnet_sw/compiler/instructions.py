@@ -111,7 +111,7 @@ def step_instructions(
     convolution = place.step.drained
     tiles: list[tuple[int, Tile | None]] = []
     for number, part in enumerate(place.lists.parts):
-        own = (None,)
+        own: tuple[Tile | None, ...] = (None,)
         if convolution is not None:
             own = row_tiles(place.layer, convolution, part.part, config)
         tiles += [(number, tile) for tile in own]
