@@ -373,8 +373,9 @@ class _Run:
         place: int,
     ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """Return a row of outputs, with what is added to them, and the lanes' phases."""
-        local, lower, cluster = line
+        local, lower, share = line
         column, row = position
+        cluster = share ^ self._swap(fields)
 
         def sums(place: int) -> NDArray[np.int64]:
             total: NDArray[np.int64] = self._acc[cluster, :, :, place].sum(axis=0).T
@@ -382,13 +383,17 @@ class _Run:
 
         outputs, phase = self._requantise(sums(place), fields, row)
         if fields["flags"] & LayerFlag.CARRIED:
-            y = (fields["first_block"] + local) * self._config.clusters + cluster + lower
+            y = (fields["first_block"] + local) * self._config.clusters + share + lower
             bank, word, lanes = self._place(fields, "carried_base", (y, column), row)
             addend = self._memory[:, bank, word, lanes].astype(np.int64)
             outputs = self._add(sums(place), addend, fields, row)
         elif fields["flags"] & LayerFlag.SUMMED:
             outputs = self._add(sums(place), sums(place + fields["summed_row"]), fields, row)
         return outputs, phase
+
+    def _swap(self, fields: Mapping[str, int]) -> int:
+        """Return what is exclusively or-ed with the cluster of an output row."""
+        return self._config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0
 
     def _place(
         self, fields: Mapping[str, int], base: str, pixel: tuple[int, int], row: int
@@ -399,7 +404,11 @@ class _Run:
         address = fields[base] + pixel[1] * fields["target_pixel_words"]
         address += (local - fields["first_block"]) * fields["target_row_words"]
         word, column = divmod(fields["first_column"] + row, config.act_columns)
-        return bank, address + word, slice(column * config.lanes, (column + 1) * config.lanes)
+        return (
+            bank ^ self._swap(fields),
+            address + word,
+            slice(column * config.lanes, (column + 1) * config.lanes),
+        )
 
     def _store(
         self,

@@ -128,9 +128,10 @@ def _convolution(
 ) -> Iterator[Token]:
     """Yield pass after pass: one row of the source for one row of outputs and of the kernel."""
     height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
+    share = cluster ^ (config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0)
     first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
     for line in range(height):
-        block = (first_block + line // block_rows) * config.clusters + cluster
+        block = (first_block + line // block_rows) * config.clusters + share
         row = block * block_rows + line % block_rows
         for kernel_row in range(fields["kernel_height"]):
             y = (row << fields["stride_log2"]) + kernel_row - fields["padding_top"]
@@ -147,7 +148,8 @@ def _pass(
     kernel_row: int,
     y: int,
 ) -> Iterator[Token]:
-    bank, width = y % config.clusters, fields["output_width"]
+    swap = config.half if fields["flags"] & LayerFlag.SOURCE_SWAPPED else 0
+    bank, width = y % config.clusters ^ swap, fields["output_width"]
     row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]
     shift = fields["stride_log2"]
     phase_mask = (1 << shift) - 1

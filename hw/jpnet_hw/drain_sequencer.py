@@ -39,6 +39,7 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "carried": unsigned(1),
             "summed": unsigned(1),
             "second": unsigned(1),
+            "swapped": unsigned(1),
             "last_row": unsigned(config.acc_row_width),
             "target_base": unsigned(config.act_addr_width),
             "param_base": unsigned((config.param_depth - 1).bit_length()),
@@ -108,7 +109,7 @@ def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     names = (
         *("convolution", "pooled", "last_tap", "last_row", "line_rows"),
         *("output_width", "output_height", "first_block", "blocks"),
-        *("summed", "summed_row", "second"),
+        *("summed", "summed_row", "second", "swapped"),
     )
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
@@ -376,9 +377,10 @@ class DrainSequencer(wiring.Component):
             step.line_last.eq(step.pixel_last & ((columns == 1) | (job.pooled & (columns == 2)))),
             step.last.eq(step.line_last & (blocks == 1)),
         ]
+        exists = [lines > (cluster << job.pooled) + tap.down for cluster in range(config.clusters)]
         for cluster in range(config.clusters):
-            exists = lines > (cluster << job.pooled) + tap.down
-            m.d.comb += step.live[cluster].eq(Mux(job.convolution, exists, cluster == 0))
+            mine = Mux(job.swapped, exists[cluster ^ config.half], exists[cluster])
+            m.d.comb += step.live[cluster].eq(Mux(job.convolution, mine, cluster == 0))
         with m.If(advance):
             m.d.sync += [
                 begun.eq(0),

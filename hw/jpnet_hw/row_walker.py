@@ -84,7 +84,8 @@ class RowWalker(wiring.Component):
         m = Module()
         entering, walking = Signal(), Signal()
         passed = self._build_kernel(m, entering, walking)
-        m.d.comb += self.o.eq(self._row)
+        swap = Mux(self.job.source_swapped, self._config.half, 0)
+        m.d.comb += [self.o.eq(self._row), self.o.bank.eq(self._row.bank ^ swap)]
         with m.FSM(name="rows"):
             self._build_outputs(m, entering)
             with m.State("KERNEL"):
@@ -110,7 +111,8 @@ class RowWalker(wiring.Component):
         output = Signal(EXTENT_WIDTH + 1, reset_less=True)
         seen = Signal(EXTENT_WIDTH + 1, reset_less=True)
         blocks, lower = Signal(EXTENT_WIDTH, reset_less=True), Signal(reset_less=True)
-        first = ((job.first_block << exact_log2(config.clusters)) + self._cluster) << job.pooled
+        share = Mux(job.target_swapped, self._cluster ^ config.half, self._cluster)
+        first = ((job.first_block << exact_log2(config.clusters)) + share) << job.pooled
         with m.State("IDLE"):
             m.d.sync += [
                 output.eq(first),

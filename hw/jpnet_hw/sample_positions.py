@@ -14,7 +14,10 @@ __all__ = ["SamplePositions"]
 
 def _stride_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return what is kept of the job whose rows are followed."""
-    names = ("pooled", "sample_stride", "sample_cluster", "sample_block", "sample_line")
+    names = (
+        *("pooled", "swapped", "sample_stride", "sample_cluster", "sample_block"),
+        "sample_line",
+    )
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
 
@@ -90,11 +93,14 @@ class SamplePositions(wiring.Component):
 
         # One sum a stage: column and block, window's row, window's column.
         stride, cluster_step = Value.cast(job.sample_stride), Value.cast(job.sample_cluster)
+        swapped: Value = Value.cast(job.swapped)
         residue: Value = total(block, column, stride)
         waiting: list[Value] = [Mux(step.lower, job.sample_line, 0), step.right]
         for stage in range(3):
-            carried = [stride, cluster_step, residue, *waiting]
-            stride, cluster_step, residue, *waiting = self._register(m, carried, f"place_{stage}")
+            carried = [stride, cluster_step, swapped, residue, *waiting]
+            stride, cluster_step, swapped, residue, *waiting = self._register(
+                m, carried, f"place_{stage}"
+            )
             if waiting:
                 residue = total(residue, waiting.pop(0), stride)
 
@@ -103,9 +109,12 @@ class SamplePositions(wiring.Component):
         for stage in range(exact_log2(config.clusters)):
             further = [total(known, cluster_step, stride) for known in residues]
             doubled = total(cluster_step, cluster_step, stride)
-            carried = [stride, doubled, *residues, *further]
-            stride, cluster_step, *residues = self._register(m, carried, f"clusters_{stage}")
-        m.d.comb += [out.eq(value) for out, value in zip(self.residues, residues, strict=True)]
+            carried = [stride, doubled, swapped, *residues, *further]
+            stride, cluster_step, swapped, *residues = self._register(
+                m, carried, f"clusters_{stage}"
+            )
+        for cluster, out in enumerate(self.residues):
+            m.d.comb += out.eq(Mux(swapped, residues[cluster ^ config.half], residues[cluster]))
         return m
 
     def _register(self, m: Module, values: list[Value], name: str) -> list[Value]:

@@ -63,5 +63,7 @@ def skip_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "blocks": unsigned(EXTENT_WIDTH),
             "run_lists": unsigned(RUN_WIDTH),
             "phase_lists": unsigned(config.pointer_addr_width),
+            "source_swapped": unsigned(1),
+            "target_swapped": unsigned(1),
         }
     )

@@ -177,6 +177,11 @@ class AcceleratorConfig:
         return self.weight_addr_width
 
     @property
+    def half(self) -> int:
+        """What swaps the halves of the clusters, in an exclusive or with a cluster's number."""
+        return self.clusters // 2
+
+    @property
     def act_columns(self) -> int:
         """Columns of an activation word, each as wide as one drained row."""
         return self.act_word // self.lanes

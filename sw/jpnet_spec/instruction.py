@@ -62,6 +62,10 @@ class LayerFlag(IntFlag):
     """Write a second tensor: of each output its channel's affine function."""
     GATHER = 4096
     """Of a convolution: all output positions have one accumulator, which is drained as a vector."""
+    SOURCE_SWAPPED = 8192
+    """The halves of the clusters have swapped the source's rows, see `MapLayout`."""
+    TARGET_SWAPPED = 16384
+    """Likewise the target's, which has no pooling."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +130,7 @@ FIELDS: dict[str, Field] = {
     "first_sum": Field(word=18, bit=0, width=16),
     "summed_row": Field(word=18, bit=16, width=16),
     "second_shift": Field(word=19, bit=0, width=6),
-    "flags": Field(word=19, bit=16, width=13),
+    "flags": Field(word=19, bit=16, width=15),
 }
 """Field name to place. Bits of no field are reserved and must be 0."""
 

@@ -111,7 +111,7 @@ def step_instructions(
     convolution = place.step.drained
     tiles: list[tuple[int, Tile | None]] = []
     for number, part in enumerate(place.lists.parts):
-        own = (None,)
+        own: tuple[Tile | None, ...] = (None,)
         if convolution is not None:
             own = row_tiles(place.layer, convolution, part.part, config)
         tiles += [(number, tile) for tile in own]
@@ -139,7 +139,7 @@ def _tile_instructions(
 ) -> list[Instruction]:
     """Return the instruction of a tile, or None for a part of a vector, and the one before it."""
     common = _threshold_fields(place) | _source_fields(place.source, place.bases.source)
-    flags |= _reading_flags(place.source, place.lists)
+    flags |= _reading_flags(place.source, place.target, place.lists)
     if tile is None:
         opcode, fields = Opcode.FULLY_CONNECTED, common | _vector_fields(place, number)
         if place.step.gathers:
@@ -184,7 +184,7 @@ def _shortcut_instruction(
     fields |= {"first_sum": first_sum, "pointer_base": fields["pointer_base"] + table.lists + 1}
     return Instruction(
         opcode=Opcode.CONVOLUTION,
-        flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.lists),
+        flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.target, place.lists),
         source_slot=0,
         target_slot=0,
         threshold_mode=ThresholdMode.NONE,
@@ -196,10 +196,15 @@ def _shortcut_instruction(
     )
 
 
-def _reading_flags(source: Tensor, lists: LayerLists) -> LayerFlag:
-    """Return what tells how a source is read."""
+def _reading_flags(source: Tensor, target: Tensor, lists: LayerLists) -> LayerFlag:
+    """Return what tells how a source is read and which cluster has which row."""
     flags = LayerFlag.DIVIDED if lists.divided else LayerFlag(0)
-    return flags | (LayerFlag.MAP if isinstance(source.layout, MapLayout) else LayerFlag(0))
+    if isinstance(source.layout, MapLayout):
+        flags |= LayerFlag.MAP
+        flags |= LayerFlag.SOURCE_SWAPPED if source.layout.swapped else LayerFlag(0)
+    if isinstance(target.layout, MapLayout) and target.layout.swapped:
+        flags |= LayerFlag.TARGET_SWAPPED
+    return flags
 
 
 def _threshold_fields(place: StepPlace) -> dict[str, int]:

@@ -7,6 +7,11 @@ from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["place_balanced", "place_in_order", "place_spread"]
 
+_EXCHANGE_ROUNDS = 8
+"""How often every channel is offered for an exchange, at most."""
+_LEAST_GAIN = 1e-6
+"""Share of the load that an exchange must save."""
+
 
 def place_in_order(channels: int) -> NDArray[np.int32]:
     """Keep the channels' order, as images come and as the result's readers expect it."""
@@ -80,15 +85,49 @@ def place_spread(
 
 
 def _deal_to_lanes(work: NDArray[np.float64], config: AcceleratorConfig) -> list[list[int]]:
-    """Return each lane's channels; a channel goes where the sum of squared loads grows least."""
+    """Return each lane's channels.
+
+    A channel, most work first, goes where the sum of squared loads grows least; then channels of
+    different lanes are exchanged as long as the busiest lanes' loads, summed over the shares, fall.
+    """
     channels = len(work)
     room = np.full(config.lanes, -(-channels // config.lanes))
     loads = np.zeros((config.lanes, work.shape[1]))
-    dealt: list[list[int]] = [[] for _ in range(config.lanes)]
-    for channel in np.argsort(-work.sum(axis=1), kind="stable"):
+    lane_of = np.zeros(channels, dtype=np.int64)
+    order = np.argsort(-work.sum(axis=1), kind="stable")
+    for channel in order:
         growth = np.where(room > 0, loads @ work[channel], np.inf)
         lane = int(np.argmin(growth))
-        dealt[lane].append(int(channel))
+        lane_of[channel] = lane
         loads[lane] += work[channel]
         room[lane] -= 1
-    return dealt
+    for _ in range(_EXCHANGE_ROUNDS):
+        exchanged = [_exchange(int(channel), work, loads, lane_of) for channel in order]
+        if not any(exchanged):
+            break
+    return [[int(c) for c in order if lane_of[c] == lane] for lane in range(config.lanes)]
+
+
+def _exchange(
+    channel: int,
+    work: NDArray[np.float64],
+    loads: NDArray[np.float64],
+    lane_of: NDArray[np.int64],
+) -> bool:
+    """Exchange a channel with the one of another lane that helps most; return whether one does."""
+    mine = lane_of[channel]
+    others = np.flatnonzero(lane_of != mine)
+    if not len(others):
+        return False
+    theirs = lane_of[others]
+    gain = work[others] - work[channel]  # (others, shares)
+    changed = np.broadcast_to(loads, (len(others), *loads.shape)).copy()
+    changed[:, mine] += gain
+    changed[np.arange(len(others)), theirs] -= gain
+    costs = changed.max(axis=1).sum(axis=1)
+    best = int(np.argmin(costs))
+    if costs[best] >= loads.max(axis=0).sum() * (1 - _LEAST_GAIN):
+        return False
+    loads[:] = changed[best]
+    lane_of[channel], lane_of[others[best]] = theirs[best], mine
+    return True

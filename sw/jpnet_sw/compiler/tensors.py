@@ -1,7 +1,7 @@
 """Which layout and which order of channels each tensor of a network gets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import networkx as nx
 import numpy as np
@@ -73,6 +73,7 @@ def place_tensors(
     tensors = {
         INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))
     }
+    shares = _Shares(config)
     layers = {layer.name: layer for layer in network.layers}
     ties = nx.Graph(tied_tensors(steps))
     for layer in network.layers:
@@ -81,34 +82,67 @@ def place_tensors(
         tied = nx.node_connected_component(ties, layer.name) if layer.name in ties else {layer.name}
         done = next((name for name in tied if name in tensors), None)
         if done is not None:
-            positions = tensors[done].positions
-        elif network.layers[-1].name in tied:
+            tensors[layer.name] = tensors[done]
+            continue
+        work = [
+            convolution_work(
+                member, member.convolution, config, input_activity=activity[member.inputs[0]]
+            )
+            for member in (layers[name] for name in sorted(tied))
+            if member.multiplies and member.convolution is not None
+        ]
+        if isinstance(layout, MapLayout) and _may_be_swapped(network, tied, layers):
+            layout = replace(layout, swapped=shares.swap(np.sum([w.sum(axis=0) for w in work], 0)))
+        if network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
-        elif layer.convolution is not None:
-            members = [layers[name] for name in sorted(tied) if layers[name].multiplies]
-            work = [
-                convolution_work(
-                    member,
-                    member.convolution,
-                    config,
-                    input_activity=activity[member.inputs[0]],
-                )
-                for member in members
-                if member.convolution is not None
-            ]
+        elif work:
             positions = place_balanced(np.concatenate(work, axis=1), config)
         else:
-            work = fully_connected_work(
+            of_layer = fully_connected_work(
                 layer,
                 config,
                 input_clusters=tensors[source].clusters,
                 input_activity=activity[source],
             )
             positions = place_spread(
-                work, _demand(network, layer, activity[layer.name], config), config
+                of_layer, _demand(network, layer, activity[layer.name], config), config
             )
         tensors[layer.name] = Tensor(layout=layout, positions=positions)
     return tensors
+
+
+class _Shares:
+    """Work of each cluster in the maps placed so far."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._order = np.arange(config.clusters) ^ config.half
+        self._loads = np.zeros(config.clusters)
+
+    def swap(self, work: NDArray[np.float64]) -> bool:
+        """Return whether the clusters' halves should swap work, and take it so.
+
+        Parameters
+        ----------
+        work : float64, shape (clusters,)
+        """
+        as_it_is, swapped = self._loads + work, self._loads + work[self._order]
+        better = bool(swapped.max() < as_it_is.max())
+        self._loads = swapped if better else as_it_is
+        return better
+
+
+def _may_be_swapped(network: IntegerNetwork, tied: Set[str], layers: Mapping[str, Layer]) -> bool:
+    """Return whether rows of tensors may change their clusters.
+
+    Not those that are pooled, nor the result, nor what a fully connected layer reads.
+    """
+    if network.layers[-1].name in tied or any(layers[name].pool is not None for name in tied):
+        return False
+    return not any(
+        name in tied and reader.convolution is None
+        for reader in network.layers
+        for name in reader.inputs
+    )
 
 
 def tensor_layouts(
