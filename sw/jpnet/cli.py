@@ -38,13 +38,44 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was stopped.")
     ] = False,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Pruning method (jpnet methods).")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the method (jpnet methods NAME); repeat."),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            "--activation", help="exact, sampled, static or none; LAYER=MODE for one; commas."
+        ),
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", help="Winner rates by layer (scan) or all (joint).")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Points of accuracy that rates may cost.")
+    ] = None,
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Train a network until weights and activations are sparse, and quantise it."""
     from jpnet.training import train_model
 
-    path = train_model(model, data=data, seed=seed, resume=resume, build=build, data_root=data_root)
+    path = train_model(
+        model,
+        data=data,
+        seed=seed,
+        resume=resume,
+        build=build,
+        data_root=data_root,
+        method=method,
+        options=option or (),
+        activation=activation,
+        search=search,
+        tolerance_percent=tolerance,
+    )
     typer.echo(f"wrote {path}")
 
 
@@ -216,6 +247,19 @@ def configs() -> None:
     from jpnet.listings import print_configs
 
     print_configs(Console())
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, whose options are listed.")] = None,
+) -> None:
+    """List the pruning methods, or the options of one."""
+    from jpnet.method_listing import print_method, print_methods
+
+    if name is None:
+        print_methods(Console())
+    else:
+        print_method(name, Console())
 
 
 @app.command()

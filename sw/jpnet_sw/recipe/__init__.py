@@ -1,5 +1,6 @@
 """The JPnet recipe: dense training, weight masks, winner rates, quantisation."""
 
+from jpnet_sw.recipe.choices import choose, parse_options
 from jpnet_sw.recipe.config import (
     AugmentConfig,
     DenseConfig,
@@ -29,6 +30,8 @@ __all__ = [
     "RateSearch",
     "RecipeConfig",
     "TeacherView",
+    "choose",
+    "parse_options",
     "preset",
     "preset_names",
     "train",

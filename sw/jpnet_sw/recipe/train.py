@@ -40,6 +40,7 @@ def train(
     recipe: RecipeConfig | None = None,
     device: str | None = None,
     quiet: bool = False,
+    dense: Path | None = None,
 ) -> Path:
     """Train a JPnet and export it as an integer network.
 
@@ -62,6 +63,9 @@ def train(
         Torch device; CUDA where there is one, else the CPU.
     quiet
         Show no progress.
+    dense
+        Checkpoint of the finished dense stage, which several recipes may share: taken over where
+        the file exists, else written. The result is the same to the bit.
 
     Returns
     -------
@@ -79,7 +83,14 @@ def train(
     dataset = load_dataset(data, data_root)
     with one_thread():
         return _train(
-            recipe, dataset, seed=seed, out=out, resume=resume, device=device, quiet=quiet
+            recipe,
+            dataset,
+            seed=seed,
+            out=out,
+            resume=resume,
+            device=device,
+            quiet=quiet,
+            dense=dense,
         )
 
 
@@ -92,6 +103,7 @@ def _train(
     resume: bool,
     device: str | None,
     quiet: bool,
+    dense: Path | None,
 ) -> Path:
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shape = recipe.image_shape(dataset.image_shape)
@@ -101,6 +113,8 @@ def _train(
         state.restore(checkpoint)
     elif resume and _is_finished(out / MODEL_FILE, recipe, seed):
         return out / MODEL_FILE
+    elif dense is not None and dense.is_file():
+        state.adopt_dense(dense)
     images = split_held_out(dataset, recipe, place)
     with TrainingProgress(recipe, quiet=quiet) as progress:
         test_images = float_images(centre_crop(dataset.test_images, shape), place)
@@ -112,6 +126,8 @@ def _train(
         run = Run(state=state, images=images, progress=progress, test_accuracy=test_accuracy)
         for _ in run_stages(run):
             state.save(checkpoint)
+            if dense is not None and state.stage is Stage.PRUNE and state.epoch == 0:
+                state.save(dense)
             write_history(out / HISTORY_FILE, state)
     return _export(state, dataset, out)
 
