@@ -12,6 +12,7 @@ CONFIG ?= edge16#   accelerator: a preset (jpnet configs) or a JSON file of para
 DATA ?= mnist#      data set to train on: digits, mnist, fashion-mnist, cifar-10
 DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the variable JPNET_DATA
 SEED ?= 1#          seed of everything random in training
+SEEDS ?= 3#         runs of each row of make table
 IMAGES ?= all#      test images to simulate: a number or all
 WAVES ?= 0#         1 keeps the waveforms of make cosim
 JOBS ?= 2#          processes that tests and builds use
@@ -19,7 +20,7 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT SEED IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT SEED SEEDS IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
@@ -105,6 +106,14 @@ synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
 .PHONY: bench
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README
 	$(JPNET) bench --build $(BUILD) $(ROOT)
+
+.PHONY: table
+table: | $(JPNET) ## train every pruning method on MODEL (MODEL=lenet4 or mlp3), as quoted in docs; rows that are there are kept
+	$(JPNET) table --model $(MODEL) --seeds $(SEEDS) --results docs/results/methods --build $(BUILD) $(ROOT)
+
+.PHONY: comparison
+comparison: | $(JPNET) ## make the methods' table and plots in docs from their result files
+	$(JPNET) comparison docs/results/methods --page docs/methods.md --images docs/images
 
 .PHONY: benchtraining
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs

@@ -234,6 +234,66 @@ def results(
 
 
 @app.command()
+def table(
+    *,
+    model: Annotated[str, typer.Option("--model", help="lenet4 or mlp3.")] = "lenet4",
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Only this row; repeat for more.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each row.")] = 3,
+    budget: Annotated[
+        float, typer.Option("--budget", help="Share of the recipe's epochs, the same for all rows.")
+    ] = 1.0,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the files; BUILD/results/methods.")
+    ] = None,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Train every pruning method on one network with one budget; rows that are there are kept."""
+    from jpnet.method_rows import train_rows
+
+    folder = build / "results" / "methods" if results is None else results
+    train_rows(
+        model,
+        row or (),
+        seeds=range(seeds),
+        budget=budget,
+        results=folder,
+        build=build,
+        data_root=data_root,
+        console=Console(stderr=True),
+    )
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def comparison(
+    folder: Annotated[Path, typer.Argument(help="Folder that jpnet table wrote.")],
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Put the table into this page.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Draw a plot for each network into this folder.")
+    ] = None,
+) -> None:
+    """Print the pruning methods' results as Markdown, or put them into a page, and plot them."""
+    from jpnet.method_table import insert_table, method_table, plot_methods
+
+    text = method_table(folder)
+    if page is None:
+        typer.echo(text, nl=False)
+    else:
+        whole = insert_table(page.read_text(), text)
+        with atomic_path(page) as temporary:
+            temporary.write_text(whole)
+        typer.echo(f"wrote {page}")
+    if images is not None:
+        for path in plot_methods(folder, images):
+            typer.echo(f"wrote {path}")
+
+
+@app.command()
 def demo(config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD) -> None:
     """Do everything once on a small data set that needs no download, and say what was proved."""
     from jpnet.demo import run_demo

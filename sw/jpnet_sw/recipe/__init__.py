@@ -14,10 +14,12 @@ from jpnet_sw.recipe.config import (
     RecipeConfig,
     TeacherView,
 )
+from jpnet_sw.recipe.history import HISTORY_FILE
 from jpnet_sw.recipe.presets import preset, preset_names
 from jpnet_sw.recipe.train import MODEL_FILE, train
 
 __all__ = [
+    "HISTORY_FILE",
     "MODEL_FILE",
     "AugmentConfig",
     "DenseConfig",
