@@ -234,6 +234,21 @@ def results(
 
 
 @app.command()
+def count(
+    model: Model = "mlp3",
+    images: Images = "all",
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Count densities, MACs and bytes of a trained network."""
+    from jpnet.counting import print_counts
+    from jpnet.images import image_count
+
+    workspace = _workspace(build, model, "any")
+    print_counts(workspace, count=image_count(images), data_root=data_root, console=Console())
+
+
+@app.command()
 def table(
     *,
     model: Annotated[str, typer.Option("--model", help="lenet4 or mlp3.")] = "lenet4",

@@ -10,10 +10,11 @@ from jpnet.json_file import read_json
 from jpnet.method_rows import ROW_KIND
 from jpnet_spec.artefact import ArtefactError, atomic_path
 
-__all__ = ["insert_table", "method_table", "plot_methods"]
+__all__ = ["BEGIN", "END", "insert_table", "method_table", "plot_methods"]
 
 _MADE_BY = "jpnet table"
-_BEGIN, _END = "<!-- jpnet comparison docs/results/methods -->\n", "<!-- end of comparison -->\n"
+BEGIN, END = "<!-- jpnet comparison docs/results/methods -->\n", "<!-- end of comparison -->\n"
+"""Lines of a page between which the table stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,10 +156,10 @@ def insert_table(page: str, table: str) -> str:
     ValueError
         If a marker is missing.
     """
-    if _BEGIN not in page or _END not in page:
-        raise ValueError(f"page must hold the lines {_BEGIN.strip()!r} and {_END.strip()!r}")
-    before, _, rest = page.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}"
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"page must hold the lines {BEGIN.strip()!r} and {END.strip()!r}")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
 
 
 def plot_methods(folder: Path, images: Path) -> list[Path]:
