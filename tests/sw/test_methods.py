@@ -79,6 +79,16 @@ def test_filters_of_smallest_mean_magnitude_die_with_their_bias(pruning_target):
     assert target.masks.masks["fc3"].all()
 
 
+def test_a_layer_keeps_a_filter(pruning_target):
+    torch.manual_seed(0)
+    target = pruning_target(mlp3((1, 4, 4)), (0.25, 1.0, 1.0))
+    options = {"structure": "filter", "selector": "threshold", "value": 1e9}
+    trainer = Trainer(target, "magnitude", options)
+    trainer.pruner.before_step(Clock(step=0, active_steps=5))
+    assert target.masks.masks["fc1"].any(dim=1).sum() == 1
+    assert target.masks.masks["fc2"].any(dim=1).sum() == 1
+
+
 def test_global_magnitude_gives_layers_densities_of_their_own(pruning_target):
     torch.manual_seed(0)
     target = pruning_target(mlp3((1, 8, 8)), (0.1, 0.1, 0.1))
@@ -592,6 +602,13 @@ def test_progressive_blocks_only_remove_and_end_at_their_sizes(pruning_target, n
         assert torch.equal(mask, block_max_mask(start[layer].abs(), sizes))
     wanted = {1} if name == "bmwm" else {2, 3, 4, 5, 6}
     assert len(set(trainer.method.sizes["fc1"].tolist())) in wanted
+
+
+@pytest.mark.parametrize(("name", "options"), [("darb", {}), ("admm", {"projection": "darb"})])
+def test_blocks_refuse_a_density_below_one_weight_a_row(pruning_target, name, options):
+    target = pruning_target(mlp3((1, 8, 8)), (0.1, 0.001, 0.3))
+    with pytest.raises(ValueError, match=r"layer 'fc2': density must be at least 0.00333"):
+        build_method(name, options, target)
 
 
 def test_lanes_get_equal_shares_in_every_round(pruning_target):
