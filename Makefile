@@ -13,6 +13,7 @@ DATA ?= $(or $(DATA_OF_$(MODEL)),mnist)# data set to train on: digits, mnist, fa
 DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the variable JPNET_DATA
 WARM_START ?= #     trained dense network that make train starts from, a .safetensors file
 SEED ?= 1#          seed of everything random in training
+SEEDS ?= 3#         runs of each row of make table
 IMAGES ?= all#      test images to simulate: a number or all
 WAVES ?= 0#         1 keeps the waveforms of make cosim
 JOBS ?= 2#          processes that tests and builds use
@@ -20,7 +21,7 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
@@ -115,6 +116,14 @@ benchsynth: $(RTL) ## as synth, and write the figures that docs quote
 .PHONY: bench
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README
 	$(JPNET) bench --build $(BUILD) $(ROOT)
+
+.PHONY: table
+table: | $(JPNET) ## train every pruning method on MODEL (MODEL=lenet4 or mlp3), as quoted in docs; rows that are there are kept
+	$(JPNET) table --model $(MODEL) --seeds $(SEEDS) --results docs/results/methods --build $(BUILD) $(ROOT)
+
+.PHONY: comparison
+comparison: | $(JPNET) ## make the methods' table and plots in docs from their result files
+	$(JPNET) comparison docs/results/methods --page docs/methods.md --images docs/images
 
 .PHONY: benchtraining
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs

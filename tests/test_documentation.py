@@ -7,11 +7,13 @@ import pytest
 import typer.main
 
 from jpnet.cli import app
+from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.registers import REGISTERS
+from jpnet_sw.sparsity.methods import method_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -47,6 +49,21 @@ def test_readme_has_the_committed_results() -> None:
     page = (ROOT / "README.md").read_text()
     remedy = "`jpnet results docs/results --page README.md` brings them"
     assert page == insert_results(page, results_table(DOCS / "results")), remedy
+
+
+def test_methods_page_has_the_committed_results() -> None:
+    page = (DOCS / "methods.md").read_text()
+    folder = DOCS / "results" / "methods"
+    table = method_table(folder) if folder.is_dir() else ""
+    remedy = "`make comparison` brings them"
+    between = page.partition(BEGIN)[2].partition(END)[0]
+    assert between.strip() == table.strip(), remedy
+
+
+def test_methods_page_names_every_method() -> None:
+    page = (DOCS / "methods.md").read_text()
+    for name in method_names():
+        assert f"`{name}`" in page
 
 
 def test_results_cover_every_preset() -> None:

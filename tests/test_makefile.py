@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
     *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
-    *("lint", "types", "clean", "longtest"),
+    *("lint", "types", "clean", "longtest", "table", "comparison"),
 }
 
 VARIABLES = {
-    *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "IMAGES", "WAVES", "JOBS"),
-    "BUILD",
+    *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "SEEDS", "IMAGES"),
+    *("WAVES", "JOBS", "BUILD"),
 }
 
 TEXT = (ROOT / "Makefile").read_text()

@@ -49,6 +49,25 @@ def train(
         Path | None,
         typer.Option("--warm-start", help="A trained dense network, .safetensors, to start from."),
     ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Pruning method (jpnet methods).")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the method (jpnet methods NAME); repeat."),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            "--activation", help="exact, sampled, static or none; LAYER=MODE for one; commas."
+        ),
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", help="Winner rates by layer (scan) or all (joint).")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Points of accuracy that rates may cost.")
+    ] = None,
     build: Build = _BUILD,
     data_root: DataRoot = None,
 ) -> None:
@@ -65,6 +84,11 @@ def train(
         warm_start=warm_start,
         build=build,
         data_root=data_root,
+        method=method,
+        options=option or (),
+        activation=activation,
+        search=search,
+        tolerance_percent=tolerance,
     )
     typer.echo(f"wrote {path}")
 
@@ -228,6 +252,81 @@ def results(
 
 
 @app.command()
+def count(
+    model: Model = "mlp3",
+    images: Images = "all",
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Count densities, MACs and bytes of a trained network."""
+    from jpnet.counting import print_counts
+    from jpnet.images import image_count
+
+    workspace = _workspace(build, model, "any")
+    print_counts(workspace, count=image_count(images), data_root=data_root, console=Console())
+
+
+@app.command()
+def table(
+    *,
+    model: Annotated[str, typer.Option("--model", help="lenet4 or mlp3.")] = "lenet4",
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Only this row; repeat for more.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each row.")] = 3,
+    budget: Annotated[
+        float, typer.Option("--budget", help="Share of the recipe's epochs, the same for all rows.")
+    ] = 1.0,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the files; BUILD/results/methods.")
+    ] = None,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Train every pruning method on one network with one budget; rows that are there are kept."""
+    from jpnet.method_rows import train_rows
+
+    folder = build / "results" / "methods" if results is None else results
+    train_rows(
+        model,
+        row or (),
+        seeds=range(seeds),
+        budget=budget,
+        results=folder,
+        build=build,
+        data_root=data_root,
+        console=Console(stderr=True),
+    )
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def comparison(
+    folder: Annotated[Path, typer.Argument(help="Folder that jpnet table wrote.")],
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Put the table into this page.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Draw a plot for each network into this folder.")
+    ] = None,
+) -> None:
+    """Print the pruning methods' results as Markdown, or put them into a page, and plot them."""
+    from jpnet.method_table import insert_table, method_table, plot_methods
+
+    text = method_table(folder)
+    if page is None:
+        typer.echo(text, nl=False)
+    else:
+        whole = insert_table(page.read_text(), text)
+        with atomic_path(page) as temporary:
+            temporary.write_text(whole)
+        typer.echo(f"wrote {page}")
+    if images is not None:
+        for path in plot_methods(folder, images):
+            typer.echo(f"wrote {path}")
+
+
+@app.command()
 def demo(config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD) -> None:
     """Do everything once on a small data set that needs no download, and say what was proved."""
     from jpnet.demo import run_demo
@@ -241,6 +340,19 @@ def configs() -> None:
     from jpnet.listings import print_configs
 
     print_configs(Console())
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, whose options are listed.")] = None,
+) -> None:
+    """List the pruning methods, or the options of one."""
+    from jpnet.method_listing import print_method, print_methods
+
+    if name is None:
+        print_methods(Console())
+    else:
+        print_method(name, Console())
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Training into the build folder, under a name that the other commands find again."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from jpnet_spec.model_file import load_network, save_network
 __all__ = ["run_name", "train_model"]
 
 
-def run_name(model: str, data: str) -> str:
+def run_name(model: str, data: str, method: str | None = None) -> str:
     """Return the name of a model trained on a data set.
 
-    The model's own name on the data set that goes without saying, else ``<model>-<data>``.
+    The model's own name on the data set that goes without saying, else ``<model>-<data>``; a
+    pruning method that was asked for is its ending.
     """
-    return model if DATA_OF.get(model) == data else f"{model}-{data}"
+    name = model if DATA_OF.get(model) == data else f"{model}-{data}"
+    return name if method is None else f"{name}-{method}"
 
 
 def train_model(
@@ -29,6 +32,11 @@ def train_model(
     teacher: Path | None = None,
     teacher_model: str = "resnet32-relu",
     warm_start: Path | None = None,
+    method: str | None = None,
+    options: Iterable[str] = (),
+    activation: str | None = None,
+    search: str | None = None,
+    tolerance_percent: float | None = None,
 ) -> Path:
     """Train a model and return its file, which says how it was made.
 
@@ -48,15 +56,28 @@ def train_model(
         File and architecture of a trained float network that teaches this one.
     warm_start
         A trained dense network of the same architecture, as a safetensors file.
+    method, activation, search, tolerance_percent
+        Other choices than the recipe's, see `jpnet_sw.recipe.choose`.
+    options
+        Of the method, each ``NAME=VALUE``.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or data, checkpoint or dense network are missing or damaged.
+        If a name is unknown, a value impossible, or data, checkpoint or dense network are missing
+        or damaged.
     """
-    from jpnet_sw.recipe import TeacherFile, train
+    from jpnet_sw.recipe import TeacherFile, choose, parse_options, preset, train
 
-    name = run_name(model, data)
+    recipe = choose(
+        preset(model, data),
+        method=method,
+        options=parse_options(options),
+        activation=activation,
+        search=search,
+        tolerance_percent=tolerance_percent,
+    )
+    name = run_name(model, data, method)
     workspace = Workspace(build=build, model=name, config="any")
     path = train(
         model=model,
@@ -67,6 +88,7 @@ def train_model(
         resume=resume,
         teacher=None if teacher is None else TeacherFile(path=teacher, model=teacher_model),
         warm_start=warm_start,
+        recipe=recipe,
     )
     network = load_network(path)
     if "provenance" not in network.metadata:

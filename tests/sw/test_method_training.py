@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.model_file import load_network
 from jpnet_sw.recipe import (
     AugmentConfig,
@@ -118,4 +119,23 @@ def test_channels_of_a_convolutional_network_are_removed(tmp_path, quick_recipe)
     )
     network = load_network(run(tmp_path, recipe))
     shapes = [layer.weight.shape for layer in network.layers]
-    assert shapes == [(16, 1, 5, 5), (16, 16, 5, 5), (96, 64), (48, 96), (10, 48)]
+    assert shapes == [(16, 1, 5, 5), (16, 16, 5, 5), (96, 16), (48, 96), (10, 48)]
+
+
+def test_dense_network_is_shared_to_the_same_bytes(tmp_path, quick_recipe):
+    dense = tmp_path / "dense.safetensors"
+    methods = {
+        name: replace(
+            quick_recipe, name=name, prune=replace(quick_recipe.prune, method=name, epochs=2)
+        )
+        for name in ("lanes", "l0")
+    }
+    first = run(tmp_path / "first", methods["lanes"], dense=dense)
+    before = dense.read_bytes()
+    shared = run(tmp_path / "shared", methods["l0"], dense=dense)
+    assert dense.read_bytes() == before
+    assert shared.read_bytes() == run(tmp_path / "alone", methods["l0"]).read_bytes()
+    assert first.read_bytes() == run(tmp_path / "again", methods["lanes"]).read_bytes()
+    other = replace(quick_recipe, dense=DenseConfig(epochs=3))
+    with pytest.raises(ArtefactError, match=r"must be of this recipe's dense stage .*\(dense\)"):
+        run(tmp_path / "other", other, dense=dense)

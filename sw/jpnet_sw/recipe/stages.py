@@ -213,6 +213,10 @@ def _finish_stage(run: Run) -> None:
 def _record(run: Run, key: str) -> None:
     run.state.facts[key] = run.test_accuracy()
     run.state.facts[f"held_out_{key}"] = run.held_out_accuracy()
+    if run.state.quantised is None:
+        layers = measure_density(run.state.model, run.images.held_out_images)
+        stage = key.removeprefix("accuracy_")
+        run.state.facts[f"layers_{stage}"] = [asdict(layer) for layer in layers]
 
 
 def _choose_rates(run: Run) -> None:

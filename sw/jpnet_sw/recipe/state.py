@@ -22,6 +22,7 @@ from jpnet_sw.quantisation import (
     quantise,
 )
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
+from jpnet_sw.recipe.epoch import seed_epoch
 from jpnet_sw.sparsity.channels import channel_links, fit_to, remove_channels
 from jpnet_sw.sparsity.masks import WeightMasks
 from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
@@ -31,6 +32,11 @@ from jpnet_sw.sparsity.pruner import Pruner
 __all__ = ["Stage", "TrainingState"]
 
 _KIND = "checkpoint"
+_DENSE_SETTINGS = (
+    *("model", "dataset", "batch_size", "held_out", "crop", "bfloat16"),
+    *("optimiser", "augment", "dense"),
+)
+"""What the dense stage depends on, besides the seed."""
 
 
 class Stage(StrEnum):
@@ -208,9 +214,35 @@ class TrainingState:
     def start_pruner(self) -> Pruner:
         """Let the recipe's method begin with the float network's masks."""
         prune = self.recipe.prune
+        seed_epoch(self.seed, "method", 0)
         method = build_method(prune.method, prune.options, self._pruning_target())
         self.pruner = Pruner(method.to(self.device), l1=prune.l1, l2=prune.l2)
         return self.pruner
+
+    def adopt_dense(self, path: Path) -> None:
+        """Begin the stage PRUNE with the dense network of another run's checkpoint.
+
+        Raises
+        ------
+        ArtefactError
+            If the file is damaged, or its dense stage was another one.
+        """
+        header, arrays = read_artefact(path, kind=_KIND)
+        saved, wanted = header.get("recipe", {}), self.recipe.settings()
+        differing = [key for key in _DENSE_SETTINGS if saved.get(key) != wanted[key]]
+        if differing or header.get("seed") != self.seed or not header.get("history"):
+            raise ArtefactError(
+                f"{path}: dense network must be of this recipe's dense stage and seed, "
+                f"not of another ({', '.join(differing) or 'seed'})"
+            )
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        _load(self.model, _part(tensors, "teacher"))
+        dense = [entry for entry in header["history"] if entry["stage"] == Stage.DENSE.value]
+        self.history = dense
+        self.facts = {key: v for key, v in header["facts"].items() if key.endswith("_dense")}
+        self.stage, self.epoch = Stage.PRUNE, 0
+        self.start_teacher()
+        self.start_pruner()
 
     def end_pruner(self) -> None:
         """Make the masks final, and remove channels where the method cuts them."""

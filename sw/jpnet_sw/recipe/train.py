@@ -46,6 +46,7 @@ def train(
     teacher: TeacherFile | None = None,
     device: str | None = None,
     quiet: bool = False,
+    dense: Path | None = None,
 ) -> Path:
     """Train a JPnet and export it as an integer network.
 
@@ -75,6 +76,9 @@ def train(
         Torch device; CUDA where there is one, else the CPU.
     quiet
         Show no progress.
+    dense
+        Checkpoint of the finished dense stage, which several recipes may share: taken over where
+        the file exists, else written. The result is the same to the bit.
 
     Returns
     -------
@@ -106,7 +110,11 @@ def train(
             state.restore(checkpoint)
         elif resume and _is_finished(out / MODEL_FILE, state):
             return out / MODEL_FILE
-        return _train(state, dataset, out=out, teacher=asked, workers=workers, quiet=quiet)
+        elif dense is not None and dense.is_file():
+            state.adopt_dense(dense)
+        return _train(
+            state, dataset, out=out, teacher=asked, workers=workers, quiet=quiet, dense=dense
+        )
 
 
 def _train(
@@ -117,6 +125,7 @@ def _train(
     teacher: nn.Module | None,
     workers: Workers,
     quiet: bool,
+    dense: Path | None,
 ) -> Path:
     recipe, place, checkpoint = state.recipe, state.device, out / CHECKPOINT_FILE
     images = split_held_out(dataset, recipe, place)
@@ -138,6 +147,8 @@ def _train(
         for _ in run_stages(run):
             if workers.leads:
                 state.save(checkpoint)
+                if dense is not None and state.stage is Stage.PRUNE and state.epoch == 0:
+                    state.save(dense)
                 write_history(out / HISTORY_FILE, state)
             workers.wait()
             if not workers.leads:

@@ -53,13 +53,18 @@ class Admm(PruningMethod):
         weights = {layer.name: layer.linear.weight.detach() for layer in self.layers}
         self._projected = self.keep("projected", {n: w.clone() for n, w in weights.items()})
         self._dual = self.keep("dual", {n: torch.zeros_like(w) for n, w in weights.items()})
+        for name, weight in weights.items():  # refuses a density that the projection cannot keep
+            self._support(name, weight)
         self.register_buffer("distances", torch.zeros(options.iterations))
         self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
 
     def _support(self, name: str, weight: Tensor) -> Tensor:
         score, density = weight.abs(), self.target.densities[name]
         if self._options.projection is Projection.DARB:
-            return block_max_mask(score, block_sizes(score, density))
+            try:
+                return block_max_mask(score, block_sizes(score, density))
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: {error}") from error
         if self._options.projection is Projection.LANES:
             return balanced_mask(score, density, 0)
         return largest(score, kept_count(density, score.numel()))

@@ -127,7 +127,15 @@ class Darb(BlockMax):
     SUMMARY: ClassVar[str] = "as bmwm, block size of each row by its density when pruned freely"
     SOURCE: ClassVar[str] = "Ren et al., DARB, AAAI 2020, arXiv 1911.08020 (reconstruction)"
 
+    def __init__(self, target: PruningTarget, options: BlockOptions) -> None:
+        super().__init__(target, options)
+        for layer in self.layers:  # refuses a budget that rows cannot keep
+            self.find_sizes(layer.name, layer.linear.weight.detach().abs())
+
     def find_sizes(self, name: str, score: Tensor) -> Tensor:
         """Return the block size of each row."""
         density = self.target.densities[name]
-        return block_sizes(score, density, largest_size=self.options.largest)
+        try:
+            return block_sizes(score, density, largest_size=self.options.largest)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error

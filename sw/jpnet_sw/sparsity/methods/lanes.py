@@ -24,7 +24,7 @@ class LaneBalanced(PruningMethod):
     """The smallest magnitudes of each lane die, a few in each round, as many in every lane."""
 
     SUMMARY: ClassVar[str] = "magnitude in rounds, as many weights in every lane"
-    SOURCE: ClassVar[str] = "Cao et al., Bank-Balanced Sparsity, FPGA 2019 (banks by output)"
+    SOURCE: ClassVar[str] = "after Cao et al., Bank-Balanced Sparsity, FPGA 2019"
     Options = LaneOptions
 
     def __init__(self, target: PruningTarget, options: LaneOptions) -> None:

@@ -78,6 +78,9 @@ class ScoredMethod(PruningMethod):
             value=options.value,
             keep_rows=options.keep_rows and options.structure is Structure.ELEMENT,
         )
+        if options.structure is Structure.FILTER:
+            for name, mask in kept.items():
+                mask[scores[name].argmax()] = 1  # never a whole layer
         masks = {name: widen(mask, self.masks.masks[name]) for name, mask in kept.items()}
         if not regrow:
             masks = {name: mask * self.masks.masks[name] for name, mask in masks.items()}

@@ -1,0 +1,125 @@
+"""Trains the rows of the methods' table, each into a file of its own."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from jpnet.json_file import read_json, write_json
+from jpnet.provenance import provenance
+
+if TYPE_CHECKING:
+    from jpnet_sw.comparison import Row
+
+__all__ = ["ROW_KIND", "row_file", "train_rows"]
+
+ROW_KIND = "method-row"
+"""Kind of a row's file."""
+
+
+def row_file(folder: Path, model: str, row: str, seed: int) -> Path:
+    """Return the file of one row's run."""
+    return folder / f"{model}-{row}-seed{seed}.json"
+
+
+def train_rows(
+    model: str,
+    names: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    budget: float,
+    results: Path,
+    build: Path,
+    data_root: Path | None,
+    console: Console,
+) -> None:
+    """Train every row that has no file yet, and write its file.
+
+    A run that was stopped goes on from its last epoch; the dense network of a seed is trained once
+    for all rows.
+
+    Parameters
+    ----------
+    model
+        The network.
+    names
+        Rows; none means all.
+    seeds
+        One run of each row for each of them.
+    budget
+        Share of the recipe's epochs.
+    results
+        Folder of the rows' files.
+    build
+        Folder of everything that is made.
+    data_root
+        Folder of the data sets.
+    console
+        Says which row is trained.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a file is there that was made with another budget.
+    """
+    from jpnet_sw.comparison import find_row, rows_of
+
+    rows = [find_row(model, name) for name in names] or list(rows_of(model))
+    for row in rows:
+        row.recipe(budget)
+    for seed in seeds:
+        for row in rows:
+            path = row_file(results, model, row.name, seed)
+            if path.is_file():
+                made = read_json(path, kind=ROW_KIND, made_by="jpnet table")["budget"]
+                if made != budget:
+                    raise ValueError(f"{path}: row must have the budget {budget}, not {made!r}")
+                continue
+            console.print(f"{model} {row.name}, seed {seed}")
+            content = _train_row(
+                row, seed=seed, budget=budget, folder=build / "table", data_root=data_root
+            )
+            write_json(path, kind=ROW_KIND, content=content)
+
+
+def _train_row(
+    row: "Row", *, seed: int, budget: float, folder: Path, data_root: Path | None
+) -> dict[str, Any]:
+    """Return the content of a row's file."""
+    from jpnet_spec.model_file import load_network
+    from jpnet_sw.comparison import row_figures
+    from jpnet_sw.recipe import HISTORY_FILE, train
+
+    recipe = row.recipe(budget)
+    own = folder / f"{budget:g}" / f"{row.model}-{row.name}-seed{seed}"
+    trained = train(
+        model=row.model,
+        data=row.dataset,
+        seed=seed,
+        out=own,
+        data_root=data_root,
+        resume=True,
+        recipe=recipe,
+        dense=own.with_name(f"{row.model}-dense-seed{seed}.safetensors"),
+    )
+    history = json.loads((own / HISTORY_FILE).read_text())
+    return {
+        "model": row.model,
+        "dataset": row.dataset,
+        "row": row.name,
+        "method": row.method,
+        "seed": seed,
+        "budget": budget,
+        "epochs": {
+            "dense": recipe.dense.epochs,
+            "prune": recipe.prune.epochs,
+            "top_n": recipe.top_n.epochs,
+            "quantise": recipe.quantise.epochs,
+        },
+        "pruning": recipe.settings()["prune"],
+        **row_figures(load_network(trained)),
+        "cpu_minutes": round(sum(epoch["cpu_seconds"] for epoch in history["epochs"]) / 60, 1),
+        "provenance": provenance(seed=seed, data=row.dataset),
+    }
