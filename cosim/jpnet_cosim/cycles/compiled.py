@@ -1,19 +1,38 @@
-"""How functions of the cycle model are compiled."""
+"""How functions of the cycle model are compiled, and where the result is kept."""
 
+import hashlib
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from numba import njit
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "kept_compiled"]
 
 _Function = TypeVar("_Function", bound=Callable)
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function when it is first called, and keep it for the next process.
+    """Compile a function that compiled functions call.
 
     There is no check for a division by zero; the model divides by extents of the accelerator.
     """
-    made: _Function = njit(cache=True, error_model="numpy")(function)
+    made: _Function = njit(error_model="numpy")(function)
     return made
+
+
+def kept_compiled(function: Callable[..., int]) -> Callable[..., int]:
+    """Return an entry to a compiled function, kept for the next process.
+
+    Numba looks at no file but the entry's own to find out whether what it kept is stale, so the
+    entry refers to a digest of all files of the model.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+    def entry(arguments: tuple[Any, ...]) -> int:
+        _ = digest
+        return function(*arguments)
+
+    made = njit(cache=True, error_model="numpy")(entry)
+    return lambda *arguments: int(made(arguments))

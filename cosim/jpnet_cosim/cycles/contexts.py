@@ -9,7 +9,7 @@ from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
 from jpnet_cosim.cycles.word_reader import is_waiting
 
-__all__ = ["CONTEXT", "activity", "new_contexts", "step_contexts"]
+__all__ = ["CONTEXT", "activity", "is_watched", "new_contexts", "step_contexts"]
 
 _IDLE, _COMPUTE, _DRAIN, _FETCH, _RESULT = range(5)
 
@@ -38,6 +38,16 @@ def new_contexts(shape: Shape, latency: Latencies) -> NDArray:
     contexts["image"] = np.arange(shape.contexts)
     contexts["fetched"], contexts["prepared"] = latency.fetch, latency.fetch + 1
     return contexts
+
+
+@compiled
+def is_watched(contexts: Record, now: int) -> bool:
+    """Return whether a job starts or an image that is read was on its way two cycles ago."""
+    for number in range(len(contexts)):
+        context = contexts[number]
+        if context.start == now or (context.job == 0 and now <= context.complete + 2):
+            return True
+    return False
 
 
 @compiled
@@ -75,6 +85,7 @@ def _begin(
     context.prepared = NEVER
     context.limited = context.job == 0 and now + 1 < context.complete
     for cluster in range(len(pipes)):
+        pipes[cluster].asleep = 0
         pipes[cluster].done[number] = NEVER
         readers[cluster].read[number] = NEVER
 
@@ -127,6 +138,7 @@ def step_contexts(
     instructions: Record,
     sequencer: NDArray[np.int64],
     ends: NDArray[np.int64],
+    clock: NDArray[np.int64],
     oldest: int,
     fetch_cycles: int,
     now: int,
@@ -144,6 +156,8 @@ def step_contexts(
         Cycle from which the drain takes another job.
     ends : int64, shape (images, instructions)
         Cycle in which each instruction ends; is filled.
+    clock : int64, shape (1,)
+        Is set to the next cycle in which a context may change.
     oldest
         The oldest image's context.
     fetch_cycles, now
@@ -185,4 +199,25 @@ def step_contexts(
         elif context.limited:
             context.limited = now + 1 < context.complete
     _drain(contexts, instructions, sequencer, oldest, now)
+    clock[0] = now + 1 if released else NEVER
+    for number in range(len(contexts)):
+        clock[0] = min(clock[0], _next_time(contexts[number], pipes, readers, number, now))
+    if now < sequencer[0]:
+        clock[0] = min(clock[0], sequencer[0])
     return released
+
+
+@compiled
+def _next_time(context: Record, pipes: Record, readers: Record, number: int, now: int) -> int:
+    """Return the next cycle in which something that is known today happens to a context."""
+    due, summed, read = NEVER, 0, 0
+    for cluster in range(len(pipes)):
+        summed = max(summed, pipes[cluster].done[number])
+        read = max(read, readers[cluster].read[number])
+    for time in (
+        *(context.start, context.prepared, context.arriving, context.complete),
+        *(context.received, context.written, context.drained, summed, read),
+    ):
+        if time > now:
+            due = min(due, time)
+    return due

@@ -3,16 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.cycles.compiled import compiled
-from jpnet_cosim.cycles.contexts import activity, step_contexts
+from jpnet_cosim.cycles.compiled import compiled, kept_compiled
+from jpnet_cosim.cycles.contexts import activity, is_watched, step_contexts
 from jpnet_cosim.cycles.image_loader import step_images
 from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.program_tables import ProgramTables
-from jpnet_cosim.cycles.records import Record
+from jpnet_cosim.cycles.records import NOBODY, Record
 from jpnet_cosim.cycles.result_writer import step_results
 from jpnet_cosim.cycles.shape import Shape
-from jpnet_cosim.cycles.token_pipe import step_tokens
-from jpnet_cosim.cycles.word_reader import grant_words, read_words
+from jpnet_cosim.cycles.token_pipe import next_token_time, step_tokens
+from jpnet_cosim.cycles.word_reader import grant_words, next_word_time, read_words
 from jpnet_spec.counters import Counter
 
 __all__ = ["run_machine"]
@@ -59,7 +59,7 @@ def _account(
 
 
 @compiled
-def run_machine(
+def _run(
     shape: Shape,
     latency: Latencies,
     tables: ProgramTables,
@@ -102,33 +102,48 @@ def run_machine(
     places, owners, lengths = tables.places, tables.owners, tables.lengths
     waiting = np.full(shape.clusters, shape.lanes * shape.groups)
     oldest = np.zeros(_HISTORY, dtype=np.int64)
-    sequencer = np.zeros(1, dtype=np.int64)
-    levels, held = (False, False, False), False
+    sequencer, clock = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    levels, watched, held = (False, False, False), True, False
+    stepped = True
     for now in range(limit):
-        levels = activity(contexts, readers, shares, now)
+        if watched or now >= clock[0] or stepped:
+            levels = activity(contexts, readers, shares, now)
         grant_words(readers, word_banks, held)
         for cluster in range(shape.clusters):
             reader, pipe = readers[cluster], pipes[cluster]
+            pipe.skipping = reader.busy_count > 0
+            if now < pipe.asleep and not watched:
+                continue
             known = oldest[(now - 1 - cluster) & (_HISTORY - 1)]
             taken = step_tokens(
                 pipe, reader, contexts, lanes, idle, empty, places, owners, lengths, kept,
-                cluster, known, shape.fifo_depth, latency, now,
+                cluster, known, shape.fifo_depth, latency, clock, now,
             )
             read_words(
                 reader, contexts, instructions, shares, delays, row_last, places, kept,
-                cluster, known, taken, latency.word, now,
+                cluster, known, taken, clock, watched, latency.word, now,
             )
+            pipe.asleep = now + 1
+            if taken == NOBODY:
+                due = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
+                pipe.asleep = min(due, next_word_time(reader, now))
         if now:
             _account(pipes, idle, empty, counts, waiting, levels, now)
-        if now:
-            step_images(loader[0], banks, readers, contexts, shape, beats[0], now)
-        held = step_results(writer[0], contexts, shape, beats[1], latency.result, now)
-        released = step_contexts(
-            contexts, readers, pipes, instructions, sequencer, ends,
-            oldest[now & (_HISTORY - 1)], latency.fetch, now,
-        )
+            step_images(loader[0], banks, readers, contexts, shape, beats[0], clock, now)
+        held = step_results(writer[0], contexts, shape, beats[1], latency.result, clock, now)
+        released, stepped = False, watched or now >= clock[0]
+        if stepped:
+            released = step_contexts(
+                contexts, readers, pipes, instructions, sequencer, ends, clock,
+                oldest[now & (_HISTORY - 1)], latency.fetch, now,
+            )
+            watched = is_watched(contexts, now + 1)
         following = oldest[now & (_HISTORY - 1)] + int(released)
         oldest[(now + 1) & (_HISTORY - 1)] = following & (shape.contexts - 1)
         if writer[0].written == len(kept) and now == writer[0].finished + _REPORT_CYCLES:
             return now
     return -1
+
+
+run_machine = kept_compiled(_run)
+"""Run all images, see `_run`."""

@@ -126,7 +126,13 @@ def _answer(loader: Record, issued: int, comes: bool, latency: int, now: int) ->
 
 @compiled
 def _fill_banks(
-    loader: Record, banks: Record, readers: Record, contexts: Record, shape: Shape, now: int
+    loader: Record,
+    banks: Record,
+    readers: Record,
+    contexts: Record,
+    shape: Shape,
+    clock: NDArray[np.int64],
+    now: int,
 ) -> bool:
     """Write beats to the banks and give them the one that came; return whether one may come."""
     clusters, beat, number = len(banks), loader.taken, loader.taken_context
@@ -142,6 +148,7 @@ def _fill_banks(
         loader.fetching -= 1
         contexts[number].fetching = False
         contexts[number].complete = now + 1
+        clock[0] = now
         return False
     free = taken and not loader.closing
     for cluster in range(clusters):
@@ -171,6 +178,7 @@ def step_images(
     contexts: Record,
     shape: Shape,
     image_beats: int,
+    clock: NDArray[np.int64],
     now: int,
 ) -> None:
     """Step the loading of images by a cycle.
@@ -185,6 +193,8 @@ def step_images(
         Of the accelerator.
     image_beats
         Beats of an image.
+    clock : int64, shape (1,)
+        Next cycle in which a context may change; is brought forward.
     now
         The cycle.
     """
@@ -192,12 +202,13 @@ def step_images(
         _request(loader, contexts, image_beats, True)
         return
     cutter_free = loader.cutting == 0
-    free = _fill_banks(loader, banks, readers, contexts, shape, now)
+    free = _fill_banks(loader, banks, readers, contexts, shape, clock, now)
     if free and loader.readable:
         number = loader.beat_context
         loader.taken, loader.taken_context = loader.beat, number
         if loader.beat == 0:
             contexts[number].arriving = now + 1
+            clock[0] = now
             contexts[number].complete = NEVER
         loader.beat += 1
         if loader.beat == image_beats:

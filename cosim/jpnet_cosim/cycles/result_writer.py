@@ -52,7 +52,14 @@ def _open_burst(writer: Record, now: int) -> None:
 
 
 @compiled
-def _send(writer: Record, contexts: Record, shape: Shape, read_cycles: int, now: int) -> None:
+def _send(
+    writer: Record,
+    contexts: Record,
+    shape: Shape,
+    read_cycles: int,
+    clock: NDArray[np.int64],
+    now: int,
+) -> None:
     """Send a beat, then read the next one or wait for the answer."""
     writer.address += 1
     writer.beats -= 1
@@ -64,6 +71,7 @@ def _send(writer: Record, contexts: Record, shape: Shape, read_cycles: int, now:
         writer.until = now + shape.beat_rows + read_cycles
     else:
         contexts[writer.context].received = now + 1
+        clock[0] = min(clock[0], now + 1)
         writer.idle = now + shape.memory_latency + _ANSWER_CYCLES
         writer.state = _ANSWER
 
@@ -75,6 +83,7 @@ def step_results(
     shape: Shape,
     result_beats: int,
     read_cycles: int,
+    clock: NDArray[np.int64],
     now: int,
 ) -> bool:
     """Step the writing of results by a cycle; return whether a row is read.
@@ -89,6 +98,8 @@ def step_results(
         Beats of a result.
     read_cycles
         From a row's address to its data.
+    clock : int64, shape (1,)
+        Next cycle in which a context may change; is brought forward.
     now
         The cycle.
     """
@@ -106,7 +117,7 @@ def step_results(
         return now + read_cycles <= writer.until
     elif writer.state == _SEND:
         if now >= writer.room:
-            _send(writer, contexts, shape, read_cycles, now)
+            _send(writer, contexts, shape, read_cycles, clock, now)
     elif now >= writer.idle:
         writer.written += 1
         writer.finished = now + 1

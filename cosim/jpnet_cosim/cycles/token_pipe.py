@@ -9,13 +9,13 @@ from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.records import CONTEXTS, END, NEVER, NOBODY, Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
 
-__all__ = ["PIPE", "new_pipes", "step_tokens"]
+__all__ = ["PIPE", "new_pipes", "next_token_time", "step_tokens"]
 
 _STAGES = 16
 """More stages than a token builder has."""
 
 PIPE = record_dtype(
-    numbers="context word slot left kept_context kept_word kept_slot turn",
+    numbers="context word slot left kept_context kept_word kept_slot turn count asleep",
     flags="blocked skipping",
     stage_context=(_STAGES,),
     stage_word=(_STAGES,),
@@ -27,7 +27,8 @@ PIPE = record_dtype(
 The word that is worked on, its next ``slot`` and the survivors that are ``left``, no context where
 there is none; tokens in the builder's stages, and the one ``kept`` in the buffer behind them; the
 group whose ``turn`` it is. Of each context the cycle in which all products of its job are summed,
-`NEVER` until it is known. Whether, in this cycle, a token is ``blocked`` and the
+`NEVER` until it is known. ``count`` tokens are in the
+pipe; nothing changes while it is ``asleep``. Whether, in this cycle, a token is ``blocked`` and the
 skipper has a job."""
 
 
@@ -52,6 +53,7 @@ def _dispatch(
     token: tuple[int, int, int],
     depth: int,
     latency: Latencies,
+    clock: NDArray[np.int64],
     now: int,
 ) -> bool:
     """Hand a token over to a group with room; return whether there was one."""
@@ -62,6 +64,7 @@ def _dispatch(
             if not has_room(lanes, cluster, group, depth, now):
                 return False
         pipe.done[number] = accept_end(lanes, cluster, latency.run, now) + latency.done
+        clock[0] = min(clock[0], pipe.done[number])
         return True
     owner = owners[word, slot]
     for step in range(groups):
@@ -109,6 +112,7 @@ def _shift(
     word, slot = pipe.word, pipe.slot
     pipe.stage_context[0] = pipe.context
     pipe.stage_word[0] = word
+    pipe.count += pipe.context != NOBODY
     if pipe.context == NOBODY or word == END:
         return
     image = contexts[pipe.context].image
@@ -135,6 +139,7 @@ def step_tokens(
     oldest: int,
     depth: int,
     latency: Latencies,
+    clock: NDArray[np.int64],
     now: int,
 ) -> int:
     """Step a cluster's token builder and dispatcher by a cycle.
@@ -156,13 +161,14 @@ def step_tokens(
         Of the lanes' queues.
     latency, now
         Latencies; the cycle.
+    clock : int64, shape (1,)
+        Next cycle in which a context may change; is brought forward.
 
     Returns
     -------
     int
         Whose word was taken from the queue, or `NOBODY`.
     """
-    pipe.skipping = reader.busy_count > 0
     last = latency.stages - 1
     built, buffered = pipe.stage_context[last] != NOBODY, pipe.kept_context != NOBODY
     token = (pipe.stage_context[last], pipe.stage_word[last], pipe.stage_slot[last])
@@ -171,10 +177,11 @@ def step_tokens(
     goes = False
     if built or buffered:
         goes = _dispatch(
-            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency, now
+            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency, clock, now
         )
     pipe.blocked = (built or buffered) and not goes
     if goes:
+        pipe.count -= 1
         pipe.kept_context = NOBODY
         if token[1] == END:
             reader.busy[token[0]] = 0
@@ -183,8 +190,30 @@ def step_tokens(
         pipe.kept_context, pipe.kept_word, pipe.kept_slot = token
     steps = not (built and buffered)
     full, more = pipe.context != NOBODY, pipe.left > 1
-    if steps:
+    if steps and (built or pipe.count or full):
         _shift(pipe, contexts, places, kept, latency.stages)
     if not full or (steps and not more):
         return _next_word(pipe, reader, len(contexts), oldest)
     return NOBODY
+
+
+@compiled
+def next_token_time(
+    pipe: Record, reader: Record, lanes: Record, cluster: int, stages: int, now: int
+) -> int:
+    """Return the next cycle in which tokens may move.
+
+    It is the next one but where there is none, or where the first one waits for room.
+    """
+    if pipe.count == 0 and pipe.context == NOBODY:
+        for number in range(len(reader.level)):
+            if reader.level[number]:
+                return now + 1
+        return NEVER
+    full = pipe.stage_context[stages - 1] != NOBODY and pipe.kept_context != NOBODY
+    if not full or not pipe.blocked or pipe.context == NOBODY:
+        return now + 1
+    due = NEVER
+    for group in range(lanes.shape[1]):
+        due = min(due, lanes[cluster, group, 0].blocked_until)
+    return max(due, now + 1)

@@ -7,7 +7,7 @@ from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import CONTEXTS, END, NEVER, NOBODY, Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
 
-__all__ = ["READER", "grant_words", "is_waiting", "new_readers", "read_words"]
+__all__ = ["READER", "grant_words", "is_waiting", "new_readers", "next_word_time", "read_words"]
 
 _QUEUE_DEPTH = 4
 """Words of one context that may wait."""
@@ -22,7 +22,8 @@ _FLIGHT = 16
 """More cycles than a word is under way."""
 
 READER = record_dtype(
-    numbers="asked_word asked_context kept_word kept_context turn nearest winner busy_count",
+    numbers="asked_word asked_context kept_word kept_context turn nearest winner busy_count "
+    "pending_count flying moving",
     flags="granted",
     word=(CONTEXTS,),
     vector=(CONTEXTS,),
@@ -54,7 +55,9 @@ for that have not left the queue (``outstanding``), those that left it a cycle a
 and whether there is ``room``. Of each walker its ``owner``, when its next word is ``offered``, its
 ``row`` and when that was taken. The word that is asked for and one that was not granted (``kept``).
 The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its ``winner``.
-Words in ``flight`` by the cycle of their arrival, and words that wait, with their survivors."""
+Words in ``flight`` by the cycle of their arrival, and words that wait, with their survivors. How
+many contexts are busy and pending, how many words are ``flying``, and whether some have left the
+queue in the last cycle (``moving``)."""
 
 
 def new_readers(shape: Shape) -> NDArray:
@@ -122,6 +125,7 @@ def _start(
             convolution = int(instructions[context.job].convolution)
             reader.word[number] = shares[context.job, cluster].first_word
             reader.pending[number] = convolution
+            reader.pending_count += convolution
             reader.vector[number] = 1 - convolution
             reader.busy[number] = 1
             reader.busy_count += 1
@@ -156,6 +160,7 @@ def _give_walker(
                 number = (oldest + step) & (len(contexts) - 1)
                 if reader.pending[number] and not contexts[number].limited:
                     reader.pending[number] = 0
+                    reader.pending_count -= 1
                     row = shares[contexts[number].job, cluster].first_row
                     taken = now + _WALKER_START + delays[row]
                     reader.owner[walker] = number
@@ -229,6 +234,7 @@ def _arrive(
     if number == NOBODY:
         return NOBODY
     reader.flight_context[now & (_FLIGHT - 1)] = NOBODY
+    reader.flying -= 1
     word, count = reader.flight_word[now & (_FLIGHT - 1)], 0
     if word != END:
         image = contexts[number].image
@@ -245,7 +251,7 @@ def _arrive(
 
 
 @compiled
-def _ask(reader: Record, word_cycles: int, now: int) -> bool:
+def _ask(reader: Record, clock: NDArray[np.int64], word_cycles: int, now: int) -> bool:
     """Send what is asked for on its way, or keep it; return whether something else may be asked."""
     buffered = reader.kept_context != NOBODY
     word, number = reader.asked_word, reader.asked_context
@@ -258,9 +264,11 @@ def _ask(reader: Record, word_cycles: int, now: int) -> bool:
         arrival = now + word_cycles
         reader.flight_word[arrival & (_FLIGHT - 1)] = word
         reader.flight_context[arrival & (_FLIGHT - 1)] = number
+        reader.flying += 1
         reader.kept_context = NOBODY
         if word == END:
             reader.read[number] = arrival
+            clock[0] = min(clock[0], arrival)
     elif not buffered:
         reader.kept_word, reader.kept_context = word, number
     return free
@@ -279,6 +287,8 @@ def read_words(
     cluster: int,
     oldest: int,
     taken: int,
+    clock: NDArray[np.int64],
+    watched: bool,
     word_cycles: int,
     now: int,
 ) -> None:
@@ -296,24 +306,59 @@ def read_words(
         Which one, and the oldest image's context as the cluster knows it.
     taken
         Whose word left the queue in this cycle, or `NOBODY`.
+    clock : int64, shape (1,)
+        Next cycle in which a context may change; is brought forward.
+    watched
+        Whether a job starts or an image is on its way.
     word_cycles, now
         Cycles that a word is under way; the cycle.
     """
-    dropped = _arrive(reader, contexts, places, kept, now)
-    chosen, walker = _choose(reader, contexts, shares, cluster, oldest, now)
-    free = _ask(reader, word_cycles, now)
-    _give_walker(reader, contexts, shares, delays, cluster, oldest, now)
-    _follow_images(reader, contexts, shares, cluster, now)
+    dropped = NOBODY
+    if reader.flying:
+        dropped = _arrive(reader, contexts, places, kept, now)
+    chosen, walker = NOBODY, NOBODY
+    if reader.asked_context == NOBODY or reader.kept_context == NOBODY:
+        chosen, walker = _choose(reader, contexts, shares, cluster, oldest, now)
+    free = _ask(reader, clock, word_cycles, now)
+    if reader.pending_count:
+        _give_walker(reader, contexts, shares, delays, cluster, oldest, now)
+    if watched:
+        _follow_images(reader, contexts, shares, cluster, now)
     if free:
         reader.asked_context = chosen
         if chosen != NOBODY:
             end_word = shares[contexts[chosen].job, cluster].end_word
             reader.asked_word = _walk(reader, end_word, row_last, delays, chosen, walker, now)
-    else:
-        chosen = NOBODY
-    for number in range(len(contexts)):
-        following = reader.outstanding[number] - reader.finished[number] + (number == chosen)
-        reader.outstanding[number] = following
-        reader.room[number] = following != _QUEUE_DEPTH
-        reader.finished[number] = (number == taken) + (number == dropped)
-    _start(reader, contexts, instructions, shares, cluster, now)
+    leaves = taken != NOBODY or dropped != NOBODY
+    if reader.moving or leaves or chosen != NOBODY:
+        for number in range(len(contexts)):
+            following = reader.outstanding[number] - reader.finished[number] + (number == chosen)
+            reader.outstanding[number] = following
+            reader.room[number] = following != _QUEUE_DEPTH
+            reader.finished[number] = (number == taken) + (number == dropped)
+    reader.moving = leaves
+    if watched:
+        _start(reader, contexts, instructions, shares, cluster, now)
+
+
+@compiled
+def next_word_time(reader: Record, now: int) -> int:
+    """Return the next cycle in which a reader may do something, unless a job starts.
+
+    It is the next one but where the reader only waits for room in its queue.
+    """
+    if reader.flying or reader.moving:
+        return now + 1
+    if reader.asked_context != NOBODY or reader.kept_context != NOBODY:
+        return now + 1
+    due = NEVER
+    for walker in range(len(reader.owner)):
+        if reader.owner[walker] == NOBODY:
+            if reader.pending_count:
+                return now + 1
+        elif reader.offered[walker] > now or reader.room[reader.owner[walker]]:
+            due = min(due, max(now + 1, reader.offered[walker]))
+    for number in range(len(reader.vector)):
+        if reader.vector[number] and reader.room[number]:
+            return now + 1
+    return due
