@@ -17,7 +17,7 @@ def compiled(function: _Function) -> _Function:
 
     There is no check for a division by zero; the model divides by extents of the accelerator.
     """
-    made: _Function = njit(error_model="numpy")(function)
+    made: _Function = njit(error_model="numpy", forceinline=True, _nrt=False)(function)
     return made
 
 

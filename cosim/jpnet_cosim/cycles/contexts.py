@@ -11,11 +11,14 @@ from jpnet_cosim.cycles.word_reader import is_waiting
 
 __all__ = ["CONTEXT", "activity", "is_watched", "new_contexts", "step_contexts"]
 
+_WATCHED = 3
+"""Cycles after an image's arrival in which its readers still take notice."""
+
 _IDLE, _COMPUTE, _DRAIN, _FETCH, _RESULT = range(5)
 
 CONTEXT = record_dtype(
     numbers="state job following image start fetched prepared arriving complete received written "
-    "drained",
+    "drained watched",
     flags="limited present freed valid fetching draining",
 )
 """State of a context.
@@ -24,7 +27,8 @@ Its ``state``; the number of the instruction that runs (``job``) and of the ``fo
 ``image``. Cycles: of the skippers' ``start``; in which the next instruction is checked (``fetched``)
 and from which it may begin (``prepared``); in which the image's first beat is told (``arriving``)
 and from which it is ``complete``; in which its result was ``received``; from which only the
-threshold is missing (``written``) and of the drain's end (``drained``). Flags: the job reads an
+threshold is missing (``written``) and of the drain's end (``drained``); until which the readers
+must be ``watched``, because a job starts or waits for its image. Flags: the job reads an
 image that is on its way (``limited``); the image's place is taken (``present``), was ``freed``
 since the image began, was requested (``fetching``); the result is ``valid``; the drain has taken
 the job (``draining``)."""
@@ -45,7 +49,7 @@ def is_watched(contexts: Record, now: int) -> bool:
     """Return whether a job starts or an image that is read was on its way two cycles ago."""
     for number in range(len(contexts)):
         context = contexts[number]
-        if context.start == now or (context.job == 0 and now <= context.complete + 2):
+        if now <= context.watched:
             return True
     return False
 
@@ -84,6 +88,7 @@ def _begin(
     context.fetched = now + fetch_cycles
     context.prepared = NEVER
     context.limited = context.job == 0 and now + 1 < context.complete
+    context.watched = NEVER if context.limited else context.start
     for cluster in range(len(pipes)):
         pipes[cluster].asleep = 0
         pipes[cluster].done[number] = NEVER
@@ -163,7 +168,7 @@ def step_contexts(
     fetch_cycles, now
         Cycles of an instruction's fetch; the cycle.
     """
-    released = False
+    released, stirred = False, False
     for number in range(len(contexts)):
         context = contexts[number]
         able, begins = context.prepared <= now, False
@@ -193,13 +198,14 @@ def step_contexts(
         if instructions[context.job].frees_image and _is_read(readers, number, now):
             context.present, context.freed = False, True
         if context.arriving == now:
-            context.present = True
+            context.present, stirred = True, True
         if begins:
             _begin(context, number, readers, pipes, len(instructions), fetch_cycles, now)
-        elif context.limited:
-            context.limited = now + 1 < context.complete
+        elif context.limited and now + 1 >= context.complete:
+            context.limited = False
+            context.watched = now + _WATCHED
     _drain(contexts, instructions, sequencer, oldest, now)
-    clock[0] = now + 1 if released else NEVER
+    clock[0] = now + 1 if released or stirred else NEVER
     for number in range(len(contexts)):
         clock[0] = min(clock[0], _next_time(contexts[number], pipes, readers, number, now))
     if now < sequencer[0]:

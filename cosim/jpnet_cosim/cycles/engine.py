@@ -15,9 +15,9 @@ from jpnet_cosim.cycles.token_pipe import next_token_time, step_tokens
 from jpnet_cosim.cycles.word_reader import grant_words, next_word_time, read_words
 from jpnet_spec.counters import Counter
 
-__all__ = ["run_machine"]
+__all__ = ["HISTORY", "run_machine"]
 
-_HISTORY = 128
+HISTORY = 128
 """Cycles of which the oldest image is remembered; more than there are clusters."""
 
 _REPORT_CYCLES = 2
@@ -76,6 +76,10 @@ def _run(
     beats: tuple[int, int],
     counts: NDArray[np.int64],
     ends: NDArray[np.int64],
+    waiting: NDArray[np.int64],
+    oldest: NDArray[np.int64],
+    sequencer: NDArray[np.int64],
+    clock: NDArray[np.int64],
     limit: int,
 ) -> int:
     """Run all images; return the cycles, or -1 if the limit was reached.
@@ -100,21 +104,20 @@ def _run(
     instructions, shares, delays = tables.instructions, tables.shares, tables.delays
     word_banks, row_last = tables.banks, tables.row_last
     places, owners, lengths = tables.places, tables.owners, tables.lengths
-    waiting = np.full(shape.clusters, shape.lanes * shape.groups)
-    oldest = np.zeros(_HISTORY, dtype=np.int64)
-    sequencer, clock = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     levels, watched, held = (False, False, False), True, False
-    stepped = True
+    stepped, asking = True, False
     for now in range(limit):
         if watched or now >= clock[0] or stepped:
             levels = activity(contexts, readers, shares, now)
-        grant_words(readers, word_banks, held)
+        if asking:
+            grant_words(readers, word_banks, held)
+        asking = False
         for cluster in range(shape.clusters):
             reader, pipe = readers[cluster], pipes[cluster]
             pipe.skipping = reader.busy_count > 0
             if now < pipe.asleep and not watched:
                 continue
-            known = oldest[(now - 1 - cluster) & (_HISTORY - 1)]
+            known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
             taken = step_tokens(
                 pipe, reader, contexts, lanes, idle, empty, places, owners, lengths, kept,
                 cluster, known, shape.fifo_depth, latency, clock, now,
@@ -123,6 +126,7 @@ def _run(
                 reader, contexts, instructions, shares, delays, row_last, places, kept,
                 cluster, known, taken, clock, watched, latency.word, now,
             )
+            asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
             pipe.asleep = now + 1
             if taken == NOBODY:
                 due = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
@@ -135,11 +139,11 @@ def _run(
         if stepped:
             released = step_contexts(
                 contexts, readers, pipes, instructions, sequencer, ends, clock,
-                oldest[now & (_HISTORY - 1)], latency.fetch, now,
+                oldest[now & (HISTORY - 1)], latency.fetch, now,
             )
             watched = is_watched(contexts, now + 1)
-        following = oldest[now & (_HISTORY - 1)] + int(released)
-        oldest[(now + 1) & (_HISTORY - 1)] = following & (shape.contexts - 1)
+        following = oldest[now & (HISTORY - 1)] + int(released)
+        oldest[(now + 1) & (HISTORY - 1)] = following & (shape.contexts - 1)
         if writer[0].written == len(kept) and now == writer[0].finished + _REPORT_CYCLES:
             return now
     return -1

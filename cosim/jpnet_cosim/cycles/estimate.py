@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_cosim.cycles.contexts import new_contexts
-from jpnet_cosim.cycles.engine import run_machine
+from jpnet_cosim.cycles.engine import HISTORY, run_machine
 from jpnet_cosim.cycles.image_loader import new_banks, new_loader
 from jpnet_cosim.cycles.lane_queues import new_lanes
 from jpnet_cosim.cycles.latencies import latencies
@@ -88,6 +88,10 @@ class Estimator:
             (image_beats, result_beats),
             counts,
             ends,
+            np.full(shape.clusters, shape.lanes * shape.groups),
+            np.zeros(HISTORY, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
             (len(kept) + 1) * schedule.cycles_limit_image,
         )
         assert cycles >= 0

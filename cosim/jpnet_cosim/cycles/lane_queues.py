@@ -19,10 +19,10 @@ _RECENT = 8
 """Cycles of which dropped tokens are remembered; more than one takes room."""
 
 _RUNS = 128
-"""Runs that are remembered; more than the deepest queue holds."""
+"""Runs that are remembered at most, twice those of the deepest queue."""
 
 LANE = record_dtype(
-    numbers="count head free blocked_until",
+    numbers="count head free blocked_until mask",
     came=(_RUNS,),
     taken=(_RUNS,),
     ends=(_RUNS,),
@@ -56,7 +56,7 @@ def new_lanes(shape: Shape, longest: int) -> tuple[NDArray, NDArray[np.int64], N
         how many drop a token instead.
     """
     lanes = np.zeros((shape.clusters, shape.groups, shape.lanes), dtype=LANE)
-    lanes["dropped"] = -_RECENT
+    lanes["dropped"], lanes["mask"] = -_RECENT, 2 * shape.fifo_depth - 1
     ahead = (shape.fifo_depth + _UNSEEN) * (longest + 1) + 2 * _RECENT
     horizon = (shape.clusters, 1 << ahead.bit_length())
     return lanes, np.zeros(horizon, dtype=np.int64), np.zeros(horizon, dtype=np.int64)
@@ -71,14 +71,14 @@ def has_room(lanes: Record, cluster: int, group: int, depth: int, now: int) -> b
     for number in range(lanes.shape[2]):
         lane = lanes[cluster, group, number]
         count, head = lane.count, lane.head
-        while head < count and lane.taken[head & (_RUNS - 1)] <= now - _ROOM_DELAY:
+        while head < count and lane.taken[head & lane.mask] <= now - _ROOM_DELAY:
             head += 1
         lane.head = head
         waiting = count - head
         if waiting + _UNSEEN <= depth - _UNSEEN:
             continue
         seen = count - 1
-        while seen >= head and lane.came[seen & (_RUNS - 1)] > now - _UNSEEN:
+        while seen >= head and lane.came[seen & lane.mask] > now - _UNSEEN:
             seen -= 1
             waiting -= 1
         drops = 0
@@ -87,7 +87,7 @@ def has_room(lanes: Record, cluster: int, group: int, depth: int, now: int) -> b
         surplus = waiting + drops - (depth - _UNSEEN)
         if surplus > 0:
             if drops == 0:
-                first.blocked_until = lane.taken[(head + surplus - 1) & (_RUNS - 1)] + _ROOM_DELAY
+                first.blocked_until = lane.taken[(head + surplus - 1) & lane.mask] + _ROOM_DELAY
             return False
     return True
 
@@ -96,7 +96,7 @@ def has_room(lanes: Record, cluster: int, group: int, depth: int, now: int) -> b
 def _add_run(lane: Record, now: int, ready: int, length: int) -> int:
     """Give a lane a run, of no weights for a job's end; return when it is taken."""
     start = max(ready, lane.free)
-    place = lane.count & (_RUNS - 1)
+    place = lane.count & lane.mask
     lane.count += 1
     lane.came[place] = now
     lane.taken[place] = start
@@ -108,8 +108,8 @@ def _add_run(lane: Record, now: int, ready: int, length: int) -> int:
 @compiled
 def _issues(lane: Record, cycle: int) -> bool:
     """Return whether a lane issues a product in a cycle; only runs of it were accepted so far."""
-    for back in range(1, min(lane.count, _RUNS) + 1):
-        place = (lane.count - back) & (_RUNS - 1)
+    for back in range(1, min(lane.count, lane.mask) + 1):
+        place = (lane.count - back) & lane.mask
         if lane.taken[place] < cycle:
             return cycle <= lane.ends[place]
     return False
@@ -120,7 +120,7 @@ def accept_token(
     lanes: Record,
     idle: NDArray[np.int64],
     empty: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+    lengths: NDArray[np.uint16],
     group: tuple[int, int],
     token: tuple[int, int],
     run_cycles: int,
@@ -132,7 +132,7 @@ def accept_token(
     ----------
     lanes, idle, empty
         From `new_lanes`.
-    lengths : int64, shape (words, slots, lanes)
+    lengths : uint16, shape (words, slots, lanes)
         Weights that activations meet in each lane.
     group
         Cluster and group.
@@ -144,7 +144,7 @@ def accept_token(
     last, ready, cluster = idle.shape[1] - 1, now + run_cycles, group[0]
     for number in range(lanes.shape[2]):
         lane = lanes[cluster, group[1], number]
-        length = lengths[token[0], token[1], number]
+        length = int(lengths[token[0], token[1], number])
         if length:
             start = _add_run(lane, now, ready, length)
             idle[cluster, (start + 1) & last] -= 1

@@ -47,11 +47,11 @@ class ProgramTables(NamedTuple):
     banks : int64, shape (words,)
     row_last : bool, shape (words,)
         Whether the word is the last one of a row.
-    places : int64, shape (words, act_word)
+    places : int32, shape (words, act_word)
         Element of the image's survivors in each slot, -1 for slots that are not read.
-    owners : int64, shape (words, act_word)
+    owners : int8, shape (words, act_word)
         The group that a slot's activation belongs to, -1 for any.
-    lengths : int64, shape (words, act_word, lanes)
+    lengths : uint16, shape (words, act_word, lanes)
         Weights that it meets in each lane.
     """
 
@@ -60,9 +60,9 @@ class ProgramTables(NamedTuple):
     delays: NDArray[np.int64]
     banks: NDArray[np.int64]
     row_last: NDArray[np.bool_]
-    places: NDArray[np.int64]
-    owners: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    places: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    lengths: NDArray[np.uint16]
 
 
 def source_offsets(schedule: Schedule) -> list[int]:
@@ -123,8 +123,8 @@ class _Words:
         """Return all words' fields by name."""
         config = self._config
         shape = (max(self.count, 1), config.act_word)
-        place, owner = (np.full(shape, -1, dtype=np.int64) for _ in range(2))
-        length = np.zeros((*shape, config.lanes), dtype=np.int64)
+        place, owner = np.full(shape, -1, dtype=np.int32), np.full(shape, -1, dtype=np.int8)
+        length = np.zeros((*shape, config.lanes), dtype=np.uint16)
         for number, slot, places, owners, lengths in self.parts:
             place[number, slot], owner[number, slot] = places, owners
             length[number, slot] = lengths

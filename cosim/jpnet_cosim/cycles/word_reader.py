@@ -225,7 +225,7 @@ def _choose(
 def _arrive(
     reader: Record,
     contexts: Record,
-    places: NDArray[np.int64],
+    places: NDArray[np.int32],
     kept: NDArray[np.bool_],
     now: int,
 ) -> int:
@@ -282,7 +282,7 @@ def read_words(
     shares: Record,
     delays: NDArray[np.int64],
     row_last: NDArray[np.bool_],
-    places: NDArray[np.int64],
+    places: NDArray[np.int32],
     kept: NDArray[np.bool_],
     cluster: int,
     oldest: int,
