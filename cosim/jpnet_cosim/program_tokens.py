@@ -142,9 +142,7 @@ class Pass:
     y: int
 
 
-def passes(
-    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
-) -> Iterator[Pass]:
+def passes(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Iterator[Pass]:
     """Yield the rows that a cluster reads for a convolution, in order."""
     height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
     for line in range(height):

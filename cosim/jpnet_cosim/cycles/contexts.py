@@ -23,12 +23,12 @@ CONTEXT = record_dtype(
 )
 """State of a context.
 
-Its ``state``; the number of the instruction that runs (``job``) and of the ``following`` one; its
-``image``. Cycles: of the skippers' ``start``; in which the next instruction is checked (``fetched``)
-and from which it may begin (``prepared``); in which the image's first beat is told (``arriving``)
-and from which it is ``complete``; in which its result was ``received``; from which only the
-threshold is missing (``written``) and of the drain's end (``drained``); until which the readers
-must be ``watched``, because a job starts or waits for its image. Flags: the job reads an
+Its ``state``; the number of the instruction that runs (``job``) and of the ``following`` one;
+its ``image``. Cycles: of the skippers' ``start``; in which the next instruction is checked
+(``fetched``) and from which it may begin (``prepared``); in which the image's first beat is told
+(``arriving``) and from which it is ``complete``; in which its result was ``received``; from which
+only the threshold is missing (``written``) and of the drain's end (``drained``); until which the
+readers must be ``watched``, because a job starts or waits for its image. Flags: the job reads an
 image that is on its way (``limited``); the image's place is taken (``present``), was ``freed``
 since the image began, was requested (``fetching``); the result is ``valid``; the drain has taken
 the job (``draining``)."""

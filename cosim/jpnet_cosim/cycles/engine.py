@@ -119,12 +119,39 @@ def _run(
                 continue
             known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
             taken = step_tokens(
-                pipe, reader, contexts, lanes, idle, empty, places, owners, lengths, kept,
-                cluster, known, shape.fifo_depth, latency, clock, now,
+                pipe,
+                reader,
+                contexts,
+                lanes,
+                idle,
+                empty,
+                places,
+                owners,
+                lengths,
+                kept,
+                cluster,
+                known,
+                shape.fifo_depth,
+                latency,
+                clock,
+                now,
             )
             read_words(
-                reader, contexts, instructions, shares, delays, row_last, places, kept,
-                cluster, known, taken, clock, watched, latency.word, now,
+                reader,
+                contexts,
+                instructions,
+                shares,
+                delays,
+                row_last,
+                places,
+                kept,
+                cluster,
+                known,
+                taken,
+                clock,
+                watched,
+                latency.word,
+                now,
             )
             asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
             pipe.asleep = now + 1
@@ -138,8 +165,16 @@ def _run(
         released, stepped = False, watched or now >= clock[0]
         if stepped:
             released = step_contexts(
-                contexts, readers, pipes, instructions, sequencer, ends, clock,
-                oldest[now & (HISTORY - 1)], latency.fetch, now,
+                contexts,
+                readers,
+                pipes,
+                instructions,
+                sequencer,
+                ends,
+                clock,
+                oldest[now & (HISTORY - 1)],
+                latency.fetch,
+                now,
             )
             watched = is_watched(contexts, now + 1)
         following = oldest[now & (HISTORY - 1)] + int(released)

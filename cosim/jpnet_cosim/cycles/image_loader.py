@@ -94,7 +94,7 @@ def _cut(loader: Record) -> int:
     channel_free = not loader.asked or loader.ready
     if not channel_free or loader.outstanding > _OUTSTANDING_BEATS - _BURST_BEATS:
         return 0
-    burst = loader.cut
+    burst: int = loader.cut
     loader.cut = 0
     loader.address += burst
     loader.cutting -= burst

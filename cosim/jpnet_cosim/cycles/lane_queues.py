@@ -95,7 +95,7 @@ def has_room(lanes: Record, cluster: int, group: int, depth: int, now: int) -> b
 @compiled
 def _add_run(lane: Record, now: int, ready: int, length: int) -> int:
     """Give a lane a run, of no weights for a job's end; return when it is taken."""
-    start = max(ready, lane.free)
+    start: int = max(ready, lane.free)
     place = lane.count & lane.mask
     lane.count += 1
     lane.came[place] = now
@@ -111,7 +111,8 @@ def _issues(lane: Record, cycle: int) -> bool:
     for back in range(1, min(lane.count, lane.mask) + 1):
         place = (lane.count - back) & lane.mask
         if lane.taken[place] < cycle:
-            return cycle <= lane.ends[place]
+            within: bool = cycle <= lane.ends[place]
+            return within
     return False
 
 

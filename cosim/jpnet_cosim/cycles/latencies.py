@@ -1,11 +1,13 @@
 """Latencies of the accelerator's parts, as its modules state them."""
 
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from jpnet_hw.accumulator import Accumulator
 from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_hw.cluster import Cluster
 from jpnet_hw.drain import Drain
+from jpnet_hw.drain_lane import DrainLane
 from jpnet_hw.instruction_fetch import InstructionFetch
 from jpnet_hw.memory import PairMemory
 from jpnet_hw.threshold import ThresholdCounter
@@ -53,6 +55,19 @@ class Latencies(NamedTuple):
     result: int
 
 
+def _stated(part: type, name: str, **members: Any) -> int:
+    """Return what a part's property would be; a part itself must be built into something."""
+    found: int = vars(part)[name].fget(SimpleNamespace(**members))
+    return found
+
+
+def _drain_latency(config: AcceleratorConfig) -> int:
+    """Return the cycles from a row's read in the accumulators to its place in memory."""
+    tree = _stated(DrainLane, "tree_latency", _config=config)
+    lane = SimpleNamespace(latency=_stated(DrainLane, "latency", tree_latency=tree))
+    return _stated(Drain, "latency", _read_latency=Cluster.DRAIN_LATENCY, _lanes=[lane])
+
+
 def latencies(config: AcceleratorConfig) -> Latencies:
     """Return the latencies of an accelerator."""
     # A token passes a register in front of the lanes; the queue shows what was written a cycle ago.
@@ -60,7 +75,7 @@ def latencies(config: AcceleratorConfig) -> Latencies:
     walk = WeightLists.LATENCY - PairMemory.LATENCY - 1
     # A step's row is read in the next cycle; its magnitudes are counted a cycle before it is
     # written, and the end is a register behind the counter's early report.
-    row = 1 + Drain(config, read_latency=Cluster.DRAIN_LATENCY).latency
+    row = 1 + _drain_latency(config)
     almost = ThresholdCounter.LATENCY - ThresholdCounter.ALMOST_CYCLES
     return Latencies(
         fetch=InstructionFetch.LATENCY,

@@ -13,7 +13,7 @@ from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.program_tokens import Token, pass_tokens, passes, tokens
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import SLOTS
+from jpnet_spec.image import SLOTS, HeaderWord
 from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import ThresholdMode
@@ -21,9 +21,7 @@ from jpnet_spec.topn import ThresholdMode
 __all__ = ["ProgramTables", "program_tables", "source_offsets"]
 
 
-INSTRUCTION = record_dtype(
-    numbers="steps tail written", flags="convolution frees_image ends_block"
-)
+INSTRUCTION = record_dtype(numbers="steps tail written", flags="convolution frees_image ends_block")
 """Rows that the drain reads (``steps``); cycles from the last one to the end (``tail``), and to the
 first cycle in which only the threshold is missing (``written``)."""
 
@@ -96,10 +94,9 @@ class _Words:
         for word, (_, members) in enumerate(groupby(found, lambda token: token.word)):
             for token in members:
                 owner = -1 if token.owner is None else token.owner
-                columns.append(
-                    (self.count + word, token.bank, token.word, token.slot, owner)
-                    + (token.entry, token.entry + token.lists, token.cluster)
-                )
+                place = (self.count + word, token.bank, token.word, token.slot)
+                met = (owner, token.entry, token.entry + token.lists, token.cluster)
+                columns.append((*place, *met))
         if not columns:
             return
         number, bank, address, slot, owner, start, stop, cluster = np.array(
@@ -107,13 +104,13 @@ class _Words:
         ).T
         column, lane = np.divmod(slot, config.lanes)
         row = (address - fields["source_base"]) * config.act_columns + column
-        place = offset + (row * config.clusters + bank) * config.lanes + lane
+        element = offset + (row * config.clusters + bank) * config.lanes + lane
         table = lists[cluster, np.maximum(owner, 0)]  # (tokens, lanes, pointer_depth)
         token_index = np.arange(len(slot))[:, None]
         lanes = np.arange(config.lanes)[None]
         ends = table[token_index, lanes, stop[:, None]].astype(np.int64)
         length = (ends - table[token_index, lanes, start[:, None]]) % config.weight_depth
-        self.parts.append((number, slot, place, owner, length))
+        self.parts.append((number, slot, element, owner, length))
         firsts = np.flatnonzero(np.diff(number, prepend=-1))
         self.banks += bank[firsts].tolist()
         self.row_last += [False] * (len(firsts) - 1) + [True]
@@ -152,7 +149,8 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
     for block in range(min(SLOTS, len(editor.blocks))):
         memories.load_block(block)
     loaded = SLOTS
-    offsets, count = source_offsets(schedule), len(schedule.instruction_layers)
+    offsets = source_offsets(schedule)
+    count = int(editor.words[HeaderWord.INSTRUCTIONS])
     words, delays = _Words(config), list[int]()
     shares = np.zeros((count, config.clusters), dtype=SHARE)
     instructions = [

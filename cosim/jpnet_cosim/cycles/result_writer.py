@@ -20,9 +20,7 @@ _CUT_CYCLES = 3
 _ANSWER_CYCLES = 3
 """From a beat's take to the idle writer, without the memory's latency."""
 
-WRITER = record_dtype(
-    numbers="state until context address beats open room idle written finished"
-)
+WRITER = record_dtype(numbers="state until context address beats open room idle written finished")
 """State of the writing of results.
 
 The ``state`` and the cycle ``until`` which it is kept; whose result it is; the next beat's
@@ -114,7 +112,8 @@ def step_results(
     elif writer.state == _READ:
         if now == writer.until:
             writer.state = _SEND
-        return now + read_cycles <= writer.until
+        reads: bool = now + read_cycles <= writer.until
+        return reads
     elif writer.state == _SEND:
         if now >= writer.room:
             _send(writer, contexts, shape, read_cycles, clock, now)

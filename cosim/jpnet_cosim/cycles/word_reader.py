@@ -132,7 +132,9 @@ def _start(
 
 
 @compiled
-def _follow_images(reader: Record, contexts: Record, shares: Record, cluster: int, now: int) -> None:
+def _follow_images(
+    reader: Record, contexts: Record, shares: Record, cluster: int, now: int
+) -> None:
     """Find out, for the next cycle, whether the next word of each vector is in the bank."""
     for number in range(len(contexts)):
         context = contexts[number]
@@ -182,7 +184,7 @@ def _walk(
     now: int,
 ) -> int:
     """Take a context's next word, or its end; return it."""
-    word = reader.word[number]
+    word: int = reader.word[number]
     if word == end_word:
         reader.vector[number] = 0
         if walker != NOBODY:
@@ -230,7 +232,7 @@ def _arrive(
     now: int,
 ) -> int:
     """Queue the word that arrives; return whose word was dropped instead."""
-    number = reader.flight_context[now & (_FLIGHT - 1)]
+    number: int = reader.flight_context[now & (_FLIGHT - 1)]
     if number == NOBODY:
         return NOBODY
     reader.flight_context[now & (_FLIGHT - 1)] = NOBODY
