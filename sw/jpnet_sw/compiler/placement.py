@@ -83,7 +83,7 @@ def _deal_to_lanes(work: NDArray[np.float64], config: AcceleratorConfig) -> list
     """Return each lane's channels; a channel goes where the sum of squared loads grows least."""
     channels = len(work)
     room = np.full(config.lanes, -(-channels // config.lanes))
-    loads = np.zeros((config.lanes, config.clusters))
+    loads = np.zeros((config.lanes, work.shape[1]))
     dealt: list[list[int]] = [[] for _ in range(config.lanes)]
     for channel in np.argsort(-work.sum(axis=1), kind="stable"):
         growth = np.where(room > 0, loads @ work[channel], np.inf)
