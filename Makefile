@@ -80,6 +80,10 @@ compile: $(SCHEDULE) ## compile MODEL for CONFIG
 $(SCHEDULE): $(MODEL_FILE) $(CONFIG_FILE) $(COMPILER_SOURCES) | $(JPNET)
 	$(JPNET) compile $(RUN) $(ROOT)
 
+.PHONY: estimate
+estimate: $(SCHEDULE) ## predict cycles and stall causes of MODEL on CONFIG, without Verilog
+	$(JPNET) estimate $(RUN) $(ROOT) --images $(IMAGES)
+
 .PHONY: rtl
 rtl: $(RTL) ## generate the Verilog of CONFIG, its manifest and its register map
 

@@ -88,7 +88,12 @@ class ProgramModel:
             entries = slice(section.address, section.address + len(words))
             memory[cluster, group, section.lane, entries] = words
 
-    def _load_block(self, number: int) -> None:
+    @property
+    def lists(self) -> NDArray[np.uint32]:
+        """The list tables as they are now, shape (clusters, groups, lanes, pointer_depth)."""
+        return self._lists
+
+    def load_block(self, number: int) -> None:
         """Let a block of the stream replace all that its slot held."""
         blocks = self._image.blocks
         for memory in (self._weights, self._lists):
@@ -124,14 +129,14 @@ class ProgramModel:
         outputs, loaded = [], 0
         if self._image.blocks:
             for loaded in range(SLOTS):
-                self._load_block(loaded)
+                self.load_block(loaded)
         for index in range(int(self._image.words[HeaderWord.INSTRUCTIONS])):
             fields = {name: self._image.field(index, name) for name in FIELDS}
             output = run.execute(fields)
             outputs += [] if output is None else [output]
             if fields["flags"] & LayerFlag.NEXT_BLOCK:
                 loaded += 1
-                self._load_block(loaded)
+                self.load_block(loaded)
         return outputs
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.instruction import LayerFlag, Opcode
 
-__all__ = ["Token", "tokens"]
+__all__ = ["Pass", "Token", "pass_tokens", "passes", "tokens"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +123,27 @@ def _owner(
     return None, place
 
 
-def _convolution(
-    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
-) -> Iterator[Token]:
-    """Yield pass after pass: one row of the source for one row of outputs and of the kernel."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """One row of the source that a cluster reads for one of its rows of outputs.
+
+    Parameters
+    ----------
+    line
+        The row of outputs, counted in the tile's rows of the cluster.
+    kernel_row
+        Row of the kernel.
+    y
+        Row of the source.
+    """
+
+    line: int
+    kernel_row: int
+    y: int
+
+
+def passes(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Iterator[Pass]:
+    """Yield the rows that a cluster reads for a convolution, in order."""
     height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
     share = cluster ^ (config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0)
     first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
@@ -136,18 +153,21 @@ def _convolution(
         for kernel_row in range(fields["kernel_height"]):
             y = (row << fields["stride_log2"]) + kernel_row - fields["padding_top"]
             if row < fields["output_height"] and 0 <= y < fields["source_height"]:
-                yield from _pass(fields, config, cluster, line=line, kernel_row=kernel_row, y=y)
+                yield Pass(line=line, kernel_row=kernel_row, y=y)
 
 
-def _pass(
-    fields: Mapping[str, int],
-    config: AcceleratorConfig,
-    cluster: int,
-    *,
-    line: int,
-    kernel_row: int,
-    y: int,
+def _convolution(
+    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
 ) -> Iterator[Token]:
+    for row in passes(fields, config, cluster):
+        yield from pass_tokens(fields, config, cluster, row)
+
+
+def pass_tokens(
+    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int, row: Pass
+) -> Iterator[Token]:
+    """Yield the activations of one row that a cluster reads for a convolution, in order."""
+    line, kernel_row, y = row.line, row.kernel_row, row.y
     swap = config.half if fields["flags"] & LayerFlag.SOURCE_SWAPPED else 0
     bank, width = y % config.clusters ^ swap, fields["output_width"]
     row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]

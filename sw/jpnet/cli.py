@@ -113,6 +113,27 @@ def compile_command(
 
 
 @app.command()
+def estimate(
+    model: Model = "mlp3",
+    config: Config = "edge16",
+    images: Images = "200",
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Predict cycles and stall causes on test images, without Verilog."""
+    from jpnet.estimation import estimate_model, print_estimate
+    from jpnet.images import image_count, load_test_images
+    from jpnet.zoo import load_model
+
+    workspace = _workspace(build, model, config)
+    count = image_count(images)
+    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    content, path = estimate_model(workspace, data)
+    print_estimate(content, Console())
+    typer.echo(f"wrote {path}")
+
+
+@app.command()
 def rtl(model: Model = "mlp3", config: Config = "edge16", build: Build = _BUILD) -> None:
     """Generate an accelerator's Verilog, manifest and register map."""
     from jpnet.emission import emit_verilog

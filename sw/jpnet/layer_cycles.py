@@ -1,6 +1,6 @@
-"""Cycles and stall causes of each layer, measured on the generated Verilog."""
+"""Cycles and stall causes of each layer, measured or predicted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from jpnet_spec.image import SLOTS, HeaderWord
 from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 
-__all__ = ["LayerCycles", "measure_layers", "program_prefix"]
+__all__ = ["LayerCycles", "layer_cycles", "measure_layers", "program_prefix"]
+
+_COUNTED = (Counter.CYCLES, Counter.MACS, *STALL_COUNTERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,24 +85,39 @@ def _shorten_stream(editor: ProgramEditor, instructions: int) -> int:
     return instructions
 
 
-def _counters(
-    schedule: Schedule, layers: int, verilog_dir: Path, images: NDArray[np.int8], cache_dir: Path
-) -> dict[Counter, float]:
-    shortened = replace(schedule, program=program_prefix(schedule, layers))
-    result = run_native(
-        verilog_dir, schedule=shortened, images=images, cache_dir=cache_dir, images_per_run=1
-    )
-    if result.error:
-        raise SimulationError(
-            f"first {layers} layers of {schedule.network_name} ended with {result.error.name}"
+def layer_cycles(
+    schedule: Schedule, counters_of: Callable[[Schedule], Mapping[Counter, float]]
+) -> Sequence[LayerCycles]:
+    """Return each layer's cycles: the difference of programs that end after it and before it.
+
+    Parameters
+    ----------
+    schedule
+        What runs.
+    counters_of
+        Returns the counters per image of a schedule with such a program, images run one at a time.
+    """
+    found = []
+    before: Mapping[Counter, float] = dict.fromkeys(Counter, 0.0)
+    for index, plan in enumerate(schedule.layers):
+        after = counters_of(replace(schedule, program=program_prefix(schedule, index + 1)))
+        spent = {counter: after[counter] - before[counter] for counter in _COUNTED}
+        found.append(
+            LayerCycles(
+                name=plan.name,
+                cycles=spent[Counter.CYCLES],
+                macs=spent[Counter.MACS],
+                stalls={counter.name: spent[counter] for counter in STALL_COUNTERS},
+            )
         )
-    return {counter: value / len(images) for counter, value in result.counters.items()}
+        before = after
+    return found
 
 
 def measure_layers(
     schedule: Schedule, *, verilog_dir: Path, images: NDArray[np.int8], cache_dir: Path
 ) -> Sequence[LayerCycles]:
-    """Measure each layer as the difference between programs that end after it and before it.
+    """Measure each layer on the generated Verilog.
 
     Parameters
     ----------
@@ -118,18 +135,15 @@ def measure_layers(
     SimulationError
         If a run ends with an error or not in time.
     """
-    measured = []
-    before = dict.fromkeys(Counter, 0.0)
-    for index, plan in enumerate(schedule.layers):
-        after = _counters(schedule, index + 1, verilog_dir, images, cache_dir)
-        spent = {counter: after[counter] - before[counter] for counter in Counter}
-        measured.append(
-            LayerCycles(
-                name=plan.name,
-                cycles=spent[Counter.CYCLES],
-                macs=spent[Counter.MACS],
-                stalls={counter.name: spent[counter] for counter in STALL_COUNTERS},
-            )
+
+    def counters_of(part: Schedule) -> dict[Counter, float]:
+        result = run_native(
+            verilog_dir, schedule=part, images=images, cache_dir=cache_dir, images_per_run=1
         )
-        before = after
-    return measured
+        if result.error:
+            raise SimulationError(
+                f"first layers of {schedule.network_name} ended with {result.error.name}"
+            )
+        return {counter: value / len(images) for counter, value in result.counters.items()}
+
+    return layer_cycles(schedule, counters_of)

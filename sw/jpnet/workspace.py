@@ -126,6 +126,11 @@ class Workspace:
         return self.folder / "simulation.json"
 
     @property
+    def estimate_file(self) -> Path:
+        """What the cycle model predicts."""
+        return self.folder / "estimate.json"
+
+    @property
     def synthesis_file(self) -> Path:
         """Area and clock."""
         return self.folder / "synthesis.json"

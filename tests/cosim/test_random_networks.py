@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.runner import BusModel, run_native
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import preset
+from jpnet_spec.counters import Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.network import IntegerNetwork, LayerOp
 from jpnet_spec.schedule import Schedule
@@ -45,7 +47,7 @@ def draw(seed: int) -> tuple[IntegerNetwork, Schedule, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_networks_are_exact(
+def test_random_networks_are_exact_and_take_the_cycles_predicted(
     emitted: Callable[[AcceleratorConfig], Path], cache_dir: Path, seed: int
 ) -> None:
     network, schedule, images = draw(seed)
@@ -62,6 +64,11 @@ def test_random_networks_are_exact(
     comparison = compare(schedule, traces, run)
     assert comparison.mismatches == 0, str(comparison)
     assert compare_counters(network, schedule, traces, run, images) == {}
+    if seed % 3 == 0:
+        predicted = CycleModel(schedule, traces, images).run().counters
+        assert predicted[Counter.MACS] == run.counters[Counter.MACS]
+        cycles = run.counters[Counter.CYCLES]
+        assert abs(predicted[Counter.CYCLES] - cycles) <= 0.01 * cycles
 
 
 def test_the_seeds_draw_every_kind_of_layer() -> None:

@@ -1,0 +1,1 @@
+"""Cycle model: what a schedule takes, without a simulation."""

@@ -1,0 +1,150 @@
+"""Cycles and stall causes of a schedule, predicted without a simulation of the Verilog."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.cycles.contexts import new_contexts
+from jpnet_cosim.cycles.engine import HISTORY, run_machine
+from jpnet_cosim.cycles.image_loader import new_banks, new_loader
+from jpnet_cosim.cycles.lane_queues import new_lanes
+from jpnet_cosim.cycles.latencies import latencies
+from jpnet_cosim.cycles.program_tables import program_tables, source_offsets
+from jpnet_cosim.cycles.result_writer import new_writer
+from jpnet_cosim.cycles.shape import shape_of
+from jpnet_cosim.cycles.token_pipe import new_pipes
+from jpnet_cosim.cycles.word_reader import new_readers
+from jpnet_cosim.runner import BusModel, MemoryMap
+from jpnet_spec.counters import STALL_COUNTERS, Counter
+from jpnet_spec.network import LayerTrace
+from jpnet_spec.schedule import Schedule
+
+__all__ = ["CycleModel", "Estimate"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Estimate:
+    """What a run takes.
+
+    Parameters
+    ----------
+    counters
+        As the accelerator's, but for those of activations.
+    ends : int64, shape (images, instructions)
+        Cycle of the run in which each instruction's drain ends.
+    """
+
+    counters: dict[Counter, int]
+    ends: NDArray[np.int64]
+
+
+class CycleModel:
+    """The accelerator's control with its queues, pipelines and arbiters, cycle by cycle.
+
+    No sum is computed: which activations survive is taken from the integer network.
+
+    Parameters
+    ----------
+    schedule
+        What runs, or a prefix of it.
+    traces
+        `jpnet_spec.network.IntegerNetwork.run` on the images.
+    images : int8, shape (images, *input_shape)
+    bus
+        The memory.
+
+    Raises
+    ------
+    ValueError
+        If the schedule streams its lists or the memory delays transfers at random; neither is
+        modelled.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        traces: Mapping[str, LayerTrace],
+        images: NDArray[np.int8],
+        *,
+        bus: BusModel | None = None,
+    ) -> None:
+        self._schedule, self._bus = schedule, bus or BusModel()
+        if schedule.stream_blocks:
+            raise ValueError(
+                f"{schedule.network_name}: lists must be resident, {schedule.stream_blocks} blocks "
+                "of streamed lists are not modelled"
+            )
+        if self._bus.stall_percent:
+            raise ValueError("CycleModel.bus must not stall, random delays are not modelled")
+        config = schedule.config
+        self._latency = latencies(config)
+        self._shape = shape_of(config, memory_latency=self._bus.latency_cycles)
+        self._tables = program_tables(schedule, self._latency)
+        self._survivors = _survivors(schedule, traces, images)
+
+    def run(self, first: int = 0, count: int | None = None) -> Estimate:
+        """Run images back to back.
+
+        Parameters
+        ----------
+        first
+            The first one.
+        count
+            How many; by default all.
+        """
+        survivors = self._survivors[first:][:count]
+        schedule, shape, latency = self._schedule, self._shape, self._latency
+        beat = schedule.config.beat_bytes
+        memory = MemoryMap.of(schedule, len(self._survivors), base_address=self._bus.base_address)
+        lanes, idle, empty = new_lanes(shape, int(self._tables.lengths.max()))
+        counts = np.zeros(len(Counter), dtype=np.int64)
+        ends = np.zeros((len(survivors), len(self._tables.instructions)), dtype=np.int64)
+        cycles = run_machine(
+            shape,
+            latency,
+            self._tables,
+            new_contexts(shape, latency),
+            new_readers(shape),
+            new_pipes(shape),
+            lanes,
+            idle,
+            empty,
+            new_loader(
+                images=len(survivors),
+                first_beat=(memory.images + first * schedule.image_bytes) // beat,
+            ),
+            new_banks(shape),
+            new_writer(first_beat=(memory.results + first * schedule.result_bytes) // beat),
+            survivors,
+            (schedule.image_bytes // beat, schedule.result_bytes // beat),
+            counts,
+            ends,
+            np.full(shape.clusters, shape.lanes * shape.groups),
+            np.zeros(HISTORY, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+            (len(survivors) + 1) * schedule.cycles_limit_image,
+        )
+        assert cycles >= 0
+        lane_cycles = cycles * schedule.config.mac_units
+        counters = {counter: int(counts[counter]) for counter in STALL_COUNTERS}
+        counters[Counter.CYCLES] = cycles
+        counters[Counter.MACS] = lane_cycles - sum(counters[item] for item in STALL_COUNTERS)
+        return Estimate(counters=counters, ends=ends)
+
+
+def _survivors(
+    schedule: Schedule, traces: Mapping[str, LayerTrace], images: NDArray[np.int8]
+) -> NDArray[np.bool_]:
+    """Return which elements of image and layers survive, in the order of the bus."""
+    offsets = source_offsets(schedule)
+    found = np.full((len(images), offsets[-1]), schedule.dense)
+    if schedule.dense:
+        return found
+    found[:, : offsets[1]] = schedule.layout_images(images) != 0
+    for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
+        survivors = traces[plan.name].survivors.reshape(len(images), -1)
+        found[:, offset + plan.positions] = survivors != 0
+    return found

@@ -1,0 +1,239 @@
+"""A program as arrays: which words each cluster reads, what they meet, what is drained."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.cycles.latencies import Latencies
+from jpnet_cosim.cycles.records import Record, record_dtype
+from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.program_model import ProgramModel
+from jpnet_cosim.program_tokens import Token, pass_tokens, passes, tokens
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import SLOTS, HeaderWord
+from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
+from jpnet_spec.schedule import Schedule
+from jpnet_spec.topn import ThresholdMode
+
+__all__ = ["ProgramTables", "program_tables", "source_offsets"]
+
+
+INSTRUCTION = record_dtype(numbers="steps tail written", flags="convolution frees_image ends_block")
+"""Rows that the drain reads (``steps``); cycles from the last one to the end (``tail``), and to the
+first cycle in which only the threshold is missing (``written``)."""
+
+SHARE = record_dtype(numbers="first_word end_word first_row")
+"""A cluster's words of an instruction, and its first row."""
+
+
+class ProgramTables(NamedTuple):
+    """What the cycle model needs of a program.
+
+    Words of all instructions and clusters lie one after the other, and so do the rows of
+    convolutions.
+
+    Parameters
+    ----------
+    instructions : of `INSTRUCTION`, shape (instructions,)
+    shares : of `SHARE`, shape (instructions, clusters)
+    delays : int64, shape (rows,)
+        Cycles from the start of the walk, or from the take of the row before, to the offer of each
+        row; the end of a job is a row, too.
+    banks : int64, shape (words,)
+    row_last : bool, shape (words,)
+        Whether the word is the last one of a row.
+    places : int32, shape (words, act_word)
+        Element of the image's survivors in each slot, -1 for slots that are not read.
+    owners : int8, shape (words, act_word)
+        The group that a slot's activation belongs to, -1 for any.
+    lengths : uint16, shape (words, act_word, lanes)
+        Weights that it meets in each lane.
+    """
+
+    instructions: Record
+    shares: Record
+    delays: NDArray[np.int64]
+    banks: NDArray[np.int64]
+    row_last: NDArray[np.bool_]
+    places: NDArray[np.int32]
+    owners: NDArray[np.int8]
+    lengths: NDArray[np.uint16]
+
+
+def source_offsets(schedule: Schedule) -> list[int]:
+    """Return where the image's and each layer's elements begin among an image's survivors."""
+    sizes = [schedule.image_bytes]
+    sizes += [plan.rows * schedule.config.lanes for plan in schedule.layers]
+    return [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+
+
+class _Words:
+    """Words that are gathered, one after the other."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self._config = config
+        self.count = 0
+        self.banks: list[int] = []
+        self.row_last: list[bool] = []
+        self.parts: list[tuple[NDArray[np.int64], ...]] = []
+
+    def add(
+        self,
+        found: Iterable[Token],
+        fields: Mapping[str, int],
+        *,
+        offset: int,
+        lists: NDArray[np.uint32],
+    ) -> None:
+        """Add the words of one row, or of a vector."""
+        config = self._config
+        columns = []
+        for word, (_, members) in enumerate(groupby(found, lambda token: token.word)):
+            for token in members:
+                owner = -1 if token.owner is None else token.owner
+                place = (self.count + word, token.bank, token.word, token.slot)
+                met = (owner, token.entry, token.entry + token.lists, token.cluster)
+                columns.append((*place, *met))
+        if not columns:
+            return
+        number, bank, address, slot, owner, start, stop, cluster = np.array(
+            columns, dtype=np.int64
+        ).T
+        column, lane = np.divmod(slot, config.lanes)
+        row = (address - fields["source_base"]) * config.act_columns + column
+        element = offset + (row * config.clusters + bank) * config.lanes + lane
+        table = lists[cluster, np.maximum(owner, 0)]  # (tokens, lanes, pointer_depth)
+        token_index = np.arange(len(slot))[:, None]
+        lanes = np.arange(config.lanes)[None]
+        ends = table[token_index, lanes, stop[:, None]].astype(np.int64)
+        length = (ends - table[token_index, lanes, start[:, None]]) % config.weight_depth
+        self.parts.append((number, slot, element, owner, length))
+        firsts = np.flatnonzero(np.diff(number, prepend=-1))
+        self.banks += bank[firsts].tolist()
+        self.row_last += [False] * (len(firsts) - 1) + [True]
+        self.count += len(firsts)
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Return all words' fields by name."""
+        config = self._config
+        shape = (max(self.count, 1), config.act_word)
+        place, owner = np.full(shape, -1, dtype=np.int32), np.full(shape, -1, dtype=np.int8)
+        length = np.zeros((*shape, config.lanes), dtype=np.uint16)
+        for number, slot, places, owners, lengths in self.parts:
+            place[number, slot], owner[number, slot] = places, owners
+            length[number, slot] = lengths
+        return {
+            "banks": np.array(self.banks or [0], dtype=np.int64),
+            "row_last": np.array(self.row_last or [False], dtype=np.bool_),
+            "places": place,
+            "owners": owner,
+            "lengths": length,
+        }
+
+
+def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
+    """Return the tables of a schedule's program.
+
+    Parameters
+    ----------
+    schedule
+        Its program is read, nothing else of it but the sizes of its tensors.
+    latency
+        Of the accelerator.
+    """
+    config, editor = schedule.config, ProgramEditor(schedule.program)
+    memories = ProgramModel(schedule.program, config)
+    for block in range(min(SLOTS, len(editor.blocks))):
+        memories.load_block(block)
+    loaded = SLOTS
+    offsets = source_offsets(schedule)
+    count = int(editor.words[HeaderWord.INSTRUCTIONS])
+    words, delays = _Words(config), list[int]()
+    shares = np.zeros((count, config.clusters), dtype=SHARE)
+    instructions = [
+        {name: editor.field(number, name) for name in FIELDS} for number in range(count)
+    ]
+    for number, fields in enumerate(instructions):
+        offset = offsets[fields["source_slot"]]
+        for cluster in range(config.clusters):
+            share = shares[number, cluster]
+            share["first_word"], share["first_row"] = words.count, len(delays)
+            if fields["opcode"] == Opcode.CONVOLUTION:
+                for row in passes(fields, config, cluster):
+                    found = pass_tokens(fields, config, cluster, row)
+                    words.add(found, fields, offset=offset, lists=memories.lists)
+                delays += _row_delays(fields, config, cluster)
+            else:
+                found = (item for item in tokens(fields, config) if item.cluster == cluster)
+                words.add(found, fields, offset=offset, lists=memories.lists)
+            share["end_word"] = words.count
+        if fields["flags"] & LayerFlag.NEXT_BLOCK:
+            memories.load_block(loaded)
+            loaded += 1
+    return ProgramTables(
+        instructions=_instructions(instructions, latency),
+        shares=shares,
+        delays=np.array(delays or [0], dtype=np.int64),
+        **words.arrays(),
+    )
+
+
+def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
+    """Return records of `INSTRUCTION`."""
+    counting = (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
+    found = np.zeros(len(fields), dtype=INSTRUCTION)
+    for record, item in zip(found, fields, strict=True):
+        flags = LayerFlag(item["flags"])
+        counted = LayerFlag.LAST_TILE in flags and item["threshold_mode"] in counting
+        record["steps"] = _drain_steps(item)
+        record["tail"] = latency.counted if counted else latency.drained
+        record["written"] = latency.written
+        record["convolution"] = item["opcode"] == Opcode.CONVOLUTION
+        record["frees_image"] = LayerFlag.FREE_IMAGE in flags
+        record["ends_block"] = LayerFlag.NEXT_BLOCK in flags
+    return found
+
+
+def _drain_steps(fields: Mapping[str, int]) -> int:
+    """Return the rows that the drain reads: those of every pooling window, clipped at the right."""
+    if fields["opcode"] != Opcode.CONVOLUTION:
+        return fields["rows"]
+    extent, stride = fields["pool_window"], fields["pool_stride"]
+    left = range(fields["output_width"], 0, -stride)
+    taps = sum(min(extent, columns) * extent for columns in left)
+    return fields["blocks"] * fields["rows"] * taps
+
+
+def _row_delays(
+    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
+) -> Iterator[int]:
+    """Yield after how many cycles the row walker offers each row, and the end.
+
+    It takes a cycle to reach a row of outputs, one for each source row that it goes down to the
+    first one that this row meets, one for each row of the kernel above the map, and one to leave.
+    """
+    pooled = int(fields["pool_stride"] == 2)
+    output = (fields["first_block"] * config.clusters + cluster) << pooled
+    seen, cycles = 0, 1
+    for line in range(fields["blocks"] << pooled):
+        if line:
+            lower = pooled and line % 2
+            output += 1 if lower else (config.clusters << pooled) - pooled
+        target = (output << fields["stride_log2"]) - fields["padding_top"]
+        cycles += 1
+        if output < fields["output_height"]:
+            cycles += max(0, target - seen)
+            seen = max(seen, target)
+            for y in range(target, target + fields["kernel_height"]):
+                if y >= fields["source_height"]:
+                    break
+                if y >= 0:
+                    yield cycles
+                    cycles = 0
+                cycles += 1
+            cycles += 1
+        cycles += 1
+    yield cycles
