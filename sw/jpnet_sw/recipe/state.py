@@ -1,6 +1,6 @@
 """Everything that a run needs to go on: networks, masks, optimiser, place, history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import prod, sqrt
@@ -13,20 +13,11 @@ from torch import Tensor, nn
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import Checkpoint, build_model
-from jpnet_sw.quantisation import (
-    Captured,
-    CapturedLayer,
-    QuantisedNetwork,
-    capture,
-    layer_shapes,
-    quantise,
-)
+from jpnet_sw.quantisation import Captured, QuantisedNetwork, capture, layer_shapes, quantise
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
-from jpnet_sw.recipe.epoch import seed_epoch
-from jpnet_sw.sparsity.channels import channel_links, fit_to, remove_channels
+from jpnet_sw.recipe.pruning import begin_pruner, check_choices, masks_of, without_channels
+from jpnet_sw.sparsity.channels import fit_to
 from jpnet_sw.sparsity.masks import WeightMasks
-from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
-from jpnet_sw.sparsity.methods import build_method
 from jpnet_sw.sparsity.pruner import Pruner
 
 __all__ = ["Stage", "TrainingState"]
@@ -132,9 +123,9 @@ class TrainingState:
             image_shape=image_shape,
             device=device,
             model=model,
-            masks=WeightMasks(_weights(capture(model))),
+            masks=masks_of(capture(model)),
         )
-        state.check_recipe()
+        check_choices(recipe, model, state.masks)
         return state
 
     @property
@@ -176,47 +167,11 @@ class TrainingState:
         self.teacher.load_state_dict(self.model.state_dict())
         self.teacher.eval().requires_grad_(False)
 
-    def _pruning_target(self) -> PruningTarget:
-        layers = tuple(
-            PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
-            for layer in self.layers
-            if isinstance(layer, CapturedLayer)
-        )
-        names = [layer.name for layer in layers]
-        return PruningTarget(
-            model=self.model,
-            layers=layers,
-            masks=self.masks,
-            densities=self.recipe.layer_densities(names),
-            rounds=self.recipe.prune.rounds,
-            links=channel_links(self.model),
-        )
-
-    def check_recipe(self) -> None:
-        """Refuse a method, its options or modes of layers that do not fit the network.
-
-        Raises
-        ------
-        ValueError
-            If they do not.
-        """
-        prune = self.recipe.prune
-        with torch.random.fork_rng(devices=[]):
-            build_method(prune.method, prune.options, self._pruning_target())
-        filtered = [layer.name for layer in self.layers if layer.top_n is not None]
-        for name in self.recipe.top_n.layer_modes:
-            if name not in filtered:
-                raise ValueError(
-                    f"FilterConfig.layer_modes must name layers with a filter "
-                    f"({', '.join(filtered)}), not {name!r}"
-                )
-
     def start_pruner(self) -> Pruner:
         """Let the recipe's method begin with the float network's masks."""
-        prune = self.recipe.prune
-        seed_epoch(self.seed, "method", 0)
-        method = build_method(prune.method, prune.options, self._pruning_target())
-        self.pruner = Pruner(method.to(self.device), l1=prune.l1, l2=prune.l2)
+        self.pruner = begin_pruner(
+            self.recipe, self.model, self.masks, seed=self.seed, device=self.device
+        )
         return self.pruner
 
     def adopt_dense(self, path: Path) -> None:
@@ -249,11 +204,8 @@ class TrainingState:
         assert self.pruner is not None
         self.pruner.finalise()
         self.facts |= self.pruner.facts()
-        method, self.pruner = self.pruner.method, None
-        if method.removes_channels:
-            masks = remove_channels(self.model, method.target.links, self.masks.masks)
-            self.masks = WeightMasks(_weights(self.layers))
-            self.masks.load(masks)
+        self.masks = without_channels(self.pruner, self.model, self.masks)
+        self.pruner = None
 
     def set_dropout(self, probability: float) -> None:
         """Set the drop probability after every hidden layer of the float network."""
@@ -386,7 +338,7 @@ class TrainingState:
         saved = _part(tensors, "model")
         fit_to(self.model, saved)
         _load(self.model, saved)
-        self.masks = WeightMasks(_weights(self.layers))
+        self.masks = masks_of(self.layers)
         if _part(tensors, "teacher"):
             self.start_teacher()
             assert self.teacher is not None
@@ -412,10 +364,6 @@ class TrainingState:
                     value.reshape(()).cpu() if key == "step" else value
                 )
             optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _weights(layers: Sequence[Captured]) -> dict[str, Tensor]:
-    return {layer.name: layer.linear.weight for layer in layers if isinstance(layer, CapturedLayer)}
 
 
 def _load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

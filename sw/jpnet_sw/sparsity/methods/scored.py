@@ -34,8 +34,11 @@ class ScoredMethod(PruningMethod):
     def __init__(self, target: PruningTarget, options: ScoredOptions) -> None:
         super().__init__(target, options)
         self.options = options
-        if options.structure is Structure.FILTER:
-            target.tie_filters()
+
+    def attach(self) -> None:
+        """Let filters die whole."""
+        if self.removes_channels:
+            self.target.tie_filters()
 
     @property
     def chosen(self) -> tuple[PrunableLayer, ...]:

@@ -49,6 +49,7 @@ class Sensitivity(ScoredMethod):
 
     def attach(self) -> None:
         """Keep the hidden weights."""
+        super().attach()
         if self._regrow and not self.masks.shadows:
             self.masks.keep_shadows()
 
