@@ -1,0 +1,62 @@
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from jpnet.area import measure_area, print_area
+from jpnet.workspace import Workspace
+from jpnet_hw.synthesis import DEVICE, SynthesisReport
+
+FOUND = SynthesisReport(
+    config_hash=1,
+    device=DEVICE,
+    lut4=20000,
+    comb=21234,
+    flip_flops=10000,
+    dp16kd=80,
+    mult18x18d=60,
+    distributed_ram_lut4=300,
+    fmax_mhz=81.25,
+    target_mhz=85.0,
+    critical_start="a.Q",
+    critical_end="b.D",
+    seed=1,
+    tools={},
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace whose synthesis has an answer at once."""
+
+    def synthesise(*_: Any, **__: Any) -> SynthesisReport:
+        return FOUND
+
+    monkeypatch.setattr("jpnet.area.find_verilog", lambda workspace: tmp_path)
+    monkeypatch.setattr("jpnet_hw.synthesis.synthesise", synthesise)
+    return Workspace(build=tmp_path / "build", model="mlp3", config="edge16")
+
+
+@pytest.mark.parametrize("folder", [None, "results"])
+def test_figures_are_kept_in_the_workspace_and_in_a_folder_of_results(
+    folder: str | None, workspace: Workspace, tmp_path: Path
+) -> None:
+    results = None if folder is None else tmp_path / folder
+    content = measure_area(workspace, target_mhz=85, results=results, console=Console(quiet=True))
+    kept = json.loads(workspace.synthesis_file.read_text())
+    assert kept["comb"] == content["comb"] == FOUND.comb
+    copies = list(tmp_path.glob("results/*"))
+    assert [path.name for path in copies] == ([] if folder is None else ["synthesis-edge16.json"])
+    assert all(json.loads(path.read_text()) == kept for path in copies)
+
+
+def test_all_figures_are_printed(workspace: Workspace) -> None:
+    console = Console(record=True, width=120, file=StringIO())
+    content = measure_area(workspace, target_mhz=85, results=None, console=console)
+    print_area(content, console)
+    text = console.export_text()
+    for figure in ("21,234", "20,000", "10,000", "80", "60", "81.2 MHz", "a.Q", "b.D"):
+        assert figure in text
