@@ -163,3 +163,37 @@ def test_result_reads_take_the_skippers_turn(simulate):
     simulate(dut, run, budget=100)
     assert granted == [1, 0, 1, 1, 1, 1, 1, 1]
     assert words == [0x11 if cycle == 1 + dut.LATENCY else 0x22 for cycle in range(8)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_carried_rows_come_from_every_bank_and_results_wait(simulate, rng, config):
+    bench = Bench(config, rng, row_rate=1)
+    dut, expected = bench.dut, []
+
+    async def run(ctx):
+        for _ in range(200):
+            await bench.cycle(ctx)
+        ctx.set(dut.row_valid, 0)
+        await ctx.tick().repeat(2)
+        shape = (config.contexts, -1, config.act_columns, config.clusters, config.lanes)
+        memory = bench.memory.reshape(shape).astype(np.uint8).view(np.int8)
+        ctx.set(dut.result_read, 1)
+        for cycle in range(60 + dut.CARRIED_LATENCY):
+            reads = cycle < 60 and rng.random() < 0.7
+            place = None
+            ctx.set(dut.carried_read, int(reads))
+            assert ctx.get(dut.result_granted) == (not reads)
+            if reads:
+                place = [int(rng.integers(size)) for size in memory.shape[:3]]
+                for name, value in zip(("context", "address", "column"), place, strict=True):
+                    ctx.set(dut.carried[name], value)
+            expected.append(place)
+            ready = expected[cycle - dut.CARRIED_LATENCY] if cycle >= dut.CARRIED_LATENCY else None
+            if ready is not None:
+                rows = [[ctx.get(act) for act in row] for row in dut.carried_rows]
+                wanted = memory[tuple(ready)]
+                known = wanted != 0
+                assert np.array_equal(np.array(rows)[known], wanted[known])
+            await ctx.tick()
+
+    simulate(dut, run, budget=600)

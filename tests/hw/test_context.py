@@ -54,6 +54,10 @@ def drain_field(item, name):
         "last_tap": max(0, item.pool_window - 1),
         "first_tile": bool(item.flags & LayerFlag.FIRST_TILE),
         "last_tile": bool(item.flags & LayerFlag.LAST_TILE),
+        "carried": bool(item.flags & LayerFlag.CARRIED),
+        "summed": bool(item.flags & LayerFlag.SUMMED),
+        "second": bool(item.flags & LayerFlag.SECOND),
+        "swapped": bool(item.flags & LayerFlag.TARGET_SWAPPED),
     }
     return derived[name] if name in derived else getattr(item, name)
 

@@ -16,7 +16,7 @@ async def load(ctx, dut, config, lists):
     for pointer, pairs in enumerate([*lists, []]):
         entries.append((Memory.POINTER, pointer, start))
         for offset, (row, weight) in enumerate(pairs):
-            entries.append((Memory.WEIGHT, start + offset, row << 8 | weight & 0xFF))
+            entries.append((Memory.WEIGHT, start + offset, (row & 0xFFFF) << 8 | weight & 0xFF))
         start += len(pairs)
     ctx.set(dut.load_valid, 1)
     for memory, address, value in entries:
@@ -78,7 +78,11 @@ def products(lists, token):
     """Return (accumulator row, context, product) of everything a token meets."""
     act, pointer, context, count, base = full_token(token)
     run = [pair for pairs in lists[pointer : pointer + count] for pair in pairs]
-    return [((base + row) % CONFIG.acc_depth, context, act * weight) for row, weight in run]
+    found = []
+    for offset, weight in run:
+        upper, row = divmod(base + offset, CONFIG.acc_depth)
+        found.append((row, context | (upper & 1) << 1 | upper >> 1, act * weight))
+    return found
 
 
 def expected_sums(lists, tokens, config, context):
@@ -125,23 +129,27 @@ def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
 
 
 def test_runs_of_lists_lie_from_their_base(simulate, rng):
-    """Runs of any number of lists, also none, with bases that carry rows past the last one."""
-    lists = random_lists(rng, CONFIG, rng.integers(0, 5, 12))
+    """Runs of any number of lists, also none, of a lone image that has all contexts' rows."""
+    depth = CONFIG.acc_depth
+    lists = [
+        [(row - depth * int(rng.integers(2)), weight) for row, weight in pairs]
+        for pairs in random_lists(rng, CONFIG, rng.integers(0, 5, 12))
+    ]
     tokens = []
     for _ in range(120):
         pointer = int(rng.integers(13))
         count = int(rng.integers(13 - pointer))
-        act, context, base = (int(rng.integers(*span)) for span in ((-127, 128), (2,), (8,)))
-        tokens.append((act, pointer, context, count, base))
+        act, base = int(rng.integers(-127, 128)), int(rng.integers(depth, 3 * depth + 1))
+        tokens.append((act, pointer, 0, count, base))
     dut = Lane(CONFIG)
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
-        for context in range(2):
+        for context in range(4):
             await drain(ctx, dut, CONFIG, context)
         _, issued = await feed(ctx, dut, rng, tokens, 0.2)
         assert issued == sum(len(products(lists, token)) for token in tokens)
-        for context in range(2):
+        for context in range(4):
             sums = await drain(ctx, dut, CONFIG, context)
             assert sums == expected_sums(lists, tokens, CONFIG, context)
 

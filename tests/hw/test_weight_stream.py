@@ -98,6 +98,7 @@ class Chain(wiring.Elaboratable):
             weights.opened.eq(loader.opened),
             weights.program_words.eq(loader.header.total_words),
             weights.blocks.eq(loader.header.blocks),
+            weights.in_flight.eq(loader.header.in_flight),
             weights.block_words.eq(loader.block_words),
             weights.block_done.eq(loader.block_done),
         ]

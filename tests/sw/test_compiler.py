@@ -208,7 +208,7 @@ def test_another_configuration_is_refused_with_the_differences():
         ({"acc_width": 16}, "layer 'fc1': sums can reach .*, acc_width 16 holds 32767"),
         (
             {"act_depth": 4, "contexts": 1, "clusters": 1},
-            r"layer 'fc1': activation memory \(act_depth\) of one image needs a depth of",
+            r"layer 'fc.': activation memory \(act_depth\) of one image needs a depth of",
         ),
         ({"param_depth": 16}, r"channel parameter memory \(param_depth\) needs a depth of"),
         ({"program_depth": 2}, r"program memory \(program_depth\) needs a depth of 3"),

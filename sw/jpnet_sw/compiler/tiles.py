@@ -127,7 +127,9 @@ def fitting_rows(layer: Layer, convolution: Convolution | None, config: Accelera
             f"layer {layer.name!r}: needs {positions} accumulators a lane{reason}, "
             f"acc_depth is {config.acc_depth}"
         )
-    return config.acc_depth // positions
+    # A list's rows are offsets of at most the accumulators from that of its activation's column.
+    columns = -(-convolution.window.size[1] // convolution.window.stride)
+    return config.acc_depth // max(positions, columns)
 
 
 def channel_parts(
