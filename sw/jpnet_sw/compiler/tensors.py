@@ -119,5 +119,5 @@ def _demand(
     """Return the cycles that each output will cost its reader: a token and its products."""
     readers = [other.weight for other in network.layers if layer.name in other.inputs]
     products = np.sum([np.count_nonzero(weight, axis=0) for weight in readers], axis=0)
-    demand: NDArray[np.float64] = activity * (1 + products / config.lanes)
+    demand: NDArray[np.float64] = activity.mean(axis=0) * (1 + products / config.lanes)
     return demand
