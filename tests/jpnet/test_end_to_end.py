@@ -23,6 +23,7 @@ REPORT_KEYS = {
     *("mac_percent_effective", "mac_percent_product", "mac_units"),
     *("cycles_total", "cycles_latency", "cycles_cold", "cycles_bound", "fraction_of_bound"),
     *("cycles_dense", "speedup_over_dense", "mismatches", "layers"),
+    *("cycles_weight_only", "speedup_over_weight_only"),
 }
 """The report's fixed keys."""
 

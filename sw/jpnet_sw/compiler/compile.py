@@ -37,6 +37,7 @@ def compile_network(
     calibration_images: NDArray[np.int8] | None = None,
     *,
     dense: bool = False,
+    pruned: bool = False,
 ) -> Schedule:
     """Compile a network.
 
@@ -51,6 +52,8 @@ def compile_network(
         are taken to be equally frequent.
     dense
         Issue every product, zeros too, to compare with.
+    pruned
+        With `dense`: leave the products with a weight of zero out all the same.
 
     Raises
     ------
@@ -61,10 +64,10 @@ def compile_network(
     for layer in network.layers:
         check_supported(layer)
     try:
-        return _compile(network, config, calibration_images, dense=dense)
+        return _compile(network, config, calibration_images, dense=dense, pruned=pruned)
     except CompileError as error:
         fitting = _presets_that_fit(
-            lambda other: _compile(network, other, calibration_images, dense=dense)
+            lambda other: _compile(network, other, calibration_images, dense=dense, pruned=pruned)
         )
         advice = f"it fits {', '.join(fitting)}" if fitting else "no preset is large enough"
         raise CompileError(f"{network.name}: {error}; {advice}") from error
@@ -87,11 +90,12 @@ def _compile(
     images: NDArray[np.int8] | None,
     *,
     dense: bool,
+    pruned: bool,
 ) -> Schedule:
     tensors = place_tensors(network, config, images)
     for layer in network.layers:
         _check_layer(layer, config)
-    places = _place_layers(network, tensors, config, dense=dense)
+    places = _place_layers(network, tensors, config, dense=dense and not pruned)
     image_readers = [layer.name for layer in network.layers if INPUT in layer.inputs]
     instructions = [
         layer_instructions(
