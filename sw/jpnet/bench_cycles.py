@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jpnet.compilation import compile_model, load_compiled
-from jpnet.emission import emit_verilog
+from jpnet.emission import emit_verilog, find_verilog
 from jpnet.estimation import estimate
 from jpnet.images import load_test_images
 from jpnet.json_file import write_json
@@ -19,6 +19,7 @@ from jpnet.workspace import Workspace
 from jpnet.zoo import load_model
 from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.runner import run_native
+from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS, Counter
 from jpnet_sw.compiler import CompileError
@@ -55,6 +56,7 @@ def compare_model(
 ) -> dict[str, Any]:
     """Return what is predicted and what the Verilog takes, for a zoo network on a preset.
 
+    Verilog of the preset that the workspace holds is used, otherwise it is generated.
     Speeds are cycles per second of the processor's time, without the making of the simulator and
     of the model's tables.
 
@@ -76,7 +78,10 @@ def compare_model(
     network = load_model(workspace)
     schedule = load_compiled(workspace, network)
     data = load_test_images(network, data_root=data_root, count=images)
-    emit_verilog(schedule.config, workspace.rtl_folder)
+    try:
+        find_verilog(workspace)
+    except ArtefactError:
+        emit_verilog(schedule.config, workspace.rtl_folder)
     options: dict[str, Any] = {
         "verilog_dir": workspace.rtl_folder,
         "cache_dir": workspace.cache_folder,
