@@ -114,6 +114,14 @@ bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in RE
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs
 	$(BIN)/python -m jpnet_sw.bench_training docs/results/training-step.json
 
+.PHONY: benchcycles
+benchcycles: | $(JPNET) ## measure the cycle model against the Verilog, as quoted in docs
+	$(BIN)/python -m jpnet.bench_cycles docs/results/cycle-model.json --build $(BUILD) $(ROOT)
+
+.PHONY: benchlayers
+benchlayers: | $(JPNET) ## measure layers that other accelerators were measured on, as quoted in docs
+	$(BIN)/python -m jpnet.bench_layers docs/results/reference-layers.json --build $(BUILD)
+
 .PHONY: lint
 lint: | $(JPNET) ## check style and format
 	$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
     *("waves", "synth", "bench", "benchtraining", "lint", "types", "clean", "longtest"),
+    *("estimate", "benchcycles", "benchlayers"),
 }
 
 VARIABLES = {"MODEL", "CONFIG", "DATA", "DATA_ROOT", "SEED", "IMAGES", "WAVES", "JOBS", "BUILD"}
