@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jpnet.compilation import compile_model, load_compiled
-from jpnet.emission import emit_verilog, find_verilog
+from jpnet.emission import emit_verilog, is_verilog_of
 from jpnet.estimation import estimate
 from jpnet.images import load_test_images
 from jpnet.json_file import write_json
@@ -19,7 +19,6 @@ from jpnet.workspace import Workspace
 from jpnet.zoo import load_model
 from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.runner import run_native
-from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS, Counter
 from jpnet_sw.compiler import CompileError
@@ -78,9 +77,7 @@ def compare_model(
     network = load_model(workspace)
     schedule = load_compiled(workspace, network)
     data = load_test_images(network, data_root=data_root, count=images)
-    try:
-        find_verilog(workspace)
-    except ArtefactError:
+    if not is_verilog_of(schedule.config, workspace.rtl_folder):
         emit_verilog(schedule.config, workspace.rtl_folder)
     options: dict[str, Any] = {
         "verilog_dir": workspace.rtl_folder,

@@ -19,7 +19,7 @@ def cycle_model_table(path: Path) -> str:
     """
     found = read_json(path, kind=CYCLES_KIND, made_by="make benchcycles")
     lines = [
-        "| network, preset | cycles: Verilog | predicted | error | largest error of a layer | speed |",
+        "| network, preset | Verilog | predicted | error | largest error of a layer | speed |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for entry in found["networks"]:
