@@ -113,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{last['fraction_of_bound']:.3f} of the bound\n"
             )
             sys.stdout.flush()
-    content = {"layers": measured, "provenance": provenance(seed=_SEED, data=None)}
-    write_json(options.results, kind=LAYERS_KIND, content=content)
+        content = {"layers": measured, "provenance": provenance(seed=_SEED, data=None)}
+        write_json(options.results, kind=LAYERS_KIND, content=content)
     return 0
 
 
