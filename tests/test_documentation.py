@@ -102,6 +102,7 @@ def test_committed_predictions_are_within_their_limits() -> None:
 def test_committed_reference_layers_reach_their_fraction_of_the_bound() -> None:
     measured = json.loads((DOCS / "results" / "reference-layers.json").read_text())
     least = {16: 0.90, 64: 0.88, 128: 0.80}
-    assert len(measured["layers"]) == 9
+    assert {entry["mac_units"] for entry in measured["layers"]} <= set(least)
+    assert len(measured["layers"]) % 3 == 0 < len(measured["layers"])
     for entry in measured["layers"]:
         assert entry["fraction_of_bound"] >= least[entry["mac_units"]]

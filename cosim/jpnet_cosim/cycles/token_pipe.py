@@ -27,8 +27,8 @@ PIPE = record_dtype(
 The word that is worked on, its next ``slot`` and the survivors that are ``left``, no context where
 there is none; tokens in the builder's stages, and the one ``kept`` in the buffer behind them, in
 all ``count``; the group whose ``turn`` it is. Of each context the cycle in which all products of
-its job are summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word comes.
-Whether, in this cycle, a token is ``blocked`` and the skipper has a job."""
+its job are summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word
+comes. Whether, in this cycle, a token is ``blocked`` and the skipper has a job."""
 
 
 def new_pipes(shape: Shape) -> NDArray:
