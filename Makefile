@@ -137,6 +137,14 @@ benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a
 diagrams: | $(JPNET) ## draw the pictures of the accelerator in docs from their sources
 	$(BIN)/python -m jpnet_cosim.diagrams docs/images
 
+.PHONY: benchcycles
+benchcycles: | $(JPNET) ## measure the cycle model against the Verilog, as quoted in docs
+	$(BIN)/python -m jpnet.bench_cycles docs/results/cycle-model.json --build $(BUILD) $(ROOT)
+
+.PHONY: benchlayers
+benchlayers: | $(JPNET) ## measure layers that other accelerators were measured on, as quoted in docs
+	$(BIN)/python -m jpnet.bench_layers docs/results/reference-layers.json --build $(BUILD)
+
 .PHONY: lint
 lint: | $(JPNET) ## check style and format
 	$(BIN)/ruff check && $(BIN)/ruff format --check

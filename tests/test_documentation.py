@@ -7,6 +7,7 @@ import pytest
 import typer.main
 
 from jpnet.cli import app
+from jpnet.cycle_tables import cycle_model_table, reference_layers_table
 from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
 from jpnet_spec.configs import PRESETS
@@ -93,3 +94,32 @@ def test_training_page_shows_the_measured_times_of_a_step() -> None:
     for case in measured.values():
         ratios = (case[name] for name in ("ratio", "distilled_ratio", "asked_ratio"))
         assert f"| {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |" in page
+
+
+@pytest.mark.parametrize(
+    ("mark", "table"),
+    [
+        ("cycle model", cycle_model_table(DOCS / "results" / "cycle-model.json")),
+        ("reference layers", reference_layers_table(DOCS / "results" / "reference-layers.json")),
+    ],
+)
+def test_cycle_model_page_has_the_committed_results(mark: str, table: str) -> None:
+    page = (DOCS / "cycle-model.md").read_text()
+    assert f"<!-- {mark} -->\n\n{table}\n<!-- end of {mark} -->" in page
+
+
+def test_committed_predictions_are_within_their_limits() -> None:
+    measured = json.loads((DOCS / "results" / "cycle-model.json").read_text())
+    assert {entry["config"] for entry in measured["networks"]} == set(PRESETS)
+    for entry in measured["networks"]:
+        assert abs(entry["cycles_total"]["error_percent"]) <= 1
+        assert all(abs(layer["error_percent"]) <= 3 for layer in entry["layers"])
+
+
+def test_committed_reference_layers_reach_their_fraction_of_the_bound() -> None:
+    measured = json.loads((DOCS / "results" / "reference-layers.json").read_text())
+    least = {16: 0.90, 64: 0.88, 128: 0.80}
+    assert {entry["mac_units"] for entry in measured["layers"]} <= set(least)
+    assert len(measured["layers"]) % 3 == 0 < len(measured["layers"])
+    for entry in measured["layers"]:
+        assert entry["fraction_of_bound"] >= least[entry["mac_units"]]

@@ -14,6 +14,7 @@ TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
     *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
     *("lint", "types", "clean", "longtest", "table", "comparison"),
+    *("estimate", "benchcycles", "benchlayers"),
 }
 
 VARIABLES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jpnet.emission import emit_verilog
+from jpnet.emission import emit_verilog, is_verilog_of
 from jpnet.json_file import write_json
 from jpnet.provenance import provenance
 from jpnet.reference_layers import (
@@ -32,7 +32,7 @@ _IMAGES, _CALIBRATION, _ALONE, _SEED = 32, 16, 4, 0
 
 
 def measure_layer(
-    layer: ReferenceLayer, multipliers: int, *, build: Path, images: int = _IMAGES
+    layer: ReferenceLayer, multipliers: int, *, verilog: Path, cache: Path, images: int = _IMAGES
 ) -> dict[str, Any]:
     """Return what a layer takes on the Verilog with so many multipliers.
 
@@ -40,8 +40,8 @@ def measure_layer(
     ----------
     layer, multipliers
         What runs.
-    build
-        Folder of Verilog and simulators.
+    verilog, cache
+        Folders of the Verilog of `reference_config` and of simulators.
     images
         Inputs, back to back.
 
@@ -55,14 +55,12 @@ def measure_layer(
     inputs = reference_images(rng, layer, images)
     calibration = reference_images(rng, layer, _CALIBRATION)
     schedule = compile_network(network, config, calibration)
-    folder = build / "reference-layers" / str(multipliers)
-    emit_verilog(config, folder)
     found = measure(
-        folder,
+        verilog,
         network=network,
         schedule=schedule,
         images=inputs,
-        cache_dir=build / "cache",
+        cache_dir=cache,
         latency_images=_ALONE,
     )
     if found.mismatches:
@@ -91,19 +89,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m jpnet.bench_layers", description=__doc__)
     parser.add_argument("results", type=Path, help="file of the results")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of simulators")
+    parser.add_argument(
+        "--mac-units",
+        type=int,
+        nargs="+",
+        choices=MULTIPLIERS,
+        default=MULTIPLIERS,
+        help="multipliers of the accelerators; all",
+    )
     options = parser.parse_args(arguments)
     measured = []
-    for multipliers in MULTIPLIERS:
+    for multipliers in options.mac_units:
+        folder = options.build / "reference-layers" / str(multipliers)
+        if not is_verilog_of(reference_config(multipliers), folder):
+            emit_verilog(reference_config(multipliers), folder)
         for layer in REFERENCE_LAYERS:
-            measured.append(measure_layer(layer, multipliers, build=options.build))
+            measured.append(
+                measure_layer(layer, multipliers, verilog=folder, cache=options.build / "cache")
+            )
             last = measured[-1]
             sys.stdout.write(
                 f"{multipliers} MACs, {layer.name}: {last['cycles']:,.0f} cycles, "
                 f"{last['fraction_of_bound']:.3f} of the bound\n"
             )
             sys.stdout.flush()
-    content = {"layers": measured, "provenance": provenance(seed=_SEED, data=None)}
-    write_json(options.results, kind=LAYERS_KIND, content=content)
+        content = {"layers": measured, "provenance": provenance(seed=_SEED, data=None)}
+        write_json(options.results, kind=LAYERS_KIND, content=content)
     return 0
 
 

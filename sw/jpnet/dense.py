@@ -1,4 +1,4 @@
-"""The same network on the same lanes with nothing skipped, to compare with."""
+"""The same network on the same lanes with less or nothing skipped, to compare with."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import TopN
 
-__all__ = ["compile_dense", "dense_config", "without_filters"]
+__all__ = ["compile_dense", "compile_weight_only", "dense_config", "without_filters"]
 
 
 def _power_of_two(least: int) -> int:
@@ -39,6 +39,19 @@ def without_filters(network: IntegerNetwork) -> IntegerNetwork:
     """Return the network with every activation surviving, as the dense run computes it."""
     layers = tuple(replace(layer, top_n=TopN()) for layer in network.layers)
     return replace(network, layers=layers)
+
+
+def compile_weight_only(network: IntegerNetwork, config: AcceleratorConfig) -> Schedule:
+    """Compile a network without filters so that zero weights are skipped, but no activation.
+
+    Raises
+    ------
+    ValueError
+        If it does not fit.
+    """
+    from jpnet_sw.compiler import compile_network
+
+    return compile_network(network, config, dense=True, pruned=True)
 
 
 def compile_dense(network: IntegerNetwork, config: AcceleratorConfig) -> Schedule:

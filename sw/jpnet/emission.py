@@ -9,7 +9,7 @@ from jpnet.workspace import VERILOG_TOP, Workspace, load_config
 from jpnet_spec.artefact import ArtefactError
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["emit_verilog", "find_verilog"]
+__all__ = ["emit_verilog", "find_verilog", "is_verilog_of"]
 
 
 def emit_verilog(config: AcceleratorConfig, folder: Path) -> Path:
@@ -26,6 +26,17 @@ def emit_verilog(config: AcceleratorConfig, folder: Path) -> Path:
         return emit(config, folder)
     except EmissionError as error:
         raise ToolError(str(error)) from error
+
+
+def is_verilog_of(config: AcceleratorConfig, folder: Path) -> bool:
+    """Return whether a folder holds a configuration's Verilog as it was generated."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        digest = hashlib.sha256((folder / VERILOG_TOP).read_bytes()).hexdigest()
+        expected = (f"0x{config.config_hash:08x}", manifest["sha256"][VERILOG_TOP])
+        return (manifest["config_hash"], digest) == expected
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def find_verilog(workspace: Workspace) -> Path:

@@ -117,7 +117,8 @@ def reference_images(
 def _nonzero(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return numbers from -127 to 127, but for 0."""
     magnitudes: NDArray[np.int64] = rng.integers(1, 128, shape)
-    return magnitudes * rng.choice((-1, 1), shape)
+    signs: NDArray[np.int64] = rng.choice((-1, 1), shape)
+    return np.multiply(magnitudes, signs)
 
 
 def _convolution(

@@ -102,6 +102,7 @@ def build_report(
     mac_units = _mac_units(simulation)
     bound = counts["macs_effective"] / mac_units
     dense = simulation["dense"]["cycles_total"]
+    weight_only = simulation["weight_only"]["cycles_total"]
     content: dict[str, Any] = {
         "model": simulation["model"],
         "dataset": simulation["dataset"],
@@ -122,7 +123,11 @@ def build_report(
         "fraction_of_bound": bound / simulation["cycles_total"],
         "cycles_dense": dense,
         "speedup_over_dense": _ratio(dense, simulation["cycles_total"]),
-        "mismatches": simulation["mismatches"] + simulation["dense"]["mismatches"],
+        "cycles_weight_only": weight_only,
+        "speedup_over_weight_only": _ratio(weight_only, simulation["cycles_total"]),
+        "mismatches": simulation["mismatches"]
+        + simulation["dense"]["mismatches"]
+        + simulation["weight_only"]["mismatches"],
         "layers": _layers(simulation),
         "stalls": {
             counter.name: simulation["counters"][counter.name] for counter in STALL_COUNTERS

@@ -41,6 +41,7 @@ def _summary(report: Mapping[str, Any]) -> Table:
     table.add_column("what")
     table.add_column("value", justify="right")
     speedup = report["speedup_over_dense"]
+    weights = report["speedup_over_weight_only"]
     rows = (
         ("accuracy: dense float network", _percent(report["accuracy_dense"])),
         ("accuracy: sparse float network", _percent(report["accuracy_jp"])),
@@ -61,7 +62,9 @@ def _summary(report: Mapping[str, Any]) -> Table:
         ("  with the load of the program", _number(report["cycles_cold"])),
         ("bytes of weights streamed per image", _streamed(report["stream_bytes_per_image"])),
         ("cycles of the dense network", _number(report["cycles_dense"])),
-        ("speed-up over it", "-" if speedup is None else f"{speedup:.1f} x"),
+        ("  speed-up over it", "-" if speedup is None else f"{speedup:.1f} x"),
+        ("cycles with zero weights skipped only", _number(report["cycles_weight_only"])),
+        ("  speed-up over them", "-" if weights is None else f"{weights:.1f} x"),
         ("values compared with the integer network", _number(report["values_compared"])),
         ("values that differ", _number(report["mismatches"])),
     )

@@ -1,5 +1,6 @@
 """Test images through the generated Verilog: proof of equality, accuracy, cycles."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet.compilation import load_compiled
-from jpnet.dense import compile_dense, without_filters
+from jpnet.dense import compile_dense, compile_weight_only, without_filters
 from jpnet.emission import emit_verilog, find_verilog
 from jpnet.images import LabelledImages
 from jpnet.json_file import write_json
@@ -17,6 +18,7 @@ from jpnet.provenance import provenance
 from jpnet.workspace import Workspace
 from jpnet.zoo import load_model
 from jpnet_cosim.measure import Measurement, measure
+from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
 from jpnet_spec.network import IntegerNetwork, LayerTrace
 from jpnet_spec.schedule import Schedule
@@ -33,7 +35,11 @@ _LAYERED = 20
 """Images from which the layers' cycles are taken."""
 
 _DENSE = 8
-"""Images of the dense run, whose cycles do not depend on them."""
+"""Images of the runs that skip no activation, whose cycles do not depend on them."""
+
+
+_UNSKIPPED = {"dense": compile_dense, "weight_only": compile_weight_only}
+"""What the network is compared with, by the name of its part of the file."""
 
 
 class MismatchError(RuntimeError):
@@ -68,13 +74,17 @@ def _accuracy(logits: NDArray[np.int8], labels: NDArray[np.uint8]) -> float:
     return float(np.mean(logits.argmax(axis=1) == labels))
 
 
-def _dense_run(
-    network: IntegerNetwork, schedule: Schedule, workspace: Workspace, images: NDArray[np.int8]
+def _unskipped_run(
+    network: IntegerNetwork,
+    schedule: Schedule,
+    workspace: Workspace,
+    images: NDArray[np.int8],
+    compile_as: Callable[[IntegerNetwork, AcceleratorConfig], Schedule],
 ) -> dict[str, Any]:
-    """Return the dense network's cycles on the same lanes, or why no memory can hold it."""
+    """Return the cycles on the same lanes with less skipped, or why no memory can hold it."""
     unfiltered = without_filters(network)
     try:
-        dense = compile_dense(unfiltered, schedule.config)
+        dense = compile_as(unfiltered, schedule.config)
     except ValueError as error:
         return {"reason": str(error), "cycles_total": None, "mismatches": 0}
     folder = workspace.rtl_folder
@@ -113,6 +123,12 @@ def _content(
         images=data.images[:_LAYERED],
         cache_dir=workspace.cache_folder,
     )
+    wrong_products = [
+        entry.name
+        for entry in layers
+        if round(entry.macs * len(data.images[:_LAYERED]))
+        != int(traces[entry.name].macs_effective[:_LAYERED].sum())
+    ]
     first = found.comparison.first
     return {
         "model": workspace.model_name,
@@ -122,7 +138,8 @@ def _content(
         "network_hash": network.content_hash,
         "images": count,
         "values_compared": found.comparison.values,
-        "mismatches": found.mismatches,
+        "mismatches": found.mismatches + len(wrong_products),
+        "layers_with_other_products": wrong_products,
         "mismatches_by_layer": dict(found.comparison.by_layer),
         "first_difference": None if first is None else str(first),
         "counter_differences": {
@@ -138,7 +155,10 @@ def _content(
         "simulated_cycles_per_second": found.cycles_per_second,
         "layers_measured": [asdict(entry) for entry in layers],
         "layers_reference": _reference_layers(network, traces),
-        "dense": _dense_run(network, schedule, workspace, data.images[:_DENSE]),
+        **{
+            name: _unskipped_run(network, schedule, workspace, data.images[:_DENSE], compile_as)
+            for name, compile_as in _UNSKIPPED.items()
+        },
     }
 
 
@@ -173,10 +193,12 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
     made = provenance(seed=network.metadata.get("seed"), data=data.dataset)
     path = workspace.simulation_file
     write_json(path, kind=SIMULATION_KIND, content={**content, "provenance": made})
-    if found.mismatches or content["dense"]["mismatches"]:
+    wrong = [name for name in _UNSKIPPED if content[name]["mismatches"]]
+    if content["mismatches"] or wrong:
         reasons = [str(found.comparison)] if found.comparison.mismatches else []
         reasons += [f"counters {content['counter_differences']}"] * bool(found.counter_differences)
-        reasons += [f"dense: {content['dense']['outcome']}"] * bool(content["dense"]["mismatches"])
+        reasons += [f"products of {name}" for name in content["layers_with_other_products"]]
+        reasons += [f"{name}: {content[name]['outcome']}" for name in wrong]
         raise MismatchError(
             f"{workspace.model_name} on {workspace.config_name}: {'; '.join(reasons)}"
         )

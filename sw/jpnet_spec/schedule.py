@@ -67,7 +67,7 @@ class Schedule:
     network_name, network_hash
         The network it was compiled from.
     dense
-        Whether every product is issued, zeros too.
+        Whether every activation is issued, zeros too.
     program : uint32, shape (words,)
         What the loader reads, and the stream of blocks, see `jpnet_spec.image`.
     layers

@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jpnet.dense import compile_dense, dense_config, without_filters
+from jpnet.dense import compile_dense, compile_weight_only, dense_config, without_filters
 from jpnet_cosim.map_samples import random_convolutional_network
+from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.samples import SMALL
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.topn import ThresholdMode
+from jpnet_sw.compiler import compile_network
 
 
 def test_configuration_grows_only_its_weight_memories(small_network: IntegerNetwork) -> None:
@@ -46,3 +48,21 @@ def test_configuration_holds_every_weight_of_a_convolutional_network(seed: int) 
     schedule = compile_dense(network, roomy)
     assert schedule.dense
     assert schedule.config == dense_config(network, schedule.config)
+
+
+def test_weight_only_schedule_stores_the_pruned_lists_and_issues_every_activation(
+    small_network: IntegerNetwork,
+) -> None:
+    unfiltered = without_filters(small_network)
+    roomy = replace(SMALL, weight_depth=2048)
+    weight_only, sparse = (
+        compile_weight_only(unfiltered, roomy),
+        compile_network(unfiltered, roomy),
+    )
+    assert weight_only.dense
+    assert [plan.weights for plan in weight_only.layers] == [plan.weights for plan in sparse.layers]
+    outputs = ProgramModel(weight_only.program, roomy).run(
+        weight_only.layout_images(np.zeros((1, 64), dtype=np.int8))
+    )
+    issued = sum(int(output.macs.sum()) for output in outputs)
+    assert issued == sum(layer.macs_weight_only for layer in small_network.layers)

@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jpnet import cli
+from jpnet.estimation import ESTIMATE_KIND
 from jpnet.report import read_report
 from jpnet.workspace import Workspace
 from jpnet_cosim.samples import SMALL
@@ -23,6 +25,7 @@ REPORT_KEYS = {
     *("mac_percent_effective", "mac_percent_product", "mac_units"),
     *("cycles_total", "cycles_latency", "cycles_cold", "cycles_bound", "fraction_of_bound"),
     *("cycles_dense", "speedup_over_dense", "mismatches", "layers"),
+    *("cycles_weight_only", "speedup_over_weight_only"),
 }
 """The report's fixed keys."""
 
@@ -64,6 +67,19 @@ def test_report_has_every_fixed_key(report: dict[str, object]) -> None:
     assert report["images"] == IMAGES
     assert report["mismatches"] == 0
     assert report["accuracy_rtl"] == report["accuracy_int8"]
+
+
+def test_estimate_predicts_what_the_simulation_measured(
+    built: Workspace, report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["estimate", *options(built), "--images", str(IMAGES)]) == 0
+    assert "back to back" in capsys.readouterr().out
+    found = json.loads(built.estimate_file.read_text())
+    assert found["kind"] == ESTIMATE_KIND
+    assert found["cycles_total"] == pytest.approx(report["cycles_total"], rel=0.01)
+    assert found["cycles_latency"] == pytest.approx(report["cycles_latency"])
+    measured = {layer["name"]: layer["cycles"] for layer in report["layers"]}
+    assert {layer["name"]: layer["cycles"] for layer in found["layers"]} == pytest.approx(measured)
 
 
 def test_every_number_says_how_it_was_made(report: dict[str, object]) -> None:

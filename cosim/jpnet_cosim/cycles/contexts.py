@@ -90,7 +90,6 @@ def _begin(
     context.limited = context.job == 0 and now + 1 < context.complete
     context.watched = NEVER if context.limited else context.start
     for cluster in range(len(pipes)):
-        pipes[cluster].asleep = 0
         pipes[cluster].done[number] = NEVER
         readers[cluster].read[number] = NEVER
 

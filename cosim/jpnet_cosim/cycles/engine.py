@@ -115,49 +115,52 @@ def _run(
         for cluster in range(shape.clusters):
             reader, pipe = readers[cluster], pipes[cluster]
             pipe.skipping = reader.busy_count > 0
-            if now < pipe.asleep and not watched:
+            if now < min(pipe.quiet, reader.quiet) and not watched:
                 continue
             known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
-            taken = step_tokens(
-                pipe,
-                reader,
-                contexts,
-                lanes,
-                idle,
-                empty,
-                places,
-                owners,
-                lengths,
-                kept,
-                cluster,
-                known,
-                shape.fifo_depth,
-                latency,
-                clock,
-                now,
-            )
-            read_words(
-                reader,
-                contexts,
-                instructions,
-                shares,
-                delays,
-                row_last,
-                places,
-                kept,
-                cluster,
-                known,
-                taken,
-                clock,
-                watched,
-                latency.word,
-                now,
-            )
-            asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
-            pipe.asleep = now + 1
+            taken = NOBODY
+            if now >= pipe.quiet or watched:
+                taken = step_tokens(
+                    pipe,
+                    reader,
+                    contexts,
+                    lanes,
+                    idle,
+                    empty,
+                    places,
+                    owners,
+                    lengths,
+                    kept,
+                    cluster,
+                    known,
+                    shape.fifo_depth,
+                    latency,
+                    clock,
+                    now,
+                )
+            if taken != NOBODY or now >= reader.quiet or watched:
+                read_words(
+                    reader,
+                    contexts,
+                    instructions,
+                    shares,
+                    delays,
+                    row_last,
+                    places,
+                    kept,
+                    cluster,
+                    known,
+                    taken,
+                    clock,
+                    watched,
+                    latency.word,
+                    now,
+                )
+                reader.quiet = next_word_time(reader, now)
+            pipe.quiet = now + 1
             if taken == NOBODY:
-                due = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
-                pipe.asleep = min(due, next_word_time(reader, now))
+                pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
+            asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
         if now:
             _account(pipes, idle, empty, counts, waiting, levels, now)
             step_images(loader[0], banks, readers, contexts, shape, beats[0], clock, now)

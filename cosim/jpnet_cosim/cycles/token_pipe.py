@@ -15,7 +15,7 @@ _STAGES = 16
 """More stages than a token builder has."""
 
 PIPE = record_dtype(
-    numbers="context word slot left kept_context kept_word kept_slot turn count asleep",
+    numbers="context word slot left kept_context kept_word kept_slot turn count quiet",
     flags="blocked skipping",
     stage_context=(_STAGES,),
     stage_word=(_STAGES,),
@@ -25,11 +25,10 @@ PIPE = record_dtype(
 """State of a cluster's token builder and dispatcher.
 
 The word that is worked on, its next ``slot`` and the survivors that are ``left``, no context where
-there is none; tokens in the builder's stages, and the one ``kept`` in the buffer behind them; the
-group whose ``turn`` it is. Of each context the cycle in which all products of its job are summed,
-`NEVER` until it is known. ``count`` tokens are in the
-pipe; nothing changes while it is ``asleep``. Whether, in this cycle, a token is ``blocked`` and the
-skipper has a job."""
+there is none; tokens in the builder's stages, and the one ``kept`` in the buffer behind them, in
+all ``count``; the group whose ``turn`` it is. Of each context the cycle in which all products of
+its job are summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word
+comes. Whether, in this cycle, a token is ``blocked`` and the skipper has a job."""
 
 
 def new_pipes(shape: Shape) -> NDArray:

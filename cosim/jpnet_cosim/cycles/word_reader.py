@@ -23,7 +23,7 @@ _FLIGHT = 16
 
 READER = record_dtype(
     numbers="asked_word asked_context kept_word kept_context turn nearest winner busy_count "
-    "pending_count flying moving",
+    "pending_count flying moving quiet",
     flags="granted",
     word=(CONTEXTS,),
     vector=(CONTEXTS,),
@@ -57,7 +57,7 @@ and whether there is ``room``. Of each walker its ``owner``, when its next word 
 The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its ``winner``.
 Words in ``flight`` by the cycle of their arrival, and words that wait, with their survivors. How
 many contexts are busy and pending, how many words are ``flying``, and whether some have left the
-queue in the last cycle (``moving``)."""
+queue in the last cycle (``moving``). Nothing happens before ``quiet`` but where a word is taken."""
 
 
 def new_readers(shape: Shape) -> NDArray:

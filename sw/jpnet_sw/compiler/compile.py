@@ -1,7 +1,7 @@
 """Integer network to schedule: placement, capacity, lists, instructions, program image."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ def compile_network(
     *,
     dense: bool = False,
     in_flight: int | None = None,
+    pruned: bool = False,
 ) -> Schedule:
     """Compile a network.
 
@@ -56,6 +57,8 @@ def compile_network(
     in_flight
         Images in flight, 1, 2 or 4 and at most `contexts`; by default as many as the activation
         memory holds.
+    pruned
+        With `dense`: leave the products with a weight of zero out all the same.
 
     Raises
     ------
@@ -74,9 +77,11 @@ def compile_network(
     for step in steps:
         check_supported(step.layer)
 
+    products = _Products(issued=dense, stored=dense and not pruned)
+
     def compiled(other: AcceleratorConfig, counts: list[int]) -> Schedule:
         return _compile_first(
-            counts, lambda count: _Compiler(network, steps, other, count, dense).run(images)
+            counts, lambda count: _Compiler(network, steps, other, count, products).run(images)
         )
 
     images = calibration_images
@@ -125,6 +130,22 @@ def _image_config(config: AcceleratorConfig, in_flight: int) -> AcceleratorConfi
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Products:
+    """Which products with a zero there are.
+
+    Parameters
+    ----------
+    issued
+        Those with an activation of zero.
+    stored
+        Those with a weight of zero.
+    """
+
+    issued: bool
+    stored: bool
+
+
 class _Compiler:
     """One network, one accelerator, one number of images in flight."""
 
@@ -134,13 +155,13 @@ class _Compiler:
         steps: list[Step],
         config: AcceleratorConfig,
         in_flight: int,
-        dense: bool,
+        products: _Products,
     ) -> None:
         self._network = network
         self._steps = steps
         self._config = config
         self._share = _image_config(config, in_flight)
-        self._dense = dense
+        self._products = products
 
     def run(self, images: NDArray[np.int8] | None) -> Schedule:
         """Return the schedule."""
@@ -153,7 +174,7 @@ class _Compiler:
             step_instructions(
                 place,
                 share,
-                dense=self._dense,
+                dense=self._products.issued,
                 frees_image=index == words.release,
                 is_result=place is places[-1],
             )
@@ -177,7 +198,7 @@ class _Compiler:
             config=config,
             network_name=network.name,
             network_hash=network.content_hash,
-            dense=self._dense,
+            dense=self._products.issued,
             program=program,
             layers=tuple(_plans(places, instructions, tensors)),
             input_rows=image.layout.rows,
@@ -191,11 +212,11 @@ class _Compiler:
     def _place_steps(self, tensors: dict[str, Tensor]) -> tuple[list[StepPlace], ActivationWords]:
         """Give every step its share of every memory."""
         share, graph = self._share, layer_graph(self._network)
-        resident = resident_lists(self._steps, tensors, share, dense=self._dense)
+        resident = resident_lists(self._steps, tensors, share, dense=self._products.stored)
         lists, list_places = (
             (resident, resident_places(resident))
             if resident is not None
-            else streamed_lists(self._steps, tensors, share, dense=self._dense)
+            else streamed_lists(self._steps, tensors, share, dense=self._products.stored)
         )
         self._check_offsets(lists)
         words = self._allocate(tensors, lists)

@@ -1,5 +1,7 @@
 """Which lane and row each output channel gets."""
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,10 +9,11 @@ from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["place_balanced", "place_in_order", "place_spread"]
 
-_EXCHANGE_ROUNDS = 8
-"""How often every channel is offered for an exchange, at most."""
-_LEAST_GAIN = 1e-6
-"""Share of the load that an exchange must save."""
+_ROUNDS = 8
+"""Times that all pairs of lanes exchange channels, at most."""
+
+_GAIN = 1e-6
+"""What an exchange must gain, in products: more than sums are rounded."""
 
 
 def place_in_order(channels: int) -> NDArray[np.int32]:
@@ -19,16 +22,18 @@ def place_in_order(channels: int) -> NDArray[np.int32]:
 
 
 def place_balanced(work: NDArray[np.float64], config: AcceleratorConfig) -> NDArray[np.int32]:
-    """Deal output channels so that all multipliers expect the same work.
+    """Deal output channels so that all multipliers have the same work in every image.
 
-    Channels go, most work first, to the lane with a free row in which they even out the clusters'
-    multipliers most, and there to the first free row: channels of one row have similar work, so
+    Channels go, most work first, to the lane with a free row in which they even out the loads
+    most; then channels of two lanes are exchanged as long as that shortens the way of the busiest
+    lanes. In its lane a channel takes the first free row: channels of one row have similar work, so
     that a tile of some rows is balanced too.
 
     Parameters
     ----------
-    work : float64, shape (oc, shares)
-        Products that each channel needs from each cluster, of one layer or of several.
+    work : float64, shape (oc, loads)
+        Products that each channel needs from each cluster in each of some images, of one layer or
+        of several.
     config
         The accelerator.
 
@@ -53,8 +58,8 @@ def place_spread(
 
     Parameters
     ----------
-    work : float64, shape (oc, clusters)
-        Products that each channel needs from each cluster.
+    work : float64, shape (oc, loads)
+        Products that each channel needs from each cluster in each of some images.
     demand : float64, shape (oc,)
         Work that each output makes for the cluster that will read it.
     config
@@ -85,49 +90,52 @@ def place_spread(
 
 
 def _deal_to_lanes(work: NDArray[np.float64], config: AcceleratorConfig) -> list[list[int]]:
-    """Return each lane's channels.
+    """Return each lane's channels, those with most work first.
 
-    A channel, most work first, goes where the sum of squared loads grows least; then channels of
-    different lanes are exchanged as long as the busiest lanes' loads, summed over the shares, fall.
+    A channel goes where the sum of squared loads grows least, and is exchanged where that makes the
+    sum of the largest loads smaller.
     """
     channels = len(work)
     room = np.full(config.lanes, -(-channels // config.lanes))
     loads = np.zeros((config.lanes, work.shape[1]))
-    lane_of = np.zeros(channels, dtype=np.int64)
+    dealt: list[list[int]] = [[] for _ in range(config.lanes)]
     order = np.argsort(-work.sum(axis=1), kind="stable")
     for channel in order:
         growth = np.where(room > 0, loads @ work[channel], np.inf)
         lane = int(np.argmin(growth))
-        lane_of[channel] = lane
+        dealt[lane].append(int(channel))
         loads[lane] += work[channel]
         room[lane] -= 1
-    for _ in range(_EXCHANGE_ROUNDS):
-        exchanged = [_exchange(int(channel), work, loads, lane_of) for channel in order]
+    for _ in range(_ROUNDS):
+        exchanged = [
+            _exchange(dealt, loads, work, (first, second))
+            for first, second in combinations(range(config.lanes), 2)
+        ]
         if not any(exchanged):
             break
-    return [[int(c) for c in order if lane_of[c] == lane] for lane in range(config.lanes)]
+    rank = np.argsort(order)
+    return [sorted(members, key=lambda channel: int(rank[channel])) for members in dealt]
 
 
 def _exchange(
-    channel: int,
-    work: NDArray[np.float64],
+    dealt: list[list[int]],
     loads: NDArray[np.float64],
-    lane_of: NDArray[np.int64],
+    work: NDArray[np.float64],
+    lanes: tuple[int, int],
 ) -> bool:
-    """Exchange a channel with the one of another lane that helps most; return whether one does."""
-    mine = lane_of[channel]
-    others = np.flatnonzero(lane_of != mine)
-    if not len(others):
-        return False
-    theirs = lane_of[others]
-    gain = work[others] - work[channel]  # (others, shares)
-    changed = np.broadcast_to(loads, (len(others), *loads.shape)).copy()
-    changed[:, mine] += gain
-    changed[np.arange(len(others)), theirs] -= gain
-    costs = changed.max(axis=1).sum(axis=1)
-    best = int(np.argmin(costs))
-    if costs[best] >= loads.max(axis=0).sum() * (1 - _LEAST_GAIN):
-        return False
-    loads[:] = changed[best]
-    lane_of[channel], lane_of[others[best]] = theirs[best], mine
-    return True
+    """Exchange channels of two lanes where that helps; return whether it did somewhere."""
+    first, second = lanes
+    others = np.delete(loads, lanes, axis=0).max(axis=0, initial=0.0)
+    changed = False
+    for place, channel in enumerate(dealt[first]):
+        change = work[dealt[second]] - work[channel]  # (channels, loads)
+        largest = np.maximum(loads[first] + change, loads[second] - change)
+        costs = np.maximum(largest, others).sum(axis=1)
+        best = int(np.argmin(costs)) if len(costs) else 0
+        now = np.maximum(loads[[first, second]].max(axis=0), others).sum()
+        if len(costs) and costs[best] < now - _GAIN:
+            loads[first] += change[best]
+            loads[second] -= change[best]
+            dealt[first][place], dealt[second][best] = dealt[second][best], channel
+            changed = True
+    return changed

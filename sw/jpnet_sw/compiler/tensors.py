@@ -92,7 +92,8 @@ def place_tensors(
             if member.multiplies and member.convolution is not None
         ]
         if isinstance(layout, MapLayout) and _may_be_swapped(network, tied, layers):
-            layout = replace(layout, swapped=shares.swap(np.sum([w.sum(axis=0) for w in work], 0)))
+            by_cluster = sum(w.sum(axis=0).reshape(config.clusters, -1).sum(axis=1) for w in work)
+            layout = replace(layout, swapped=shares.swap(np.asarray(by_cluster)))
         if network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
         elif work:
@@ -184,5 +185,5 @@ def _demand(
     """Return the cycles that each output will cost its reader: a token and its products."""
     readers = [other.weight for other in network.layers if layer.name == other.inputs[0]]
     products = np.sum([np.count_nonzero(weight, axis=0) for weight in readers], axis=0)
-    demand: NDArray[np.float64] = activity * (1 + products / config.lanes)
+    demand: NDArray[np.float64] = activity.mean(axis=0) * (1 + products / config.lanes)
     return demand

@@ -1,4 +1,4 @@
-"""How many products each output channel is expected to need from each cluster's multipliers."""
+"""How many products each output channel needs from each cluster's multipliers in some images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +27,18 @@ def fully_connected_work(
         The accelerator.
     input_clusters : int64, shape (ic,)
         The cluster that reads each input.
-    input_activity : float64, shape (ic,)
-        How often each input survives.
+    input_activity : float64, shape (images, ic)
+        Which inputs survive in each image.
 
     Returns
     -------
-    float64, shape (oc, clusters)
+    float64, shape (oc, clusters * images)
     """
-    work = np.zeros((len(layer.weight), config.clusters))
-    for cluster in range(config.clusters):
-        mine = input_clusters == cluster
-        work[:, cluster] = (layer.weight[:, mine] != 0) @ input_activity[mine]
-    return work
+    parts = [
+        (layer.weight[:, mine] != 0) @ input_activity[:, mine].T
+        for mine in (input_clusters == cluster for cluster in range(config.clusters))
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def convolution_work(
@@ -58,25 +58,30 @@ def convolution_work(
         Its geometry.
     config
         The accelerator.
-    input_activity : float64, shape (ic * height * width,)
-        How often each input element survives.
+    input_activity : float64, shape (images, ic * height * width)
+        Which input elements survive in each image.
 
     Returns
     -------
-    float64, shape (oc, clusters)
+    float64, shape (oc, clusters * images)
     """
     rows, columns = convolution.output_size
     block_rows = 1 if layer.pool is None else layer.pool.stride
     owner = np.arange(rows) // block_rows % config.clusters
     owned = (owner[:, None] == np.arange(config.clusters)).astype(np.float64)
-    activity = convolution.window.pad(input_activity.reshape(convolution.input_shape), fill=0)
+    images, inputs = len(input_activity), convolution.input_shape[0]
+    activity = convolution.window.pad(
+        input_activity.reshape(images, *convolution.input_shape), fill=0
+    )
     kernel_rows, kernel_columns = convolution.window.size
-    met = np.zeros((convolution.input_shape[0], kernel_rows, kernel_columns, config.clusters))
+    met = np.zeros((inputs, kernel_rows, kernel_columns, config.clusters, images))
     for row in range(kernel_rows):
         for column in range(kernel_columns):
             places = convolution.window.slices(row, column, (rows, columns))
-            met[:, row, column] = activity[:, *places].sum(axis=2) @ owned
+            by_cluster = activity[:, :, *places].sum(axis=3) @ owned  # (images, ic, clusters)
+            met[:, row, column] = by_cluster.transpose(1, 2, 0)
     groups = convolution.channel_groups
     stored = (layer.weight != 0).reshape(groups, len(layer.weight) // groups, -1)
-    work: NDArray[np.float64] = stored @ met.reshape(groups, stored.shape[2], config.clusters)
-    return work.reshape(-1, config.clusters)
+    needs = met.reshape(groups, stored.shape[2], config.clusters * images)
+    work: NDArray[np.float64] = stored @ needs
+    return work.reshape(-1, config.clusters * images)
