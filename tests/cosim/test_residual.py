@@ -106,7 +106,7 @@ def test_random_networks_are_exact_through_the_verilog(
         traces = network.run(images)
         comparison = compare(schedule, traces, result)
         assert comparison.mismatches == 0, str(comparison)
-        assert compare_counters(network, schedule, traces, result) == {}
+        assert compare_counters(network, schedule, traces, result, images) == {}
         found |= flags_of(schedule)
         counts.add(schedule.in_flight)
         streamed += schedule.stream_blocks > 0
@@ -157,6 +157,6 @@ def test_resnet20_on_edge16(pre_activation: bool, emitted: Emitted, cache_dir: P
     traces = network.run(images)
     comparison = compare(schedule, traces, result)
     assert comparison.mismatches == 0, str(comparison)
-    assert compare_counters(network, schedule, traces, result) == {}
+    assert compare_counters(network, schedule, traces, result, images) == {}
     macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
     assert macs / config.mac_units / result.counters[Counter.CYCLES] > 0.8
