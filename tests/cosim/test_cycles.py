@@ -13,6 +13,7 @@ from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.cycles.latencies import latencies
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
+from jpnet_cosim.residual_samples import random_residual_network
 from jpnet_cosim.runner import BusModel, run_native
 from jpnet_cosim.samples import SMALL, STREAMED
 from jpnet_spec.config import AcceleratorConfig
@@ -76,6 +77,31 @@ def test_images_back_to_back_take_what_is_predicted(
         assert abs(found[counter] - run.counters[counter]) <= 0.02 * cycles * SMALL.mac_units
 
 
+@pytest.mark.parametrize("images_per_run", [1, 8])
+def test_fewer_images_in_flight_take_what_is_predicted(
+    rng: np.random.Generator, emitted: Emitted, cache_dir: Path, images_per_run: int
+) -> None:
+    config = PRESETS["tiny"]
+    network = random_convolutional_network(rng, largest=10, channels=6)
+    images = random_maps(rng, 8, network.input_shape)
+    schedule = compile_network(network, config, in_flight=1)
+    assert schedule.in_flight < config.contexts
+    run = run_native(
+        emitted(config),
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        images_per_run=images_per_run,
+        optimise=False,
+    )
+    predicted = CycleModel(schedule, network.run(images), images)
+    for number, record in enumerate(run.runs):
+        found = predicted.run(number * images_per_run, images_per_run).counters
+        cycles = record.counters[Counter.CYCLES]
+        assert found[Counter.MACS] == record.counters[Counter.MACS]
+        assert abs(found[Counter.CYCLES] - cycles) <= 0.01 * cycles
+
+
 def test_lanes_account_for_every_cycle_of_any_configuration(rng: np.random.Generator) -> None:
     network = random_convolutional_network(rng)
     images = random_maps(rng, 3, network.input_shape)
@@ -109,11 +135,16 @@ def test_more_memory_latency_never_makes_a_lone_image_faster(make_job: MakeJob) 
     assert cycles[2] - cycles[0] >= 64
 
 
-def test_streamed_lists_and_random_delays_are_refused(make_job: MakeJob) -> None:
+def test_what_is_not_modelled_is_refused(make_job: MakeJob, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=r"lists must be resident, \d+ blocks"):
         model(make_job(STREAMED))
     with pytest.raises(ValueError, match=re.escape("CycleModel.bus must not stall")):
         model(make_job(), bus=BusModel(stall_percent=1))
+    network = random_residual_network(rng)
+    images = random_maps(rng, 2, network.input_shape)
+    schedule = compile_network(network, PRESETS["edge16"])
+    with pytest.raises(ValueError, match=r"^residual: residual networks are not modelled, .*"):
+        CycleModel(schedule, network.run(images), images)
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -121,5 +152,5 @@ def test_latencies_follow_the_hardware(name: str) -> None:
     found = latencies(PRESETS[name])
     assert found.counted > found.drained == found.written
     assert all(value > 0 for value in found)
-    shape = shape_of(PRESETS[name], memory_latency=20)
+    shape = shape_of(PRESETS[name], in_flight=2, memory_latency=20)
     assert shape.beat_parts * shape.word_beats >= 1

@@ -119,19 +119,23 @@ def _drain(
     sequencer: NDArray[np.int64],
     oldest: int,
     now: int,
-) -> None:
-    """Let the drain take the oldest image's job, if it is free."""
+) -> int:
+    """Let the drain take the oldest image's job; return when it may take the next one."""
     if now < sequencer[0]:
-        return
+        return int(sequencer[0])
     for step in range(len(contexts)):
         context = contexts[(oldest + step) & (len(contexts) - 1)]
         if context.state == _DRAIN and not context.draining:
             instruction = instructions[context.job]
+            able = sequencer[0] + instruction.pause
+            if now < able:
+                return int(able)
             sequencer[0] = now + instruction.steps
             context.draining = True
             context.written = sequencer[0] + instruction.written
             context.drained = sequencer[0] + instruction.tail
-            return
+            return int(sequencer[0])
+    return NEVER
 
 
 @compiled
@@ -203,12 +207,10 @@ def step_contexts(
         elif context.limited and now + 1 >= context.complete:
             context.limited = False
             context.watched = now + _WATCHED
-    _drain(contexts, instructions, sequencer, oldest, now)
-    clock[0] = now + 1 if released or stirred else NEVER
+    due = _drain(contexts, instructions, sequencer, oldest, now)
+    clock[0] = now + 1 if released or stirred else due
     for number in range(len(contexts)):
         clock[0] = min(clock[0], _next_time(contexts[number], pipes, readers, number, now))
-    if now < sequencer[0]:
-        clock[0] = min(clock[0], sequencer[0])
     return released
 
 

@@ -16,12 +16,25 @@ from jpnet_cosim.cycles.result_writer import new_writer
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.cycles.token_pipe import new_pipes
 from jpnet_cosim.cycles.word_reader import new_readers
+from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import BusModel, MemoryMap
 from jpnet_spec.counters import STALL_COUNTERS, Counter
+from jpnet_spec.image import HeaderWord
+from jpnet_spec.instruction import LayerFlag
 from jpnet_spec.network import LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["CycleModel", "Estimate"]
+
+_RESIDUAL = (
+    LayerFlag.KEEP_SUMS
+    | LayerFlag.CARRIED
+    | LayerFlag.SUMMED
+    | LayerFlag.SECOND
+    | LayerFlag.SOURCE_SWAPPED
+    | LayerFlag.TARGET_SWAPPED
+)
+"""Options that only programs of residual networks have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,8 +71,8 @@ class CycleModel:
     Raises
     ------
     ValueError
-        If the schedule streams its lists or the memory delays transfers at random; neither is
-        modelled.
+        If the schedule streams its lists, sums of several layers are added or layers have a second
+        output, or the memory delays transfers at random; none of them is modelled.
     """
 
     def __init__(
@@ -76,11 +89,19 @@ class CycleModel:
                 f"{schedule.network_name}: lists must be resident, {schedule.stream_blocks} blocks "
                 "of streamed lists are not modelled"
             )
+        residual = _residual_layer(schedule)
+        if residual:
+            raise ValueError(
+                f"{schedule.network_name}: residual networks are not modelled, sums are added to "
+                f"those of {residual} or it has a second output"
+            )
         if self._bus.stall_percent:
             raise ValueError("CycleModel.bus must not stall, random delays are not modelled")
         config = schedule.config
         self._latency = latencies(config)
-        self._shape = shape_of(config, memory_latency=self._bus.latency_cycles)
+        self._shape = shape_of(
+            config, in_flight=schedule.in_flight, memory_latency=self._bus.latency_cycles
+        )
         self._tables = program_tables(schedule, self._latency)
         self._survivors = _survivors(schedule, traces, images)
 
@@ -133,6 +154,16 @@ class CycleModel:
         counters[Counter.CYCLES] = cycles
         counters[Counter.MACS] = lane_cycles - sum(counters[item] for item in STALL_COUNTERS)
         return Estimate(counters=counters, ends=ends)
+
+
+def _residual_layer(schedule: Schedule) -> str | None:
+    """Return the name of the first layer with an option of residual networks, None for none."""
+    editor = ProgramEditor(schedule.program)
+    count = int(editor.words[HeaderWord.INSTRUCTIONS])
+    for number, layer in enumerate(schedule.instruction_layers[:count]):
+        if editor.field(number, "flags") & _RESIDUAL:
+            return schedule.layers[layer].name
+    return None
 
 
 def _survivors(

@@ -38,6 +38,8 @@ class Latencies(NamedTuple):
         From the drain's step for the last row to the job's end, where no threshold is counted.
     counted
         The same where the threshold is counted.
+    apart
+        Between the last rows of jobs that count.
     written
         From that step to the first cycle in which only the threshold is missing.
     result
@@ -51,6 +53,7 @@ class Latencies(NamedTuple):
     done: int
     drained: int
     counted: int
+    apart: int
     written: int
     result: int
 
@@ -86,6 +89,7 @@ def latencies(config: AcceleratorConfig) -> Latencies:
         done=walk + Accumulator.LATENCY + 2,
         drained=row + 1,
         counted=row - 1 + almost + 1,
+        apart=ThresholdCounter.TILE_CYCLES,
         written=row + 1,
         result=ActivationMemory.RESULT_LATENCY,
     )

@@ -1,7 +1,7 @@
 """A program as arrays: which words each cluster reads, what they meet, what is drained."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,10 @@ from jpnet_spec.topn import ThresholdMode
 __all__ = ["ProgramTables", "program_tables", "source_offsets"]
 
 
-INSTRUCTION = record_dtype(numbers="steps tail written", flags="convolution frees_image ends_block")
-"""Rows that the drain reads (``steps``); cycles from the last one to the end (``tail``), and to the
+INSTRUCTION = record_dtype(
+    numbers="steps pause tail written", flags="convolution frees_image ends_block"
+)
+"""Rows that the drain reads (``steps``); cycles that it rests before them (``pause``); cycles from the last one to the end (``tail``), and to the
 first cycle in which only the threshold is missing (``written``)."""
 
 SHARE = record_dtype(numbers="first_word end_word first_row")
@@ -149,15 +151,15 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
     for block in range(min(SLOTS, len(editor.blocks))):
         memories.load_block(block)
     loaded = SLOTS
-    offsets = source_offsets(schedule)
     count = int(editor.words[HeaderWord.INSTRUCTIONS])
     words, delays = _Words(config), list[int]()
     shares = np.zeros((count, config.clusters), dtype=SHARE)
     instructions = [
         {name: editor.field(number, name) for name in FIELDS} for number in range(count)
     ]
+    sources = list(_sources(schedule, instructions))
     for number, fields in enumerate(instructions):
-        offset = offsets[fields["source_slot"]]
+        offset = sources[number]
         for cluster in range(config.clusters):
             share = shares[number, cluster]
             share["first_word"], share["first_row"] = words.count, len(delays)
@@ -181,14 +183,27 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
     )
 
 
+def _sources(schedule: Schedule, instructions: list[dict[str, int]]) -> Iterator[int]:
+    """Yield where the elements of each instruction's source begin among an image's survivors."""
+    offsets = source_offsets(schedule)
+    held = {int(schedule.program[HeaderWord.INPUT_BASE]): offsets[0]}
+    following = iter(instructions)
+    for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
+        for fields in islice(following, plan.instructions):
+            yield held[fields["source_base"]]
+        held[plan.base] = offset
+
+
 def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
     """Return records of `INSTRUCTION`."""
     counting = (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
     found = np.zeros(len(fields), dtype=INSTRUCTION)
     for record, item in zip(found, fields, strict=True):
         flags = LayerFlag(item["flags"])
-        counted = LayerFlag.LAST_TILE in flags and item["threshold_mode"] in counting
+        counts = item["threshold_mode"] in counting
+        counted = LayerFlag.LAST_TILE in flags and counts
         record["steps"] = _drain_steps(item)
+        record["pause"] = max(0, latency.apart - item["rows"]) if counts else 0
         record["tail"] = latency.counted if counted else latency.drained
         record["written"] = latency.written
         record["convolution"] = item["opcode"] == Opcode.CONVOLUTION
@@ -199,7 +214,7 @@ def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
 
 def _drain_steps(fields: Mapping[str, int]) -> int:
     """Return the rows that the drain reads: those of every pooling window, clipped at the right."""
-    if fields["opcode"] != Opcode.CONVOLUTION:
+    if fields["opcode"] != Opcode.CONVOLUTION or fields["flags"] & LayerFlag.GATHER:
         return fields["rows"]
     extent, stride = fields["pool_window"], fields["pool_stride"]
     left = range(fields["output_width"], 0, -stride)
@@ -216,7 +231,8 @@ def _row_delays(
     first one that this row meets, one for each row of the kernel above the map, and one to leave.
     """
     pooled = int(fields["pool_stride"] == 2)
-    output = (fields["first_block"] * config.clusters + cluster) << pooled
+    first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
+    output = (first_block * config.clusters + cluster) << pooled
     seen, cycles = 0, 1
     for line in range(fields["blocks"] << pooled):
         if line:

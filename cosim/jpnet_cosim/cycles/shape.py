@@ -13,6 +13,8 @@ class Shape(NamedTuple):
 
     Parameters
     ----------
+    contexts
+        Those that are used: images in flight.
     beat_parts
         Beats that fill one row of each cluster's bank, 1 where a beat fills all of them.
     word_beats
@@ -35,14 +37,14 @@ class Shape(NamedTuple):
     memory_latency: int
 
 
-def shape_of(config: AcceleratorConfig, *, memory_latency: int) -> Shape:
-    """Return the numbers of a configuration."""
+def shape_of(config: AcceleratorConfig, *, in_flight: int, memory_latency: int) -> Shape:
+    """Return the numbers of a configuration with so many images in flight."""
     per_bank = beat_rows(config)
     return Shape(
         clusters=config.clusters,
         groups=config.groups,
         lanes=config.lanes,
-        contexts=config.contexts,
+        contexts=in_flight,
         act_word=config.act_word,
         fifo_depth=config.fifo_depth,
         beat_parts=config.clusters * per_bank // config.beat_rows,
