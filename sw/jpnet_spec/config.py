@@ -97,7 +97,7 @@ class AcceleratorConfig:
     clusters: int = 4
     contexts: int = 4
     act_word: int = 8
-    weight_depth: int = 1024
+    weight_depth: int = 2048
     pointer_depth: int = 2048
     acc_depth: int = 512
     acc_width: int = 24

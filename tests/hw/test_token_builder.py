@@ -37,7 +37,7 @@ def model(config, word, job):
                 "act": act,
                 "pointer": lists % config.pointer_depth,
                 "stop": (lists + count) % config.pointer_depth,
-                "base": (word["line"] + output * job["rows"]) % config.acc_depth,
+                "base": (word["line"] + output * job["rows"]) % 2**config.acc_row_width,
                 "context": word["context"],
                 "owner": channel % config.groups if job["divided"] else None,
                 "last": 0,

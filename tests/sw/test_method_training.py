@@ -100,7 +100,7 @@ def test_another_method_is_not_taken_for_finished(tmp_path, quick_recipe):
 
 def test_densities_for_another_number_of_layers_are_refused(tmp_path, quick_recipe):
     wrong = replace(quick_recipe, prune=PruneConfig(densities=(0.1, 0.2), epochs=1))
-    with pytest.raises(ValueError, match=r"densities must be 3 numbers, one for each layer \(fc1"):
+    with pytest.raises(ValueError, match=r"densities must be 3 numbers, one for each of fc1, fc2"):
         run(tmp_path, wrong)
     assert list(tmp_path.iterdir()) == []
 
