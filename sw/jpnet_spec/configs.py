@@ -26,7 +26,6 @@ PRESETS: dict[str, AcceleratorConfig] = {
         act_word=16,
         axi_data_width=128,
         act_depth=256,
-        weight_depth=2048,
     ),
 }
 """Name to configuration: 4 MACs for unit tests, 16 (the default) and 64."""

@@ -8,13 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jpnet_spec.configs import PRESETS
 from jpnet_spec.layer import LayerOp
 from jpnet_spec.numbers import quantise_unit_image
 from jpnet_spec.shortcut import ShortcutKind
 from jpnet_spec.topn import ThresholdMode, TopN
-from jpnet_sw.compiler.compile import compile_network
-from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.metrics import measure
 from jpnet_sw.models import build_model
 from jpnet_sw.models.residual import Shortcut
@@ -380,10 +377,3 @@ def test_dense_macs_of_resnet32_are_those_of_its_shapes():
     # The first convolution of stages 2 and 3 has half the input channels.
     assert found == 3 * 16 * 9 * 1024 + stage + 2 * (stage - stage // 20) + 640
     assert sum(isinstance(layer, CapturedAffine) for layer in layers) == 15
-
-
-def test_compiler_refuses_residual_networks_by_layer(rng):
-    for name in ("resnet20", "resnet20-relu"):
-        _, network = both(sparse_model(name, 9), random_pixels(rng, 4))
-        with pytest.raises(CompileError, match=r"layer 'layer1\.0\.conv2': residual networks are"):
-            compile_network(network, PRESETS["edge16"])
