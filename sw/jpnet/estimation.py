@@ -57,7 +57,7 @@ def estimate(
     Raises
     ------
     ValueError
-        If the schedule streams its lists.
+        If the schedule streams its lists or the network is a residual one.
     """
     alone = range(min(latency_images, len(images)))
 
@@ -66,8 +66,8 @@ def estimate(
         runs = [model.run(image, 1).counters for image in alone]
         return {counter: sum(run[counter] for run in runs) / len(runs) for counter in runs[0]}
 
-    layers = layer_cycles(schedule, counters_of)
     model = CycleModel(schedule, traces, images)
+    layers = layer_cycles(schedule, counters_of)
     start = time.perf_counter()
     together = model.run().counters
     seconds = time.perf_counter() - start
@@ -101,7 +101,8 @@ def estimate_model(
     Raises
     ------
     ValueError
-        If the schedule is missing, damaged, belongs to another model or streams its lists.
+        If the schedule is missing, damaged, belongs to another model or streams its lists, or the
+        network is a residual one.
     """
     network = load_model(workspace)
     schedule = load_compiled(workspace, network)

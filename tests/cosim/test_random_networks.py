@@ -71,6 +71,18 @@ def test_random_networks_are_exact_and_take_the_cycles_predicted(
         assert abs(predicted[Counter.CYCLES] - cycles) <= 0.01 * cycles
 
 
+@pytest.mark.parametrize("seed", [36, 57])
+def test_jobs_with_few_counted_rows_rest_before_their_drain_as_predicted(
+    emitted: Callable[[AcceleratorConfig], Path], cache_dir: Path, seed: int
+) -> None:
+    network, schedule, images = draw(seed)
+    run = run_native(
+        emitted(CONFIG), schedule=schedule, images=images, cache_dir=cache_dir, optimise=False
+    )
+    predicted = CycleModel(schedule, network.run(images), images).run().counters
+    assert predicted == {counter: run.counters[counter] for counter in predicted}
+
+
 def test_the_seeds_draw_every_kind_of_layer() -> None:
     found: set[object] = set()
     for seed in SEEDS:

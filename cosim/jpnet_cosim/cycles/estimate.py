@@ -162,7 +162,8 @@ def _residual_layer(schedule: Schedule) -> str | None:
     count = int(editor.words[HeaderWord.INSTRUCTIONS])
     for number, layer in enumerate(schedule.instruction_layers[:count]):
         if editor.field(number, "flags") & _RESIDUAL:
-            return schedule.layers[layer].name
+            name: str = schedule.layers[layer].name
+            return name
     return None
 
 

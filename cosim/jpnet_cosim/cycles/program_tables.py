@@ -24,8 +24,9 @@ __all__ = ["ProgramTables", "program_tables", "source_offsets"]
 INSTRUCTION = record_dtype(
     numbers="steps pause tail written", flags="convolution frees_image ends_block"
 )
-"""Rows that the drain reads (``steps``); cycles that it rests before them (``pause``); cycles from the last one to the end (``tail``), and to the
-first cycle in which only the threshold is missing (``written``)."""
+"""Rows that the drain reads (``steps``); cycles that it rests before them (``pause``); cycles from
+the last one to the end (``tail``), and to the first cycle in which only the threshold is missing
+(``written``)."""
 
 SHARE = record_dtype(numbers="first_word end_word first_row")
 """A cluster's words of an instruction, and its first row."""
