@@ -43,7 +43,7 @@ def test_options_of_a_method_are_listed(
         (["train", "--method", "admm", "--option", "c=1"], "option of method admm must be one of"),
         (["train", "--method", "admm", "--option", "rho=x"], "must be a number of at least 0"),
         (["train", "--option", "densities"], "option must be NAME=VALUE"),
-        (["train", "--option", "densities=0.1,0.1"], "must be 3 numbers, one for each layer"),
+        (["train", "--option", "densities=0.1,0.1"], "must be 3 numbers, one for each of"),
         (["train", "--activation", "some"], "activation must be one of none, exact"),
         (["train", "--activation", "fc9=exact"], "must name layers with a filter (fc1, fc2)"),
         (["train", "--search", "x"], "search must be one of scan, joint"),

@@ -5,5 +5,12 @@ from pathlib import Path
 
 from jpnet_cosim.diagrams.drawings import DRAWINGS
 
-for name, draw in DRAWINGS.items():
-    (Path(sys.argv[1]) / name).write_bytes(draw())
+
+def main(folder: Path) -> None:
+    """Draw everything into a folder that exists."""
+    for name, draw in DRAWINGS.items():
+        (folder / name).write_bytes(draw())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
