@@ -388,6 +388,10 @@ def drain(simulate, bench, layers):
     assert bench.reads == sum(shape.reads for shape in shapes)
 
 
+# Two clusters have all that there is; one and four take minutes.
+CLUSTERS = [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))]
+
+
 @pytest.mark.parametrize("name", list(SHAPES))
 @pytest.mark.parametrize("mode", [ThresholdMode.EXACT, ThresholdMode.SAMPLED], ids=str)
 def test_tiles_match_reference(simulate, rng, name, mode):
@@ -446,7 +450,7 @@ def test_a_second_tensor_costs_a_cycle_for_each_row(simulate, rng):
 
 
 @pytest.mark.parametrize(("window", "stride"), OVERLAPPING)
-@pytest.mark.parametrize("clusters", [1, 2, 4])
+@pytest.mark.parametrize("clusters", CLUSTERS)
 @pytest.mark.parametrize("ceil", [0, 1])
 def test_overlapping_windows_match_reference(simulate, rng, window, stride, clusters, ceil):
     bench = Bench(replace(CONFIG, clusters=clusters), rng)
@@ -467,7 +471,7 @@ def test_overlapping_windows_match_reference(simulate, rng, window, stride, clus
 
 
 @pytest.mark.parametrize(("window", "stride"), [*OVERLAPPING, (2, 2)])
-@pytest.mark.parametrize("clusters", [1, 2, 4])
+@pytest.mark.parametrize("clusters", CLUSTERS)
 def test_windows_that_hang_over_small_maps_match_reference(simulate, rng, window, stride, clusters):
     bench = Bench(replace(CONFIG, clusters=clusters), rng)
     layers = [[], []]
