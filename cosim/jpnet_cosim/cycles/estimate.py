@@ -26,14 +26,7 @@ from jpnet_spec.schedule import Schedule
 
 __all__ = ["CycleModel", "Estimate"]
 
-_RESIDUAL = (
-    LayerFlag.KEEP_SUMS
-    | LayerFlag.CARRIED
-    | LayerFlag.SUMMED
-    | LayerFlag.SECOND
-    | LayerFlag.SOURCE_SWAPPED
-    | LayerFlag.TARGET_SWAPPED
-)
+_RESIDUAL = LayerFlag.KEEP_SUMS | LayerFlag.CARRIED | LayerFlag.SUMMED | LayerFlag.SECOND
 """Options that only programs of residual networks have."""
 
 

@@ -233,7 +233,8 @@ def _row_delays(
     """
     pooled = int(fields["pool_stride"] == 2)
     first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
-    output = (first_block * config.clusters + cluster) << pooled
+    share = cluster ^ (config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0)
+    output = (first_block * config.clusters + share) << pooled
     seen, cycles = 0, 1
     for line in range(fields["blocks"] << pooled):
         if line:
