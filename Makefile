@@ -64,11 +64,11 @@ demo: | $(JPNET) ## train, compile, generate Verilog, simulate and prove equal, 
 
 .PHONY: test
 test: | $(JPNET) ## run all tests but those that take minutes
-	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'
 
 .PHONY: longtest
 longtest: | $(JPNET) ## run the tests that take minutes
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 .PHONY: train
 train: | $(JPNET) ## train MODEL sparse on DATA, into $(BUILD)/MODEL/model.safetensors
