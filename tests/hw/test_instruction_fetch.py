@@ -205,7 +205,7 @@ def test_unknown_opcode_is_reported(opcode, simulate):
 
 
 @pytest.mark.parametrize(
-    ("word", "bit"), [(4, 30), (4, 31), (5, 7), (5, 31), (6, 30), (12, 31), (19, 29)]
+    ("word", "bit"), [(4, 30), (4, 31), (5, 7), (5, 31), (6, 30), (12, 31), (19, 31)]
 )
 def test_reserved_bit_is_reported(word, bit, simulate):
     words = list(instruction(flags=RESULT).encode())
