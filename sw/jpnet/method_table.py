@@ -8,6 +8,7 @@ from typing import Any
 
 from jpnet.json_file import read_json
 from jpnet.method_rows import ROW_KIND
+from jpnet.page import put_between
 from jpnet_spec.artefact import ArtefactError, atomic_path
 
 __all__ = ["BEGIN", "END", "insert_table", "method_table", "plot_methods"]
@@ -156,10 +157,7 @@ def insert_table(page: str, table: str) -> str:
     ValueError
         If a marker is missing.
     """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"page must hold the lines {BEGIN.strip()!r} and {END.strip()!r}")
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+    return put_between(page, table, begin=BEGIN, end=END)
 
 
 def plot_methods(folder: Path, images: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jpnet.bench import SPEED_KIND
 from jpnet.json_file import read_json
+from jpnet.page import put_between
 from jpnet.report import REPORT_KIND
 from jpnet.workspace import DATA_OF
 from jpnet.zoo import zoo_file
@@ -128,8 +129,4 @@ def insert_results(page: str, table: str) -> str:
     ValueError
         If a marker is missing.
     """
-    if _BEGIN not in page or _END not in page:
-        raise ValueError(f"page must hold the lines {_BEGIN.strip()!r} and {_END.strip()!r}")
-    before, _, rest = page.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    return f"{before}{_BEGIN}\n{table}\n{_END}{after}"
+    return put_between(page, table, begin=_BEGIN, end=_END)

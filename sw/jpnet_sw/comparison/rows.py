@@ -1,6 +1,7 @@
 """Which methods are compared on which network, and with which options."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from jpnet_sw.recipe import RecipeConfig, choose, preset
 
@@ -81,7 +82,8 @@ class Row:
 _FILTERS = {"structure": "filter", "densities": "0.4,0.4,0.2,1"}
 
 
-def _lenet4(
+def _row(
+    model: str,
     name: str,
     method: str,
     options: dict[str, str] | None = None,
@@ -89,7 +91,7 @@ def _lenet4(
 ) -> Row:
     return Row(
         name=name,
-        model="lenet4",
+        model=model,
         dataset="mnist",
         method=method,
         options=options or {},
@@ -97,21 +99,7 @@ def _lenet4(
     )
 
 
-def _mlp3(
-    name: str,
-    method: str,
-    options: dict[str, str] | None = None,
-    published: Published | None = None,
-) -> Row:
-    return Row(
-        name=name,
-        model="mlp3",
-        dataset="mnist",
-        method=method,
-        options=options or {},
-        published=published,
-    )
-
+_lenet4, _mlp3 = partial(_row, "lenet4"), partial(_row, "mlp3")
 
 _ROWS = (
     _lenet4(
