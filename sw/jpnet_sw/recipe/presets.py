@@ -97,11 +97,16 @@ _PRESETS = {
             bfloat16=True,
             optimiser=OptimiserConfig(kind=OptimiserKind.SGD, weight_decay=5e-4),
             augment=AugmentConfig(flip=True),
-            dense=DenseConfig(epochs=60, learning_rate=0.02, dropout=0.1),
+            dense=DenseConfig(epochs=90, learning_rate=0.02, dropout=0.1),
             prune=PruneConfig(
-                densities=(0.5, 0.35, 0.1, 0.2, 0.5), epochs=20, rounds=1000, learning_rate=0.02
+                densities=(0.5, 0.42, 0.2, 0.4, 0.8), epochs=40, rounds=2000, learning_rate=0.02
             ),
-            top_n=FilterConfig(epochs=8, tolerance_percent=0.5, learning_rate=0.005),
+            top_n=FilterConfig(
+                epochs=12,
+                rates=(0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1),
+                tolerance_percent=0.25,
+                learning_rate=0.005,
+            ),
             quantise=QuantiseConfig(epochs=5, learning_rate=0.001, calibration_images=500),
             distill=DistillConfig(weight=0.8, temperature=4.0),
         ),
