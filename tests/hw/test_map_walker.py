@@ -1,9 +1,12 @@
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.map_walker import MapWalker
 from jpnet_spec.config import AcceleratorConfig
+
+shared_map_walker = lru_cache(maxsize=4)(MapWalker)
 
 CONFIG = AcceleratorConfig(
     lanes=4, clusters=4, act_word=8, act_depth=1024, acc_depth=512, pointer_depth=4096
@@ -176,7 +179,7 @@ MAPS = {
 @pytest.mark.parametrize("cluster", range(4))
 @pytest.mark.parametrize("name", list(MAPS))
 def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
-    dut = MapWalker(CONFIG, cluster=cluster)
+    dut = shared_map_walker(CONFIG, cluster=cluster)
 
     async def bench(ctx):
         for _ in range(2):
