@@ -218,8 +218,8 @@ class DrainSequencer(wiring.Component):
         job = struct_signal(_walk_layout(config), reset_less=True)
         step = struct_signal(drain_step_layout(config))
         tap = _Tap(config)
-        quiet = self._build_pause(m, active & advance & step.last & job.second)
-        begin = self._build_choice(m, active, clearing, (following, quiet), job)
+        pausing = self._build_pause(m, active & advance & step.last & job.second)
+        begin = self._build_choice(m, active, clearing, (following, pausing), job)
         self._build_walk(m, begin, (clearing, advance), job, (step, tap))
         paced = job.second | job.summed
         m.d.comb += [
@@ -245,14 +245,14 @@ class DrainSequencer(wiring.Component):
         return m
 
     def _build_pause(self, m: Module, ending: Value) -> Value:
-        """Return whether no second tensor's row is under way."""
+        """Return whether a second tensor's row is under way, from the cycle after its last step."""
         left = Signal(range(self.SECOND_CYCLES))
         with m.If(ending):
             m.d.sync += left.eq(self.SECOND_CYCLES - 2)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        free: Value = (left == 0) & ~ending
-        return free
+        pausing: Value = left != 0
+        return pausing
 
     def _build_reads(
         self,
@@ -307,15 +307,15 @@ class DrainSequencer(wiring.Component):
     ) -> tuple[Signal, Signal, data.View]:
         """Take the next job when none is left to walk; return its pulse, its context and it."""
         config = self._config
-        following, quiet = levels
-        able = Signal(config.contexts)
+        following, pausing = levels
+        able, ready = Signal(config.contexts), Signal()
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
         # A counted job of few rows waits: last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
         missing_q = Signal.like(missing)
         m.d.comb += [
-            missing.eq(Mux(active | ~quiet, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
+            missing.eq(Mux(active | pausing, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
             able.eq(
                 Cat(
                     (job.last_row >= missing) | ~is_counting(job.threshold_mode)
@@ -325,7 +325,8 @@ class DrainSequencer(wiring.Component):
             waiting.eq(self.request & ~taken),
             first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
-            start.eq((first & able).any() & following & quiet & ~clearing),
+            ready.eq((first & able).any() & ~pausing & ~clearing),
+            start.eq(ready & following & ~(active & job.second)),
         ]
         m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))

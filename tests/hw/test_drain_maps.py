@@ -417,7 +417,7 @@ ADDED = {
     [
         CONFIG,
         replace(CONFIG, clusters=1, contexts=1),
-        replace(CONFIG, lanes=4, groups=4, act_word=4, axi_data_width=32),
+        replace(CONFIG, lanes=4, clusters=2, act_word=4, axi_data_width=32),
     ],
     ids=["edge", "one_cluster", "single_column"],
 )
@@ -497,7 +497,7 @@ def test_windows_that_hang_over_small_maps_match_reference(simulate, rng, window
     [
         replace(CONFIG, clusters=1, contexts=1),
         replace(CONFIG, clusters=2, groups=2, act_word=16),
-        replace(CONFIG, lanes=4, groups=4, act_word=4, axi_data_width=32),
+        replace(CONFIG, lanes=4, clusters=2, act_word=4, axi_data_width=32),
     ],
     ids=["one_cluster", "groups", "single_column"],
 )
