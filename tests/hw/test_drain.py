@@ -114,6 +114,9 @@ class Bench:
         total, ended, cycle, resting = len(self.jobs), 0, 0, set()
         pipe = [None] * (READ_LATENCY + 1)
         ctx.set(self.dut.oldest, 1 << self.oldest)
+        for queue in queues:
+            self._offer(ctx, queue)
+        await ctx.tick()
         while ended < total or self.thetas:
             for context, queue in enumerate(queues):
                 if queue and context not in self.active and context not in resting:
@@ -134,12 +137,17 @@ class Bench:
             await ctx.tick()
             for context in resting:
                 ctx.set(self.dut.request[context], 0)
+                self._offer(ctx, queues[context])
             cycle += 1
         self.cycles = cycle
 
+    def _offer(self, ctx, queue):
+        """Set the next job of a context."""
+        for job in queue[:1]:
+            for name, value in job.fields.items():
+                ctx.set(self.dut.jobs[job.context][name], value)
+
     def _request(self, ctx, job, cycle):
-        for name, value in job.fields.items():
-            ctx.set(self.dut.jobs[job.context][name], value)
         ctx.set(self.dut.request[job.context], 1)
         job.requested = cycle
         self.active[job.context] = job
@@ -301,6 +309,7 @@ def test_reset_forgets_a_job_and_the_next_one_is_right(rng, simulate):
     async def interrupted(ctx):
         ctx.set(dut.oldest, 1)
         ctx.set(dut.jobs[0].last_row, 39)
+        await ctx.tick()
         ctx.set(dut.request, 1)
         await ctx.tick().repeat(25)
         ctx.set(dut.request, 0)

@@ -255,14 +255,14 @@ class Bench:
         self.armed = {context: set() for context in range(config.contexts)}
         self.reads = 0
         thetas, cycle = [], 0
+        for context in range(config.contexts):
+            self.offer(ctx, context, queues[context])
+        await ctx.tick()
         while any(queues) or active or thetas:
             for context, queue in enumerate(queues):
                 if queue and context not in active and context not in resting:
                     layer, tile = queue.pop(0)
-                    base = int(self.rng.integers(0, 8))
-                    self.bases[context] = base
-                    for name, value in layer.fields(self, tile, base).items():
-                        ctx.set(dut.jobs[context][name], value)
+                    base = self.bases[context]
                     ctx.set(dut.request[context], 1)
                     active[context] = (layer, tile, layer.rows(config, tile, base))
             resting = set()
@@ -286,7 +286,15 @@ class Bench:
             cycle += 1
             for context in resting:
                 ctx.set(dut.request[context], 0)
+                self.offer(ctx, context, queues[context])
         self.cycles = cycle
+
+    def offer(self, ctx, context, queue):
+        """Set the next job of a context, somewhere in its memory."""
+        for layer, tile in queue[:1]:
+            self.bases[context] = int(self.rng.integers(0, 8))
+            for name, value in layer.fields(self, tile, self.bases[context]).items():
+                ctx.set(self.dut.jobs[context][name], value)
 
     def read(self, ctx, active):
         """Return the sums of the rows that are read; re-armed or missing ones hold anything."""
