@@ -1,13 +1,12 @@
 """Walk of one job through the words of a map."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import struct_signal
-from jpnet_hw.row_walker import RowWalker, row_place_layout
-from jpnet_hw.skid_buffer import SkidBuffer
+from jpnet_hw.row_walker import RowWalker
 from jpnet_hw.skip_job import EXTENT_WIDTH, skip_job_layout
 from jpnet_hw.word_place import word_place_layout
 from jpnet_spec.config import AcceleratorConfig
@@ -69,13 +68,18 @@ class MapWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows = self._build_rows(m)
+        m.submodules.rows = rows = RowWalker(self._config, cluster=self._cluster)
         row_ended = self._build_words(m, rows)
+        m.d.comb += [
+            rows.start.eq(self.start),
+            rows.job.eq(self.job),
+            rows.first_row.eq(self.first_row),
+        ]
 
         def follow_row() -> None:
-            m.d.comb += rows.ready.eq(1)
+            m.d.comb += rows.taken.eq(1)
             m.next = "ROW"
-            with m.If(rows.payload.end):
+            with m.If(rows.o.end):
                 m.next = "END"
 
         with m.FSM(name="walk"):
@@ -97,21 +101,7 @@ class MapWalker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _build_rows(self, m: Module) -> stream.Interface:
-        """Return the rows; the next one is looked for while one is walked through."""
-        m.submodules.rows = rows = RowWalker(self._config, cluster=self._cluster)
-        m.submodules.ahead = ahead = SkidBuffer(row_place_layout(self._config))
-        m.d.comb += [
-            rows.start.eq(self.start),
-            rows.job.eq(self.job),
-            rows.first_row.eq(self.first_row),
-            rows.taken.eq(rows.valid & ahead.i.ready),
-            ahead.i.valid.eq(rows.valid),
-            ahead.i.payload.eq(rows.o),
-        ]
-        return ahead.o
-
-    def _build_words(self, m: Module, rows: stream.Interface) -> Value:
+    def _build_words(self, m: Module, rows: RowWalker) -> Value:
         """Step from word to word; return whether this is the last one of a row."""
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
@@ -143,15 +133,12 @@ class MapWalker(wiring.Component):
                     word.column.eq(word.column + neighbours),
                     pixels.eq(pixels - neighbours),
                 ]
-        with m.If(rows.ready):
+        with m.If(rows.taken):
             m.d.sync += [
-                *(
-                    word[name].eq(rows.payload[name])
-                    for name in ("bank", "address", "lists", "line")
-                ),
+                *(word[name].eq(rows.o[name]) for name in ("bank", "address", "lists", "line")),
                 word.column.eq(job.padding_left),
                 pixel_word.eq(0),
-                row_lists.eq(rows.payload.lists),
+                row_lists.eq(rows.o.lists),
                 pixels.eq(job.source_width),
             ]
         return last_word & (pixels <= neighbours)

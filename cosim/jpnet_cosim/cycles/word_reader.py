@@ -36,7 +36,6 @@ READER = record_dtype(
     offered=(_WALKERS,),
     row=(_WALKERS,),
     row_taken=(_WALKERS,),
-    row_found=(_WALKERS,),
     finished=(CONTEXTS,),
     outstanding=(CONTEXTS,),
     room=(CONTEXTS,),
@@ -51,15 +50,14 @@ READER = record_dtype(
 
 Of each context: the next ``word``; whether a ``vector`` is walked through, its next word is
 ``there``, a convolution is ``pending`` without a walker, the job's end was not taken (``busy``);
-the cycle in which the last word was ``read``; words of the image that have ``arrived``; words
-asked for that have not left the queue (``outstanding``), those that left it a cycle ago
-(``finished``), and whether there is ``room``. Of each walker its ``owner``, when its next word is
-``offered``, its ``row``, when that was found and when taken. The word that is asked for and one
-that was not granted (``kept``). The cluster's bank has a ``turn``, and within a cycle the
-``nearest`` request and its ``winner``. Words in ``flight`` by the cycle of their arrival, and
-words that wait, with their survivors. How many contexts are busy and pending, how many words are
-``flying``, and whether some have left the queue in the last cycle (``moving``). Nothing happens
-before ``quiet`` but where a word is taken."""
+the cycle in which the last word was ``read``; words of the image that have ``arrived``; words asked
+for that have not left the queue (``outstanding``), those that left it a cycle ago (``finished``),
+and whether there is ``room``. Of each walker its ``owner``, when its next word is ``offered``, its
+``row`` and when that was taken. The word that is asked for and one that was not granted (``kept``).
+The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its ``winner``.
+Words in ``flight`` by the cycle of their arrival, and words that wait, with their survivors. How
+many contexts are busy and pending, how many words are ``flying``, and whether some have left the
+queue in the last cycle (``moving``). Nothing happens before ``quiet`` but where a word is taken."""
 
 
 def new_readers(shape: Shape) -> NDArray:
@@ -169,7 +167,7 @@ def _give_walker(
                     taken = now + _WALKER_START + delays[row]
                     reader.owner[walker] = number
                     reader.row[walker] = row
-                    reader.row_taken[walker] = reader.row_found[walker] = taken
+                    reader.row_taken[walker] = taken
                     reader.offered[walker] = taken + 1
                     return
             return
@@ -198,11 +196,8 @@ def _walk(
         reader.offered[walker] = now + 1
         if row_last[word]:
             row = reader.row[walker] + 1
-            # One row is found ahead.
-            found = max(reader.row_found[walker] + delays[row], reader.row_taken[walker] + 1)
-            taken = max(now, found)
+            taken = max(now, reader.row_taken[walker] + delays[row])
             reader.row[walker] = row
-            reader.row_found[walker] = found
             reader.row_taken[walker] = taken
             reader.offered[walker] = taken + 1
     return word
