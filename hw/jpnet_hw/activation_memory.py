@@ -13,6 +13,7 @@ from jpnet_hw.layouts import (
     row_write_layout,
     struct_signal,
 )
+from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.word_network import WordNetwork, word_ask_layout
 from jpnet_spec.config import AcceleratorConfig
 
@@ -161,6 +162,9 @@ class ActivationMemory(wiring.Component):
     def _build_beats(self, m: Module, banks: list[ActivationBank]) -> None:
         """Give the beats of images to their banks and count the words that are complete."""
         config = self._config
+        m.submodules.skid = skid = SkidBuffer(image_beat_layout(config))
+        wiring.connect(m, wiring.flipped(self.beats), skid.i)
+        beats = skid.o
         beat_q = struct_signal(image_beat_layout(config), reset_less=True)
         beat_valid, closing = Signal(), Signal()
         address = Signal(config.act_addr_width, reset_less=True)
@@ -168,7 +172,7 @@ class ActivationMemory(wiring.Component):
         per_bank, row_bits = beat_rows(config), 8 * config.lanes
         parts = config.clusters * per_bank // config.beat_rows
         part_bits, share_bits = exact_log2(parts), exact_log2(config.act_columns // per_bank)
-        place = self.beats.payload.beat >> part_bits
+        place = beats.payload.beat >> part_bits
         queues = [fifo.SyncFIFO(width=beat_layout(config).size, depth=_QUEUE_DEPTH) for _ in banks]
         addressed = [
             beat_valid & (beat_q.beat[:part_bits] == cluster * parts // config.clusters)
@@ -177,20 +181,20 @@ class ActivationMemory(wiring.Component):
         taken = ~Cat(
             wanted & ~queue.w_rdy for wanted, queue in zip(addressed, queues, strict=True)
         ).any()
-        m.d.comb += self.beats.ready.eq((~beat_valid | taken) & ~closing)
+        m.d.comb += beats.ready.eq((~beat_valid | taken) & ~closing)
         with m.If(taken):
             m.d.sync += beat_valid.eq(0)
-        with m.If(self.beats.ready):
+        with m.If(beats.ready):
             m.d.sync += [
-                beat_valid.eq(self.beats.valid),
-                closing.eq(self.beats.valid & self.beats.payload.last),
-                beat_q.eq(self.beats.payload),
+                beat_valid.eq(beats.valid),
+                closing.eq(beats.valid & beats.payload.last),
+                beat_q.eq(beats.payload),
                 address.eq(self.input_base + (place >> share_bits)),
             ]
-        first = self.beats.valid & self.beats.ready & (self.beats.payload.beat == 0)
+        first = beats.valid & beats.ready & (beats.payload.beat == 0)
         for context in range(config.contexts):
             # A cycle late: the beat is in the bank two cycles later at the earliest.
-            m.d.sync += self.arriving[context].eq(first & (self.beats.payload.context == context))
+            m.d.sync += self.arriving[context].eq(first & (beats.payload.context == context))
         self._build_end(m, beat_q.context, closing, beat_valid, queues)
         for cluster, (bank, queue) in enumerate(zip(banks, queues, strict=True)):
             m.submodules[f"queue_{cluster}"] = queue

@@ -115,6 +115,25 @@ def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({name: members[name] for name in names})
 
 
+def _beginning_layout() -> data.StructLayout:
+    """Return where a job's walk begins.
+
+    ``columns`` and ``blocks`` that are left, and output ``lines`` from the first one down. The rest
+    tells of the first row whether it is the last one of its kind.
+    """
+    return data.StructLayout(
+        {
+            "columns": unsigned(_EXTENT),
+            "blocks": unsigned(_EXTENT),
+            "lines": signed(_EXTENT + 6),
+            "right_last": unsigned(1),
+            "row_last": unsigned(1),
+            "column_last": unsigned(1),
+            "block_last": unsigned(1),
+        }
+    )
+
+
 class _Tap:
     """Place in a pooling window, and the accumulator rows that lead there."""
 
@@ -170,6 +189,7 @@ class DrainSequencer(wiring.Component):
     oldest : in, one bit a context
         The context of the oldest image.
     jobs : in, one `drain_job_layout` a context
+        Held from the cycle before `request` rises.
     done : in, one bit a context
         The job has ended.
     read_valid, read_rows, keep : out
@@ -218,8 +238,8 @@ class DrainSequencer(wiring.Component):
         job = struct_signal(_walk_layout(config), reset_less=True)
         step = struct_signal(drain_step_layout(config))
         tap = _Tap(config)
-        quiet = self._build_pause(m, active & advance & step.last & job.second)
-        begin = self._build_choice(m, active, clearing, (following, quiet), job)
+        pausing = self._build_pause(m, active & advance & step.last & job.second)
+        begin = self._build_choice(m, active, clearing, (following, pausing), job)
         self._build_walk(m, begin, (clearing, advance), job, (step, tap))
         paced = job.second | job.summed
         m.d.comb += [
@@ -245,14 +265,14 @@ class DrainSequencer(wiring.Component):
         return m
 
     def _build_pause(self, m: Module, ending: Value) -> Value:
-        """Return whether no second tensor's row is under way."""
+        """Return whether a second tensor's row is under way, from the cycle after its last step."""
         left = Signal(range(self.SECOND_CYCLES))
         with m.If(ending):
             m.d.sync += left.eq(self.SECOND_CYCLES - 2)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        free: Value = (left == 0) & ~ending
-        return free
+        pausing: Value = left != 0
+        return pausing
 
     def _build_reads(
         self,
@@ -305,17 +325,22 @@ class DrainSequencer(wiring.Component):
         levels: tuple[Signal, Value],
         job: data.View,
     ) -> tuple[Signal, Signal, data.View]:
-        """Take the next job when none is left to walk; return its pulse, its context and it."""
+        """Take the next job when none is left to walk.
+
+        Returns
+        -------
+        The pulse, the job's context and, of `_beginning_layout`, where it begins.
+        """
         config = self._config
-        following, quiet = levels
-        able = Signal(config.contexts)
+        following, pausing = levels
+        able, ready = Signal(config.contexts), Signal()
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
         start, chosen = Signal(), Signal(context_shape(config))
         # A counted job of few rows waits: last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
         missing_q = Signal.like(missing)
         m.d.comb += [
-            missing.eq(Mux(active | ~quiet, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
+            missing.eq(Mux(active | pausing, ThresholdCounter.TILE_CYCLES - 1, missing_q)),
             able.eq(
                 Cat(
                     (job.last_row >= missing) | ~is_counting(job.threshold_mode)
@@ -325,20 +350,41 @@ class DrainSequencer(wiring.Component):
             waiting.eq(self.request & ~taken),
             first.eq(first_from(waiting, self.oldest)),
             chosen.eq(place_of(first)),
-            start.eq((first & able).any() & following & quiet & ~clearing),
+            ready.eq((first & able).any() & ~pausing & ~clearing),
+            start.eq(ready & following & ~(active & job.second)),
         ]
         m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))
         with m.If(following):
             m.d.sync += active.eq(start)
-        coming = struct_signal(_walk_layout(config))
+        coming, beginning = struct_signal(_walk_layout(config)), struct_signal(_beginning_layout())
+        beginnings = [self._build_beginning(m, number) for number in range(config.contexts)]
         with m.Switch(chosen):
             for number, source in enumerate(self.jobs):
                 with m.Case(number):
                     m.d.comb += [coming[name].eq(source[name]) for name in job.shape().members]
+                    m.d.comb += beginning.eq(beginnings[number])
         with m.If(start):
             m.d.sync += job.eq(coming)
-        return start, chosen, coming
+        return start, chosen, beginning
+
+    def _build_beginning(self, m: Module, context: int) -> data.View:
+        """Return, a cycle late, where the walk of a context's job begins."""
+        job = self.jobs[context]
+        beginning = struct_signal(_beginning_layout(), name=f"beginning_{context}", reset_less=True)
+        columns = Mux(job.convolution, job.output_width, 1)
+        blocks = Mux(job.convolution, job.blocks, 1)
+        first_line = job.first_block << (exact_log2(self._config.clusters) + job.pooled)
+        m.d.sync += [
+            beginning.columns.eq(columns),
+            beginning.blocks.eq(blocks),
+            beginning.lines.eq(job.output_height - first_line),
+            beginning.right_last.eq((job.last_tap == 0) | (columns == 1)),
+            beginning.row_last.eq(job.last_row == 0),
+            beginning.column_last.eq((columns == 1) | (job.pooled & (columns == 2))),
+            beginning.block_last.eq(blocks == 1),
+        ]
+        return beginning
 
     def _build_walk(
         self,
@@ -351,7 +397,7 @@ class DrainSequencer(wiring.Component):
         """Count windows' rows and columns, channel rows, columns and blocks."""
         step, tap = position
         config = self._config
-        start, chosen, coming = begin
+        start, chosen, beginning = begin
         clearing, advance = levels
         columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
         lines = Signal(signed(_EXTENT + 6), reset_less=True)
@@ -359,7 +405,12 @@ class DrainSequencer(wiring.Component):
         context = Signal(context_shape(config), reset_less=True)
         begun = Signal(reset_less=True)
         channel_row = Signal(config.acc_row_width, reset_less=True)
-        right_last = (tap.across == job.last_tap) | (columns == tap.across + 1)
+        # Told a cycle ahead: off the path of the choice of a job.
+        right_last, row_last, column_last, block_last = (
+            Signal(name=name, reset_less=True)
+            for name in ("right_last", "row_last", "column_last", "block_last")
+        )
+        one_tap, one_wide = job.last_tap == 0, job.output_width == 1
         block_lines = exact_log2(config.clusters) + job.pooled
         next_line = line + (job.line_rows << job.pooled)
         m.d.comb += [
@@ -373,9 +424,9 @@ class DrainSequencer(wiring.Component):
             step.first.eq(begun),
             step.window_first.eq((tap.across == 0) & (tap.down == 0)),
             step.window_last.eq(right_last & (tap.down == job.last_tap)),
-            step.pixel_last.eq(step.window_last & (channel_row == job.last_row)),
-            step.line_last.eq(step.pixel_last & ((columns == 1) | (job.pooled & (columns == 2)))),
-            step.last.eq(step.line_last & (blocks == 1)),
+            step.pixel_last.eq(step.window_last & row_last),
+            step.line_last.eq(step.pixel_last & column_last),
+            step.last.eq(step.line_last & block_last),
         ]
         exists = [lines > (cluster << job.pooled) + tap.down for cluster in range(config.clusters)]
         for cluster in range(config.clusters):
@@ -386,32 +437,52 @@ class DrainSequencer(wiring.Component):
                 begun.eq(0),
                 tap.across.eq(Mux(right_last, 0, tap.across + 1)),
                 tap.over.eq(Mux(right_last, 0, tap.over + job.last_row + 1)),
-                channel_row.eq(Mux(step.window_last, channel_row + 1, channel_row)),
+                right_last.eq(
+                    Mux(
+                        right_last,
+                        one_tap | (columns == 1),
+                        (tap.across + 1 == job.last_tap) | (columns == tap.across + 2),
+                    )
+                ),
             ]
             with m.If(right_last):
                 m.d.sync += tap.down.eq(Mux(step.window_last, 0, tap.down + 1))
+            with m.If(step.window_last):
+                m.d.sync += [
+                    channel_row.eq(channel_row + 1),
+                    row_last.eq(channel_row + 1 == job.last_row),
+                ]
             with m.If(step.pixel_last):
                 m.d.sync += [
                     channel_row.eq(0),
+                    row_last.eq(job.last_row == 0),
                     columns.eq(columns - (1 << job.pooled)),
+                    right_last.eq(one_tap | (columns == Mux(job.pooled, 3, 2))),
+                    column_last.eq(Mux(job.pooled, (columns == 3) | (columns == 4), columns == 2)),
                     tap.place.eq(tap.place + ((job.last_row + 1) << job.pooled)),
                 ]
             with m.If(step.line_last):
                 m.d.sync += [
                     columns.eq(job.output_width),
+                    right_last.eq(one_tap | one_wide),
+                    column_last.eq(one_wide | (job.pooled & (job.output_width == 2))),
                     tap.place.eq(next_line),
                     line.eq(next_line),
                     blocks.eq(blocks - 1),
+                    block_last.eq(blocks == 2),
                     lines.eq(lines - (1 << block_lines)),
                 ]
-        first_line = coming.first_block << (exact_log2(config.clusters) + coming.pooled)
         with m.If(start):
             m.d.sync += [
                 context.eq(chosen),
                 begun.eq(1),
-                columns.eq(Mux(coming.convolution, coming.output_width, 1)),
-                blocks.eq(Mux(coming.convolution, coming.blocks, 1)),
-                lines.eq(coming.output_height - first_line),
+                columns.eq(beginning.columns),
+                blocks.eq(beginning.blocks),
+                lines.eq(beginning.lines),
+                right_last.eq(beginning.right_last),
+                row_last.eq(beginning.row_last),
+                column_last.eq(beginning.column_last),
+                block_last.eq(beginning.block_last),
                 line.eq(0),
                 channel_row.eq(0),
             ]

@@ -32,6 +32,8 @@ class MapWalker(wiring.Component):
     start : in
         Pulse; `job` is held from then on until the end was taken.
     job : in, `skip_job_layout`
+    first_row : in
+        The job's `jpnet_hw.row_walker.first_row`.
     active : out
         From the cycle after `start` until the end was taken.
     valid, o : out, `word_place_layout`
@@ -42,6 +44,7 @@ class MapWalker(wiring.Component):
 
     start: Signal
     job: data.View
+    first_row: Signal
     active: Signal
     valid: Signal
     o: data.View
@@ -55,6 +58,7 @@ class MapWalker(wiring.Component):
             {
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
+                "first_row": In(EXTENT_WIDTH + 1),
                 "active": Out(1),
                 "valid": Out(1),
                 "o": Out(word_place_layout(config)),
@@ -66,7 +70,11 @@ class MapWalker(wiring.Component):
         m = Module()
         m.submodules.rows = rows = RowWalker(self._config, cluster=self._cluster)
         row_ended = self._build_words(m, rows)
-        m.d.comb += [rows.start.eq(self.start), rows.job.eq(self.job)]
+        m.d.comb += [
+            rows.start.eq(self.start),
+            rows.job.eq(self.job),
+            rows.first_row.eq(self.first_row),
+        ]
 
         def follow_row() -> None:
             m.d.comb += rows.taken.eq(1)

@@ -38,7 +38,11 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class _Words:
-    """The image as 32-bit words: the current one, whether it is there, and its use."""
+    """The image as 32-bit words: the current one, whether it is there, and its use.
+
+    Of the program or block, `left` words are not taken; `one_left` and `none_left` tell so from
+    registers.
+    """
 
     def __init__(self, word: Value, valid: Value, take: Signal, crc: Signal) -> None:
         self.word = word
@@ -46,6 +50,20 @@ class _Words:
         self.take = take
         self.crc = crc
         self.left = Signal(32, reset_less=True)
+        self.one_left = Signal(reset_less=True)
+        self.none_left = Signal(reset_less=True)
+
+    def expect(self, m: Module, count: Value) -> None:
+        """Set how many words come, at least one."""
+        m.d.sync += [self.left.eq(count), self.one_left.eq(count == 1), self.none_left.eq(0)]
+
+    def count(self, m: Module) -> None:
+        """One of them was taken."""
+        m.d.sync += [
+            self.left.eq(self.left - 1),
+            self.one_left.eq(self.left == 2),
+            self.none_left.eq(self.one_left),
+        ]
 
 
 class ProgramLoader(wiring.Component):
@@ -162,7 +180,7 @@ class ProgramLoader(wiring.Component):
                     self._build_header(m, words)
             with m.State("CHECK"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += words.left.eq(self.header.total_words - HEADER_WORDS)
+                words.expect(m, self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
             with m.State("REQUEST"):
                 with m.If(misfit):
@@ -178,19 +196,19 @@ class ProgramLoader(wiring.Component):
                     with m.If(words.word != words.crc):
                         self._fail(m, ErrorCode.BAD_CRC)
             with m.State("PADDING"):
-                m.d.comb += words.take.eq(words.left != 0)
-                with m.If(words.left == 0):
+                m.d.comb += words.take.eq(~words.none_left)
+                with m.If(words.none_left):
                     self._build_end(m)
             with m.State("BLOCK"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += words.left.eq(self.block_words)
+                words.expect(m, self.block_words)
                 with m.If(words.valid):
                     m.next = "FOLLOWING"
                 self._build_start(m)
             with m.State("FAILED"):
                 pass
         with m.If(taken):
-            m.d.sync += words.left.eq(words.left - 1)
+            words.count(m)
         with m.If(self.transfers.valid & self.transfers.ready):
             m.d.sync += self.transfers.valid.eq(0)
         return m
@@ -388,7 +406,7 @@ class ProgramLoader(wiring.Component):
                     m.next = "CHECKSUM"
 
     def _refuse_end(self, m: Module, words: _Words) -> None:
-        with m.If(words.left == 1):
+        with m.If(words.one_left):
             self._fail(m, ErrorCode.BAD_SECTION)
 
     def _build_place(self, m: Module, word: Value, bad: Signal) -> None:

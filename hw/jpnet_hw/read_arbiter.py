@@ -75,16 +75,21 @@ class ReadArbiter(wiring.Component):
 
         # The transfer whose beats come now; 0 users where none does.
         user, left = Signal(self._users), Signal(32, reset_less=True)
+        last = Signal(reset_less=True)
         following = data.View(under_way, queue.r_data)
         beat = self.i.valid & self.i.ready
         m.d.comb += [
-            queue.r_en.eq((user == 0) | (beat & (left == 1))),
+            queue.r_en.eq((user == 0) | (beat & last)),
             self.i.ready.eq((user & Cat(give.ready for give in self.gives)).any()),
         ]
         with m.If(beat):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         with m.If(queue.r_en):
-            m.d.sync += [user.eq(Mux(queue.r_rdy, following.user, 0)), left.eq(following.beats)]
+            m.d.sync += [
+                user.eq(Mux(queue.r_rdy, following.user, 0)),
+                left.eq(following.beats),
+                last.eq(following.beats == 1),
+            ]
         for number, give in enumerate(self.gives):
             m.d.comb += [
                 give.payload.eq(self.i.payload),

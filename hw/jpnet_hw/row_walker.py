@@ -1,6 +1,6 @@
 """Walk of a convolution's job through the rows of its map."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -9,7 +9,7 @@ from jpnet_hw.layouts import struct_signal
 from jpnet_hw.skip_job import EXTENT_WIDTH, RUN_WIDTH, skip_job_layout
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["RowWalker", "row_place_layout"]
+__all__ = ["RowWalker", "first_row", "row_place_layout"]
 
 
 def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -28,6 +28,15 @@ def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
             "end": unsigned(1),
         }
     )
+
+
+def first_row(job: data.View, *, config: AcceleratorConfig, cluster: int) -> Value:
+    """Return the first output row of a cluster's share of a job, `EXTENT_WIDTH` + 1 bits."""
+    share = Mux(job.target_swapped, cluster ^ config.half, cluster)
+    row: Value = (((job.first_block << exact_log2(config.clusters)) + share) << job.pooled)[
+        : EXTENT_WIDTH + 1
+    ]
+    return row
 
 
 class RowWalker(wiring.Component):
@@ -50,6 +59,8 @@ class RowWalker(wiring.Component):
     start : in
         Pulse; `job` is held from then on until the end was taken.
     job : in, `skip_job_layout`
+    first_row : in
+        The job's `first_row`.
     valid, o : out, `row_place_layout`
         The next row, or the end.
     taken : in
@@ -58,6 +69,7 @@ class RowWalker(wiring.Component):
 
     start: Signal
     job: data.View
+    first_row: Signal
     valid: Signal
     o: data.View
     taken: Signal
@@ -74,6 +86,7 @@ class RowWalker(wiring.Component):
             {
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
+                "first_row": In(EXTENT_WIDTH + 1),
                 "valid": Out(1),
                 "o": Out(row_place_layout(config)),
                 "taken": In(1),
@@ -111,12 +124,10 @@ class RowWalker(wiring.Component):
         output = Signal(EXTENT_WIDTH + 1, reset_less=True)
         seen = Signal(EXTENT_WIDTH + 1, reset_less=True)
         blocks, lower = Signal(EXTENT_WIDTH, reset_less=True), Signal(reset_less=True)
-        share = Mux(job.target_swapped, self._cluster ^ config.half, self._cluster)
-        first = ((job.first_block << exact_log2(config.clusters)) + share) << job.pooled
         with m.State("IDLE"):
             m.d.sync += [
-                output.eq(first),
-                target.eq((first << job.stride_log2) - job.padding_top),
+                output.eq(self.first_row),
+                target.eq((self.first_row << job.stride_log2) - job.padding_top),
                 seen.eq(0),
                 blocks.eq(job.blocks),
                 lower.eq(0),
@@ -159,15 +170,22 @@ class RowWalker(wiring.Component):
         tap_lists = Signal.like(row.lists, reset_less=True)
         last_phase = phase == (1 << job.stride_log2) - 1
         next_tap = tap_lists + job.run_lists
-        below = source >= Cat(job.source_height, 0).as_signed()
+        # Comparisons of a cycle ago: what is offered comes out of registers.
+        above, below, beyond = (
+            Signal(name=name, reset_less=True) for name in ("above", "below", "beyond")
+        )
+        height = Signal(signed(EXTENT_WIDTH + 1))
         passed = Signal()
-        m.d.comb += passed.eq((kernel_row == job.kernel_height) | below)
+        m.d.comb += [height.eq(job.source_height), passed.eq(beyond | below)]
         with m.If(walking):
-            m.d.comb += self.valid.eq(~passed & (source >= 0))
-        with m.If(walking & ((source < 0) | self.taken)):
+            m.d.comb += self.valid.eq(~passed & ~above)
+        with m.If(walking & (above | self.taken)):
             m.d.sync += [
                 kernel_row.eq(kernel_row + 1),
+                beyond.eq(kernel_row == job.kernel_height - 1),
                 source.eq(source + 1),
+                above.eq(above & (source != -1)),
+                below.eq(source >= height - 1),
                 phase.eq(Mux(last_phase, 0, phase + 1)),
                 row.lists.eq(row.lists + (job.phase_lists << job.stride_log2)),
             ]
@@ -178,7 +196,10 @@ class RowWalker(wiring.Component):
         with m.If(entering):
             m.d.sync += [
                 kernel_row.eq(0),
+                beyond.eq(job.kernel_height == 0),
                 source.eq(self._target),
+                above.eq(self._target < 0),
+                below.eq(self._target >= height),
                 phase.eq(0),
                 row.bank.eq(self._highest.bank),
                 row.address.eq(self._highest.address),

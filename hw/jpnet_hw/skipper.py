@@ -11,6 +11,7 @@ from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.context_space import bank_address
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.map_walker import MapWalker
+from jpnet_hw.row_walker import first_row
 from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.skip_job import skip_job_layout
 from jpnet_hw.token_builder import TokenBuilder, without_lowest, word_layout
@@ -161,13 +162,14 @@ class ZeroSkipper(wiring.Component):
     def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Value, data.View]:
         """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
-        requests, chosen = Signal(config.contexts), Signal(config.contexts)
+        requests, first = Signal(config.contexts), Signal(config.contexts)
+        chosen = Signal(config.contexts)
         asked = struct_signal(_asked_layout(config), reset_less=True)
         asked_valid, step = Signal(), Signal()
         walkers = self._build_map_walkers(m)
         for owner, walker in walkers:
-            m.d.comb += walker.taken.eq((chosen & owner).any())
-        places = [(walker.taken, walker.o) for _, walker in walkers]
+            m.d.comb += walker.taken.eq((first & owner).any() & step)
+        places = [((first & owner).any(), walker.o) for owner, walker in walkers]
         for context, job in enumerate(self.jobs):
             vector = VectorWalker(config, cluster=self._cluster)
             m.submodules[f"vector_{context}"] = vector
@@ -188,14 +190,17 @@ class ZeroSkipper(wiring.Component):
                 vector.job.eq(job),
                 vector.taken.eq(chosen[context] & ~walks.any()),
                 following.eq(outstanding + chosen[context] - finished),
-                requests[context].eq((vector.valid | walked.any()) & room & step),
+                requests[context].eq((vector.valid | walked.any()) & room),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
-            places.append((vector.taken, vector.o))
-        m.d.comb += chosen.eq(first_from(requests, self.oldest))
+            places.append((first[context] & ~walks.any(), vector.o))
+        m.d.comb += [
+            first.eq(first_from(requests, self.oldest)),
+            chosen.eq(Mux(step, first, 0)),
+        ]
         with m.If(step):
-            m.d.sync += [asked_valid.eq(chosen.any()), asked.context.eq(place_of(chosen))]
+            m.d.sync += [asked_valid.eq(requests.any()), asked.context.eq(place_of(first))]
             m.d.sync += asked.place.eq(
                 reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
             )
@@ -246,12 +251,15 @@ class ZeroSkipper(wiring.Component):
             with m.Elif(granted[context]):
                 m.d.sync += pending[context].eq(0)
             m.d.comb += self.waiting[context].eq(pending[context] & here.limited)
-        # One choice for all walkers: a job waits here in the cycle in which its walker begins.
-        chosen = struct_signal(skip_job_layout(config), name="chosen_job", reset_less=True)
-        with m.Switch(place_of(granted)):
+        # One choice for all walkers, in the cycle in which the walker begins.
+        chosen = struct_signal(skip_job_layout(config), name="chosen_job")
+        place = Signal(context_shape(config), name="granted_place", reset_less=True)
+        m.d.sync += place.eq(place_of(granted))
+        with m.Switch(place):
             for number, here in enumerate(self.jobs):
                 with m.Case(number):
-                    m.d.sync += chosen.eq(here)
+                    m.d.comb += chosen.eq(here)
+        row = first_row(chosen, config=config, cluster=self._cluster)
         walkers = []
         for number, owner in enumerate(owners):
             walker = MapWalker(config, cluster=self._cluster)
@@ -260,7 +268,7 @@ class ZeroSkipper(wiring.Component):
             job = struct_signal(skip_job_layout(config), name=f"job_{number}", reset_less=True)
             m.d.comb += [walker.start.eq(begins & ~walker.active), walker.job.eq(job)]
             with m.If(~begins):
-                m.d.sync += job.eq(chosen)
+                m.d.sync += [job.eq(chosen), walker.first_row.eq(row)]
             with m.If(owner.any()):
                 m.d.sync += begins.eq(1)
                 with m.If(walker.taken & walker.o.end):

@@ -71,11 +71,10 @@ class VectorWalker(wiring.Component):
             Signal(config.pointer_addr_width, name=name, reset_less=True)
             for name in ("lists", "word_lists")
         )
-        some_left, last_word = Signal(), Signal()
+        some_left, last_word = Signal(reset_less=True), Signal()
         used = Signal.like(self.o.used)
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
-            some_left.eq(left != 0),
             last_word.eq(pixel_word == job.pixel_words - 1),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
@@ -100,6 +99,7 @@ class VectorWalker(wiring.Component):
         with m.If(self.taken):
             m.d.sync += [
                 left.eq(left - 1),
+                some_left.eq(left != 1),
                 index.eq(index + 1),
                 address.eq(address + 1),
                 lists.eq(lists + word_lists),
@@ -110,6 +110,7 @@ class VectorWalker(wiring.Component):
             m.d.sync += [
                 active.eq(1),
                 left.eq(job.words),
+                some_left.eq(job.words != 0),
                 index.eq(0),
                 address.eq(job.base),
                 lists.eq(job.pointer_base),

@@ -1,6 +1,44 @@
+from functools import lru_cache, partial
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
+KEPT = 4
+PERIOD = 1e-8
+
+
+class Simulation:
+    """A compiled component that runs one test after the other, each from reset."""
+
+    def __init__(self, dut, background):
+        self.sim, self.fresh = Simulator(dut), True
+        self.sim.add_clock(PERIOD)
+        self.sim.add_testbench(self.watched)
+        for place in range(background):
+            self.sim.add_testbench(partial(self.beside, place), background=True)
+
+    async def watched(self, ctx):
+        await self.bench(ctx)
+        self.finished = True
+
+    async def beside(self, place, ctx):
+        await self.background[place](ctx)
+
+    def run(self, bench, background, budget):
+        self.bench, self.background, self.finished = bench, background, False
+        if not self.fresh:
+            self.sim.reset()
+        self.fresh = False
+        for cycle in range(0, budget, 64):
+            self.sim.run_until(PERIOD * (cycle + 64))
+            if self.finished:
+                return
+        pytest.fail(f"cycle budget of {budget} spent")
+
+
+# Most components take longer to compile than to run a test.
+simulation = lru_cache(maxsize=KEPT)(Simulation)
 
 
 @pytest.fixture
@@ -10,25 +48,12 @@ def rng():
 
 @pytest.fixture
 def simulate():
-    """Run a component's test benches until the first one ends; fail past the cycle budget."""
+    """Run a component's test benches until the first one ends; fail past the cycle budget.
+
+    A component that comes again is not compiled again.
+    """
 
     def run(dut, bench, *background, budget):
-        finished = False
-
-        async def watched(ctx):
-            nonlocal finished
-            await bench(ctx)
-            finished = True
-
-        sim = Simulator(dut)
-        sim.add_clock(1e-8)
-        sim.add_testbench(watched)
-        for other in background:
-            sim.add_testbench(other, background=True)
-        for cycle in range(0, budget, 64):
-            sim.run_until(1e-8 * (cycle + 64))
-            if finished:
-                return
-        pytest.fail(f"cycle budget of {budget} spent")
+        simulation(dut, len(background)).run(bench, background, budget)
 
     return run

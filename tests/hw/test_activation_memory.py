@@ -1,10 +1,13 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
 
 from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_spec.config import AcceleratorConfig
+
+shared_activation_memory = lru_cache(maxsize=4)(ActivationMemory)
 
 CONFIG = AcceleratorConfig(lanes=4, clusters=4, contexts=4, act_depth=32)
 CONFIGS = [
@@ -22,7 +25,7 @@ class Bench:
 
     def __init__(self, config, rng, *, row_rate):
         self.config, self.rng, self.row_rate = config, rng, row_rate
-        self.dut = ActivationMemory(config)
+        self.dut = shared_activation_memory(config)
         self.rows_of_context = config.act_depth * config.clusters * config.act_columns
         shape = (config.contexts, self.rows_of_context, config.lanes)
         self.memory = np.zeros(shape, dtype=np.uint8)
@@ -139,7 +142,7 @@ def test_a_stream_of_rows_hardly_delays_an_image(simulate, rng):
 
 
 def test_result_reads_take_the_skippers_turn(simulate):
-    dut = ActivationMemory(CONFIG)
+    dut = shared_activation_memory(CONFIG)
     granted, words = [], []
 
     async def run(ctx):

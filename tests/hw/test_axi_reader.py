@@ -1,10 +1,13 @@
 from collections import deque
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.axi_reader import AxiReader
 from jpnet_hw.burst_cutter import BURST_BEATS
 from jpnet_spec.config import AcceleratorConfig
+
+shared_axi_reader = lru_cache(maxsize=4)(AxiReader)
 
 CONFIG = AcceleratorConfig()
 
@@ -50,7 +53,7 @@ async def give(ctx, dut, address, beats):
 @pytest.mark.parametrize("config", [CONFIG, AcceleratorConfig(act_word=64, axi_data_width=512)])
 @pytest.mark.parametrize(("stall", "idle"), [(0, 0), (0.4, 0), (0, 0.6), (0.4, 0.4)])
 def test_beats_arrive_in_order(simulate, rng, config, stall, idle):
-    dut = AxiReader(config)
+    dut = shared_axi_reader(config)
     size = config.beat_bytes
     transfers = [(0, 1), (16 * size, 40), (4096 - 3 * size, 7), (5 * size, 16), (2**31, 33)]
     expected = [address + size * beat for address, beats in transfers for beat in range(beats)]
@@ -80,7 +83,7 @@ def test_beats_arrive_in_order(simulate, rng, config, stall, idle):
 
 
 def test_a_long_transfer_takes_one_cycle_a_beat(simulate, rng):
-    dut = AxiReader(CONFIG)
+    dut = shared_axi_reader(CONFIG)
 
     async def bench(ctx):
         ctx.set(dut.o.ready, 1)
@@ -96,7 +99,7 @@ def test_a_long_transfer_takes_one_cycle_a_beat(simulate, rng):
 
 
 def test_an_error_is_reported_and_its_beat_dropped(simulate, rng):
-    dut = AxiReader(CONFIG)
+    dut = shared_axi_reader(CONFIG)
 
     async def bench(ctx):
         ctx.set(dut.o.ready, 1)
@@ -115,7 +118,7 @@ def test_an_error_is_reported_and_its_beat_dropped(simulate, rng):
 
 @pytest.mark.parametrize("cycles", [1, 2, 3, 7, 30])
 def test_abort_finishes_bursts_and_the_next_transfer_is_clean(simulate, rng, cycles):
-    dut = AxiReader(CONFIG)
+    dut = shared_axi_reader(CONFIG)
 
     async def bench(ctx):
         await give(ctx, dut, 0, 100)

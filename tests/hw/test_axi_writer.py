@@ -1,10 +1,13 @@
 from collections import deque
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.axi_writer import AxiWriter
 from jpnet_hw.burst_cutter import BURST_BEATS
 from jpnet_spec.config import AcceleratorConfig
+
+shared_axi_writer = lru_cache(maxsize=4)(AxiWriter)
 
 CONFIG = AcceleratorConfig()
 
@@ -75,7 +78,7 @@ async def write(ctx, dut, rng, transfers, *, idle=0.0):
 
 @pytest.mark.parametrize(("stall", "idle"), [(0, 0), (0.5, 0), (0, 0.6), (0.5, 0.4)])
 def test_every_beat_is_stored(simulate, rng, stall, idle):
-    dut = AxiWriter(CONFIG)
+    dut = shared_axi_writer(CONFIG)
     transfers = [(0, 1), (128, 40), (4096 - 24, 7), (2**31 + 40, 16)]
     expected = {address + 8 * beat for address, beats in transfers for beat in range(beats)}
     stored = {}
@@ -90,7 +93,7 @@ def test_every_beat_is_stored(simulate, rng, stall, idle):
 
 
 def test_an_error_is_reported(simulate, rng):
-    dut = AxiWriter(CONFIG)
+    dut = shared_axi_writer(CONFIG)
 
     async def bench(ctx):
         await write(ctx, dut, rng, [(0, 4)])
@@ -105,7 +108,7 @@ def test_an_error_is_reported(simulate, rng):
 
 @pytest.mark.parametrize("beats", [0, 1, 5, 20])
 def test_abort_finishes_the_burst_without_writing(simulate, rng, beats):
-    dut = AxiWriter(CONFIG)
+    dut = shared_axi_writer(CONFIG)
     stored = {}
 
     async def bench(ctx):

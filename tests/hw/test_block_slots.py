@@ -1,8 +1,12 @@
+from functools import lru_cache
+
 import pytest
 
 from jpnet_hw.block_slots import BlockSlots
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS
+
+shared_block_slots = lru_cache(maxsize=4)(BlockSlots)
 
 
 def config(contexts):
@@ -100,7 +104,7 @@ async def run(ctx, dut, rng, *, contexts, blocks, images, load_cycles):
 @pytest.mark.parametrize("blocks", [2, 4, 6])
 @pytest.mark.parametrize("load_cycles", [3, 80])
 def test_every_image_uses_every_block_once(simulate, rng, built, contexts, blocks, load_cycles):
-    dut = BlockSlots(config(built))
+    dut = shared_block_slots(config(built))
 
     async def bench(ctx):
         await prepare(ctx, dut, blocks, contexts)
@@ -119,7 +123,7 @@ def test_every_image_uses_every_block_once(simulate, rng, built, contexts, block
 
 
 def test_resident_programs_never_wait(simulate):
-    dut = BlockSlots(config(4))
+    dut = shared_block_slots(config(4))
 
     async def bench(ctx):
         await pulse(ctx, dut.clear)
@@ -135,7 +139,7 @@ def test_resident_programs_never_wait(simulate):
 
 
 def test_ready_falls_in_the_cycle_after_the_block_is_finished(simulate):
-    dut = BlockSlots(config(2))
+    dut = shared_block_slots(config(2))
 
     async def bench(ctx):
         await prepare(ctx, dut, 2, 2)
@@ -159,7 +163,7 @@ def test_ready_falls_in_the_cycle_after_the_block_is_finished(simulate):
 
 
 def test_a_new_program_empties_the_slots(simulate):
-    dut = BlockSlots(config(2))
+    dut = shared_block_slots(config(2))
 
     async def bench(ctx):
         await prepare(ctx, dut, 4, 2)

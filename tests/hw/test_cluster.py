@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -63,6 +64,9 @@ class Path(wiring.Elaboratable):
             skipper.o.ready.eq(self.cluster.i.ready & passing),
         ]
         return m
+
+
+shared_path = lru_cache(maxsize=4)(Path)
 
 
 def make_layer(rng, ic, oc, density):
@@ -187,7 +191,7 @@ def test_all_contexts_at_once_give_the_exact_sums(
     layer = make_layer(rng, ic, oc, density)
     shape = (config.contexts, 3, ic)
     vectors = (rng.integers(-127, 128, shape) * (rng.random(shape) < 0.5)).astype(np.int8)
-    dut = Path(config)
+    dut = shared_path(config)
 
     async def bench(ctx):
         cluster = dut.cluster
@@ -221,7 +225,7 @@ def test_random_back_pressure_changes_no_sum(simulate, rng, closed, divided):
     ic, oc = 40, 30
     layer = make_layer(rng, ic, oc, 0.3)
     vectors = rng.integers(-127, 128, (CONFIG.contexts, 3, ic)).astype(np.int8)
-    dut = Path(CONFIG)
+    dut = shared_path(CONFIG)
 
     async def doors(ctx):
         async for _ in ctx.tick():
@@ -270,7 +274,7 @@ def test_lanes_are_fed_without_gaps(simulate, rng):
     layer = make_layer(rng, ic, oc, 1.0)
     layer.weight[layer.weight == 0] = 1
     vector = rng.integers(1, 128, ic).astype(np.int8)
-    dut = Path(config)
+    dut = shared_path(config)
     cycles = 0
 
     async def bench(ctx):
@@ -292,7 +296,7 @@ def test_lanes_are_fed_without_gaps(simulate, rng):
 
 
 def test_an_empty_job_ends(simulate):
-    dut = Path(CONFIG)
+    dut = shared_path(CONFIG)
 
     async def bench(ctx):
         set_job(ctx, dut.skipper, CONFIG, 1, inputs=0, theta=0, divided=False)

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -122,6 +123,9 @@ class Chain(wiring.Elaboratable):
         return m
 
 
+shared_chain = lru_cache(maxsize=4)(Chain)
+
+
 @dataclass(kw_only=True)
 class Times:
     """Cycles in which things happened."""
@@ -138,7 +142,7 @@ class Bench:
     def __init__(self, config, program, rng, *, images=1, stalls=False, number=0):
         self.config, self.program, self.rng = config, program, rng
         self.images, self.stalls = images, stalls
-        self.dut = Chain(config, number)
+        self.dut = shared_chain(config, number)
         self.number = number
         rows = config.act_depth * config.clusters * config.act_columns
         self.memory = np.zeros((rows, config.lanes), np.int8)

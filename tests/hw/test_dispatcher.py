@@ -1,10 +1,13 @@
 from collections import Counter as Tally
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.dispatcher import Dispatcher
 from jpnet_spec.config import AcceleratorConfig
+
+shared_dispatcher = lru_cache(maxsize=4)(Dispatcher)
 
 CONFIG = AcceleratorConfig(groups=4, contexts=2)
 
@@ -54,7 +57,7 @@ def token(pointer, *, context=0, owner=0, divided=0, last=0):
 @pytest.mark.parametrize("busy", [0, 0.6])
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
 def test_every_token_reaches_one_group_and_every_end_all(simulate, rng, groups, busy):
-    dut = Dispatcher(replace(CONFIG, groups=groups))
+    dut = shared_dispatcher(replace(CONFIG, groups=groups))
     queue = [
         token(p, context=context, last=int(p == 40)) for p in range(41) for context in range(2)
     ]
@@ -72,7 +75,7 @@ def test_every_token_reaches_one_group_and_every_end_all(simulate, rng, groups, 
 
 
 def test_one_token_per_cycle_and_all_groups_get_the_same(simulate, rng):
-    dut = Dispatcher(CONFIG)
+    dut = shared_dispatcher(CONFIG)
 
     async def bench(ctx):
         got, cycles = await run(ctx, dut, rng, [token(p) for p in range(80)], busy=0)
@@ -83,7 +86,7 @@ def test_one_token_per_cycle_and_all_groups_get_the_same(simulate, rng):
 
 
 def test_divided_tokens_go_to_their_owner(simulate, rng):
-    dut = Dispatcher(CONFIG)
+    dut = shared_dispatcher(CONFIG)
     queue = [token(p, owner=p % 4, divided=1) for p in range(40)]
 
     async def bench(ctx):
@@ -95,7 +98,7 @@ def test_divided_tokens_go_to_their_owner(simulate, rng):
 
 
 def test_an_end_waits_until_all_groups_have_room(simulate):
-    dut = Dispatcher(CONFIG)
+    dut = shared_dispatcher(CONFIG)
 
     async def bench(ctx):
         ctx.set(dut.i.valid, 1)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from jpnet_hw.group import Group
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
+
+shared_group = lru_cache(maxsize=4)(Group)
 
 CONFIG = AcceleratorConfig(
     lanes=4, contexts=2, weight_depth=256, pointer_depth=32, acc_depth=8, fifo_depth=8
@@ -109,7 +112,7 @@ def expected_sums(lists, tokens, config, context):
 @pytest.mark.parametrize("longest", [0, 2, 8])
 def test_every_lane_meets_every_token_once(simulate, rng, lanes, longest, idle):
     config = replace(CONFIG, lanes=lanes)
-    dut = Group(config)
+    dut = shared_group(config)
     lists = random_lists(rng, config, rng.integers(0, longest + 1, (lanes, 8)))
     tokens = [tuple(int(x) for x in rng.integers((-127, 0, 0), (128, 8, 2))) for _ in range(80)]
 
@@ -128,7 +131,7 @@ def test_every_lane_meets_every_token_once(simulate, rng, lanes, longest, idle):
 
 @pytest.mark.parametrize("idle", [0, 0.5])
 def test_lists_of_the_other_slot_may_be_written_while_tokens_come(simulate, rng, idle):
-    dut = Group(CONFIG)
+    dut = shared_group(CONFIG)
     lists = random_lists(rng, CONFIG, rng.integers(0, 5, (4, 8)))
     tokens = [tuple(int(x) for x in rng.integers((-127, 0, 0), (128, 8, 2))) for _ in range(300)]
     depths = {Memory.POINTER: CONFIG.pointer_depth, Memory.WEIGHT: CONFIG.weight_depth}
@@ -162,7 +165,7 @@ def test_lists_of_the_other_slot_may_be_written_while_tokens_come(simulate, rng,
 def test_no_token_is_lost_when_one_lane_is_slow(simulate, rng, fifo_depth):
     """The fast lanes wait for the slow one, which is never idle and takes one cycle a product."""
     config = replace(CONFIG, fifo_depth=fifo_depth)
-    dut = Group(config)
+    dut = shared_group(config)
     lists = random_lists(rng, config, [[1] * 8, [8] * 8, [0] * 8, [3] * 8])
     tokens = [(127 - index, index % 8, index % 2) for index in range(60)]
 
@@ -178,7 +181,7 @@ def test_no_token_is_lost_when_one_lane_is_slow(simulate, rng, fifo_depth):
 
 
 def test_one_token_per_cycle_while_lists_are_short(simulate, rng):
-    dut = Group(CONFIG)
+    dut = shared_group(CONFIG)
     lists = random_lists(rng, CONFIG, [[1, 0] * 4, [0, 1] * 4, [1] * 8, [0] * 8])
     tokens = [(3, index % 8, 0) for index in range(200)]
 
@@ -191,7 +194,7 @@ def test_one_token_per_cycle_while_lists_are_short(simulate, rng):
 
 
 def test_done_waits_for_all_lanes_and_stays_until_armed(simulate, rng):
-    dut = Group(CONFIG)
+    dut = shared_group(CONFIG)
     lists = random_lists(rng, CONFIG, [[8], [0], [0], [0]])
 
     async def bench(ctx):
@@ -224,7 +227,7 @@ def test_done_waits_for_all_lanes_and_stays_until_armed(simulate, rng):
 
 
 def test_a_dropped_list_is_told_by_the_lane_that_had_nothing_else(simulate, rng):
-    dut = Group(CONFIG)
+    dut = shared_group(CONFIG)
     lists = random_lists(rng, CONFIG, [[0], [4], [0], [4]])
 
     async def bench(ctx):

@@ -1,10 +1,13 @@
 from collections import deque
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.image_dma import ImageDma
 from jpnet_spec.config import AcceleratorConfig
+
+shared_image_dma = lru_cache(maxsize=4)(ImageDma)
 
 CONFIG = AcceleratorConfig()
 
@@ -14,7 +17,7 @@ CONFIG = AcceleratorConfig()
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.5, 0.5)])
 def test_every_image_reaches_its_context(simulate, rng, built, contexts, rows, idle, stall):
     config = replace(CONFIG, contexts=built)
-    dut = ImageDma(config)
+    dut = shared_image_dma(config)
     base, count = 0x8000, 5
     beats = -(-rows // config.beat_rows)
 

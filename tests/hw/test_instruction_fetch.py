@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
@@ -7,6 +8,8 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import Memory
 from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
+
+shared_instruction_fetch = lru_cache(maxsize=4)(InstructionFetch)
 
 CONFIG = AcceleratorConfig(
     groups=4, clusters=1, contexts=2, act_depth=64, acc_depth=64, program_depth=8
@@ -70,7 +73,7 @@ def convolution(**fields):
 
 def fetch_outcome(simulate, config, words, instructions, position, blocks=0):
     """Fetch up to a position; return its error, or 0 when it is valid, and the cycles taken."""
-    dut = InstructionFetch(config)
+    dut = shared_instruction_fetch(config)
     outcome = []
 
     async def bench(ctx):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from jpnet_hw.lane import Lane
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
+
+shared_lane = lru_cache(maxsize=4)(Lane)
 
 CONFIG = AcceleratorConfig(weight_depth=256, pointer_depth=32, acc_depth=8, fifo_depth=8)
 
@@ -112,7 +115,7 @@ def test_sums_of_both_contexts_are_exact(simulate, rng, idle, lengths):
         (int(rng.integers(-127, 128)), int(rng.integers(8)), int(rng.integers(2)))
         for _ in range(60)
     ]
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
@@ -141,7 +144,7 @@ def test_runs_of_lists_lie_from_their_base(simulate, rng):
         count = int(rng.integers(13 - pointer))
         act, base = int(rng.integers(-127, 128)), int(rng.integers(depth, 3 * depth + 1))
         tokens.append((act, pointer, 0, count, base))
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
@@ -158,7 +161,7 @@ def test_runs_of_lists_lie_from_their_base(simulate, rng):
 
 def test_a_run_may_pass_the_end_of_the_memory(simulate, rng):
     """Starts count modulo the depth of the weight memory."""
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
     lists = [[(row, row + 1) for row in range(8)]]
 
     async def bench(ctx):
@@ -183,7 +186,7 @@ def test_a_run_may_pass_the_end_of_the_memory(simulate, rng):
 
 def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
     """Each product adds to the row of the one before it, at every distance up to seven."""
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
     lists = [[(row, 127 - 30 * row)] for row in range(7)]
 
     async def bench(ctx):
@@ -201,7 +204,7 @@ def test_one_row_in_every_cycle_is_forwarded(simulate, rng):
 def test_lists_follow_each_other_without_a_gap(simulate, rng):
     lists = random_lists(rng, CONFIG, [4] * 8)
     tokens = [(1, index % 8, 0) for index in range(50)]
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
@@ -215,7 +218,7 @@ def test_lists_follow_each_other_without_a_gap(simulate, rng):
 def test_empty_lists_cost_no_cycle_while_others_wait(simulate, rng):
     lists = random_lists(rng, CONFIG, [8, 0])
     tokens = [(1, index % 2, 0) for index in range(60)]
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, lists)
@@ -227,7 +230,7 @@ def test_empty_lists_cost_no_cycle_while_others_wait(simulate, rng):
 
 
 def test_first_product_is_in_memory_after_the_latency(simulate, rng):
-    dut = Lane(replace(CONFIG, contexts=1))
+    dut = shared_lane(replace(CONFIG, contexts=1))
 
     async def bench(ctx):
         await load(ctx, dut, CONFIG, [[(0, 1)]])
@@ -249,7 +252,7 @@ def test_first_product_is_in_memory_after_the_latency(simulate, rng):
 
 
 def test_kept_rows_are_read_again_and_the_others_are_0(simulate, rng):
-    dut = Lane(CONFIG)
+    dut = shared_lane(CONFIG)
     lists = [[(row, row + 1) for row in range(8)]]
 
     async def bench(ctx):

@@ -1,9 +1,12 @@
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.map_walker import MapWalker
 from jpnet_spec.config import AcceleratorConfig
+
+shared_map_walker = lru_cache(maxsize=4)(MapWalker)
 
 CONFIG = AcceleratorConfig(
     lanes=4, clusters=4, act_word=8, act_depth=1024, acc_depth=512, pointer_depth=4096
@@ -104,10 +107,15 @@ class Map:
         return words
 
 
-async def walk(ctx, dut, job, rng):
-    """Return what a job offers, taken with pauses."""
+def set_job(ctx, dut, job, cluster):
     for name, value in job.items():
         ctx.set(dut.job[name], value)
+    ctx.set(dut.first_row, (job["first_block"] * CONFIG.clusters + cluster) << job["pooled"])
+
+
+async def walk(ctx, dut, job, cluster, rng):
+    """Return what a job offers, taken with pauses."""
+    set_job(ctx, dut, job, cluster)
     ctx.set(dut.start, 1)
     await ctx.tick()
     ctx.set(dut.start, 0)
@@ -176,11 +184,11 @@ MAPS = {
 @pytest.mark.parametrize("cluster", range(4))
 @pytest.mark.parametrize("name", list(MAPS))
 def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
-    dut = MapWalker(CONFIG, cluster=cluster)
+    dut = shared_map_walker(CONFIG, cluster=cluster)
 
     async def bench(ctx):
         for _ in range(2):
-            words = await walk(ctx, dut, MAPS[name].job(CONFIG), rng)
+            words = await walk(ctx, dut, MAPS[name].job(CONFIG), cluster, rng)
             assert words == MAPS[name].words(CONFIG, cluster)
 
     simulate(dut, bench, budget=8000)
@@ -189,12 +197,11 @@ def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
 @pytest.mark.parametrize("name", ["packed", "padded"])
 def test_rows_of_an_output_row_follow_each_other_without_a_gap(simulate, name):
     shape = replace(MAPS[name], blocks=1)
-    dut, job = MapWalker(CONFIG, cluster=1), shape.job(CONFIG)
+    dut, job = shared_map_walker(CONFIG, cluster=1), shape.job(CONFIG)
     expected = len(shape.words(CONFIG, 1))
 
     async def bench(ctx):
-        for field, value in job.items():
-            ctx.set(dut.job[field], value)
+        set_job(ctx, dut, job, 1)
         ctx.set(dut.start, 1)
         ctx.set(dut.taken, 0)
         await ctx.tick()

@@ -1,5 +1,6 @@
 import zlib
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory, Section, build_image
 from jpnet_spec.instruction import FORMAT_VERSION
+
+shared_program_loader = lru_cache(maxsize=4)(ProgramLoader)
 
 BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
@@ -89,7 +92,7 @@ async def load(ctx, dut, image, rng, *, idle=0.0):
 @pytest.mark.parametrize("config", [CONFIG, WIDE, NARROW])
 @pytest.mark.parametrize("idle", [0, 0.5])
 def test_every_entry_reaches_its_memory(simulate, rng, config, idle):
-    dut = ProgramLoader(config)
+    dut = shared_program_loader(config)
     parts = sections(rng, config)
     image = build_image(config, parts, instructions=2, **REGIONS)
 
@@ -106,7 +109,7 @@ def test_every_entry_reaches_its_memory(simulate, rng, config, idle):
 
 
 def test_one_word_takes_one_cycle(simulate, rng):
-    dut = ProgramLoader(CONFIG)
+    dut = shared_program_loader(CONFIG)
     parts = [Section(memory=Memory.WEIGHT, words=words(rng, 64))]
     image = build_image(CONFIG, parts, instructions=1, **REGIONS)
 
@@ -180,7 +183,7 @@ def flip(index, bit):
     ],
 )
 def test_a_wrong_image_is_refused(simulate, rng, code, edit):
-    dut = ProgramLoader(CONFIG)
+    dut = shared_program_loader(CONFIG)
     parts = sections(rng, CONFIG)
     regions = REGIONS | {"in_flight": CONFIG.contexts}
     image = build_image(CONFIG, parts, instructions=2, **regions)

@@ -1,9 +1,12 @@
 from collections import deque
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.read_arbiter import ReadArbiter
 from jpnet_spec.config import AcceleratorConfig
+
+shared_read_arbiter = lru_cache(maxsize=4)(ReadArbiter)
 
 CONFIG = AcceleratorConfig()
 USERS = 3
@@ -63,7 +66,7 @@ async def play(ctx, dut, rng, wanted, *, idle):
 
 @pytest.mark.parametrize("idle", [0, 0.3, 0.7])
 def test_every_user_gets_its_own_beats_in_order(simulate, rng, idle):
-    dut = ReadArbiter(CONFIG, users=USERS)
+    dut = shared_read_arbiter(CONFIG, users=USERS)
     wanted = [
         [(10_000 * user + 100 * index, int(rng.integers(1, 20))) for index in range(25)]
         for user in range(USERS)
@@ -78,7 +81,7 @@ def test_every_user_gets_its_own_beats_in_order(simulate, rng, idle):
 
 
 def test_the_first_user_goes_first(simulate, rng):
-    dut = ReadArbiter(CONFIG, users=USERS)
+    dut = shared_read_arbiter(CONFIG, users=USERS)
     wanted = [[(16 * user, 4)] * 3 for user in range(USERS)]
 
     async def bench(ctx):
@@ -89,7 +92,7 @@ def test_the_first_user_goes_first(simulate, rng):
 
 
 def test_beats_follow_each_other_without_gaps(simulate, rng):
-    dut = ReadArbiter(CONFIG, users=USERS)
+    dut = shared_read_arbiter(CONFIG, users=USERS)
 
     async def bench(ctx):
         ctx.set(dut.transfers.ready, 1)

@@ -1,8 +1,12 @@
+from functools import lru_cache
+
 import pytest
 
 from jpnet_hw.registers_block import RegistersBlock
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.registers import REGISTERS, Access, register
+
+shared_registers_block = lru_cache(maxsize=4)(RegistersBlock)
 
 CONFIG = AcceleratorConfig()
 
@@ -64,7 +68,7 @@ async def read(ctx, dut, offset, *, gap=0):
 
 @pytest.mark.parametrize("addr_width", [32, 40, 64])
 def test_every_register_behaves_as_described(simulate, rng, addr_width):
-    dut = RegistersBlock(AcceleratorConfig(axi_addr_width=addr_width))
+    dut = shared_registers_block(AcceleratorConfig(axi_addr_width=addr_width))
 
     async def bench(ctx):
         for entry in REGISTERS:
@@ -92,7 +96,7 @@ def test_every_register_behaves_as_described(simulate, rng, addr_width):
 
 
 def test_bytes_without_a_strobe_stay(simulate):
-    dut = RegistersBlock(CONFIG)
+    dut = shared_registers_block(CONFIG)
     offset = register("IMAGE_COUNT").offset
 
     async def bench(ctx):
@@ -106,7 +110,7 @@ def test_bytes_without_a_strobe_stay(simulate):
 
 
 def test_accesses_outside_the_map_are_refused_and_reported(simulate):
-    dut = RegistersBlock(CONFIG)
+    dut = shared_registers_block(CONFIG)
     mapped = {entry.offset for entry in REGISTERS}
     holes = [offset for offset in (0x44, 0xFC, 0x158, 0x800, 0xFFC) if offset not in mapped]
 

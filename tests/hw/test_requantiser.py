@@ -1,8 +1,12 @@
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
 from jpnet_hw.requantiser import Requantiser
 from jpnet_spec.config import AcceleratorConfig
+
+shared_requantiser = lru_cache(maxsize=4)(Requantiser)
 
 WIDTHS = [16, 18, 19, 24, 32]
 
@@ -65,7 +69,7 @@ def test_random_values_match_model(width, rng, simulate):
     product = np.abs(acc + bias).astype(float) * np.where(acc + bias < 0, scales[1], scales[0])
     fitting = np.clip(np.log2(np.maximum(product, 1)) - 6, 0, 40).astype(np.int64)
     shifts = np.where(np.arange(count) % 2, shifts, fitting)
-    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=width))
     simulate(dut, bench_for(dut, (acc, bias, *scales, shifts)), budget=count + 20)
 
 
@@ -86,7 +90,7 @@ def test_random_addends_match_model(width, rng, simulate):
     total = np.abs((acc + bias) * scales[0].astype(float) + addends[0] * addends[1])
     fitting = np.clip(np.log2(np.maximum(total, 1)) - 6, 0, 40).astype(np.int64)
     shifts = np.where(np.arange(count) % 3, fitting, rng.integers(0, 41, count))
-    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=width))
     simulate(dut, bench_for(dut, (acc, bias, *scales, shifts), addends), budget=count + 20)
 
 
@@ -104,7 +108,7 @@ def test_extreme_addends(width, simulate):
             for shift in (0, 1, 17, 39, 40)
         ]
     ).T
-    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=width))
     scales = grid[1:3].astype(np.uint16)
     operands = (grid[0], np.zeros_like(grid[0]), *scales, grid[5])
     simulate(dut, bench_for(dut, operands, grid[3:5]), budget=grid.shape[1] + 20)
@@ -122,7 +126,7 @@ def test_ties_go_to_even_and_their_neighbours_to_the_nearest(shift, simulate):
     acc = np.array([acc for acc, _ in cases])
     scale = np.array([scale for _, scale in cases], dtype=np.uint16)
     bias, shifts = np.zeros_like(acc), np.full(len(cases), shift)
-    dut = Requantiser(AcceleratorConfig(acc_width=32))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=32))
     simulate(dut, bench_for(dut, (acc, bias, scale, scale, shifts)), budget=len(cases) + 20)
 
 
@@ -139,13 +143,13 @@ def test_extreme_sums_biases_multipliers_and_shifts(width, simulate):
             for shift in (0, 1, 8, 23, 39, 40)
         ]
     ).T
-    dut = Requantiser(AcceleratorConfig(acc_width=width))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=width))
     operands = (grid[0], grid[1], grid[2].astype(np.uint16), grid[3].astype(np.uint16), grid[4])
     simulate(dut, bench_for(dut, operands), budget=grid.shape[1] + 20)
 
 
 def test_wide_biases_are_taken_modulo_the_accumulator(simulate):
-    dut = Requantiser(AcceleratorConfig(acc_width=16))
+    dut = shared_requantiser(AcceleratorConfig(acc_width=16))
     one = np.array([1, 1], dtype=np.uint16)
     operands = (np.array([3, -3]), np.array([1 << 16, -1 << 20]), one, one, np.array([0, 0]))
     assert dut.model(*operands[:4], 0).tolist() == [3, -3]

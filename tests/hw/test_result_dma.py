@@ -1,9 +1,12 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.result_dma import ResultDma
 from jpnet_spec.config import AcceleratorConfig
+
+shared_result_dma = lru_cache(maxsize=4)(ResultDma)
 
 LATENCY = 4
 
@@ -16,7 +19,7 @@ def test_every_result_is_written_in_order(
     simulate, rng, built, contexts, lanes, rows, stall, answer
 ):
     config = replace(AcceleratorConfig(), contexts=built, lanes=lanes)
-    dut = ResultDma(config, read_latency=LATENCY)
+    dut = shared_result_dma(config, read_latency=LATENCY)
     base, count = 0x100, 4
     beats = -(-rows // config.beat_rows)
     results = [[rng.bytes(lanes) for _ in range(rows)] for _ in range(count)]

@@ -21,7 +21,7 @@ def test_every_pair_is_added(widths, simulate):
     simulate(m, bench, budget=2 ** sum(widths) + 64)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_any_number_of_terms_is_added(count, rng, simulate):
     m = Module()
     terms = [Signal(3, name=f"term_{index}") for index in range(count)]

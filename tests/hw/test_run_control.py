@@ -1,9 +1,13 @@
+from functools import lru_cache
+
 import pytest
 
 from jpnet_hw.run_control import RunControl
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.registers import register
+
+shared_run_control = lru_cache(maxsize=4)(RunControl)
 
 CONFIG = AcceleratorConfig()
 DONE, ERROR = (register("IRQ_STATUS").mask(bit) for bit in ("DONE", "ERROR"))
@@ -41,7 +45,7 @@ async def setup(ctx, dut, *, load=True):
 
 
 def test_a_load_and_a_run_end_with_an_interrupt(simulate):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         await setup(ctx, dut, load=False)
@@ -86,7 +90,7 @@ def test_a_load_and_a_run_end_with_an_interrupt(simulate):
     ],
 )
 def test_a_bad_start_is_refused_and_the_program_stays(simulate, member, value, bits, code):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         await setup(ctx, dut)
@@ -98,7 +102,7 @@ def test_a_bad_start_is_refused_and_the_program_stays(simulate, member, value, b
 
 
 def test_a_run_without_a_program_is_refused(simulate):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         await setup(ctx, dut, load=False)
@@ -111,7 +115,7 @@ def test_a_run_without_a_program_is_refused(simulate):
 @pytest.mark.parametrize("start", ["LOAD", "RUN"])
 @pytest.mark.parametrize("cause", ["failure", "watchdog", "abort"])
 def test_a_failure_waits_for_the_bus_and_forgets_the_program(simulate, start, cause):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         await setup(ctx, dut)
@@ -146,7 +150,7 @@ def test_a_failure_waits_for_the_bus_and_forgets_the_program(simulate, start, ca
 
 
 def test_the_first_error_stays_and_a_run_goes_on(simulate):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         await setup(ctx, dut)
@@ -162,7 +166,7 @@ def test_the_first_error_stays_and_a_run_goes_on(simulate):
 
 
 def test_an_interrupt_waits_for_its_enable(simulate):
-    dut = RunControl(CONFIG)
+    dut = shared_run_control(CONFIG)
 
     async def bench(ctx):
         ctx.set(dut.irq_enable, DONE)

@@ -1,9 +1,13 @@
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode, TopN
+
+shared_threshold_counter = lru_cache(maxsize=4)(ThresholdCounter)
 
 
 def config_for(lanes):
@@ -13,7 +17,7 @@ def config_for(lanes):
 
 def run(simulate, lanes, tensors, gap=0, count_width=17):
     """Feed tensors (magnitudes, counted, winners) and compare each threshold and its cycle."""
-    dut = ThresholdCounter(config_for(lanes), count_width=count_width)
+    dut = shared_threshold_counter(config_for(lanes), count_width=count_width)
     rows = [
         (number, row, len(magnitudes))
         for number, (magnitudes, _, _) in enumerate(tensors)
@@ -98,7 +102,7 @@ def test_model_agrees_with_reference(mode, rng):
 def test_tiles_of_several_contexts_take_turns(simulate, rng):
     """Each context's tensor comes in tiles between those of the others, without gaps."""
     lanes, contexts, tiles = 4, 4, 5
-    dut = ThresholdCounter(config_for(lanes))
+    dut = shared_threshold_counter(config_for(lanes))
     tensors = [
         [tensor(rng, int(rng.integers(1, 6)), lanes, 0, 0.8)[:2] for _ in range(tiles)]
         for _ in range(contexts)

@@ -1,9 +1,12 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.token_builder import TokenBuilder
 from jpnet_spec.config import AcceleratorConfig
+
+shared_token_builder = lru_cache(maxsize=4)(TokenBuilder)
 
 CONFIG = AcceleratorConfig(
     lanes=4, groups=4, clusters=2, contexts=2, act_word=8, acc_depth=512, pointer_depth=1024
@@ -126,7 +129,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_survivors_meet_the_lists_of_their_pixel_and_channel(simulate, rng, name, pauses, stall):
     config = CONFIGS[name]
-    dut = TokenBuilder(config)
+    dut = shared_token_builder(config)
 
     async def bench(ctx):
         for _ in range(20):
@@ -143,7 +146,7 @@ def test_survivors_meet_the_lists_of_their_pixel_and_channel(simulate, rng, name
 
 @pytest.mark.parametrize("packing", range(4))
 def test_a_survivor_leaves_every_cycle_whatever_its_pixel(simulate, rng, packing):
-    dut = TokenBuilder(CONFIG)
+    dut = shared_token_builder(CONFIG)
     job = VECTOR | {"packing": packing, "run_lists": 5, "last_column": 40, "channel_lists": 5}
 
     async def bench(ctx):
@@ -162,7 +165,7 @@ def test_a_survivor_leaves_every_cycle_whatever_its_pixel(simulate, rng, packing
 
 @pytest.mark.parametrize("divided", [0, 1])
 def test_all_of_a_vector_has_one_list_each_and_no_base(simulate, rng, divided):
-    dut = TokenBuilder(CONFIG)
+    dut = shared_token_builder(CONFIG)
     word = {"acts": [1, -1, 127, -127, 0, 2, 3, 4], "keep": 0xFF, "context": 1, "lists": 1020}
     word |= {"line": 0, "column": 0, "end": 0}
 
@@ -182,7 +185,7 @@ def test_all_of_a_vector_has_one_list_each_and_no_base(simulate, rng, divided):
 
 
 def test_ends_keep_their_place_among_the_words(simulate, rng):
-    dut = TokenBuilder(CONFIG)
+    dut = shared_token_builder(CONFIG)
     word = {"acts": [5] * 8, "keep": 0b110, "context": 0, "lists": 0, "line": 0, "column": 0}
     words = [
         word | {"end": 0},

@@ -1,9 +1,12 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.vector_walker import VectorWalker
 from jpnet_spec.config import AcceleratorConfig
+
+shared_vector_walker = lru_cache(maxsize=4)(VectorWalker)
 
 CONFIG = AcceleratorConfig(lanes=4, clusters=4, act_word=8, act_depth=1024, pointer_depth=4096)
 
@@ -33,7 +36,7 @@ async def walk(ctx, dut, job, rng):
 @pytest.mark.parametrize("divided", [0, 1])
 def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words, divided):
     config = replace(CONFIG, groups=2)
-    dut = VectorWalker(config, cluster=1)
+    dut = shared_vector_walker(config, cluster=1)
     job = {
         "base": 3,
         "words": words,
@@ -63,7 +66,7 @@ def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words
 
 
 def test_words_of_an_arriving_image_are_waited_for(simulate):
-    dut = VectorWalker(CONFIG, cluster=0)
+    dut = shared_vector_walker(CONFIG, cluster=0)
 
     async def bench(ctx):
         for name, value in {"words": 4, "pixel_words": 4, "limited": 1}.items():

@@ -1,5 +1,6 @@
 import zlib
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -105,13 +106,16 @@ class Chain(wiring.Elaboratable):
         return m
 
 
+shared_chain = lru_cache(maxsize=4)(Chain)
+
+
 class Bench:
     """Memory, images and contexts around the stream."""
 
     def __init__(self, config, image, rng, *, latency=5, stall=0.0, faulty=None):
         self.config, self.image, self.rng = config, image, rng
         self.latency, self.stall, self.faulty = latency, stall, faulty
-        self.dut = Chain(config)
+        self.dut = shared_chain(config)
         self.entries, self.error, self.bus_error = [], ErrorCode.NONE, False
         self.bursts, self.beats, self.pending = [], 0, 0
 

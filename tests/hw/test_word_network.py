@@ -1,9 +1,12 @@
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 
 from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
+
+shared_word_network = lru_cache(maxsize=4)(WordNetwork)
 
 CONFIG = AcceleratorConfig(clusters=4, act_depth=64)
 
@@ -17,7 +20,7 @@ def content(bank, address):
 @pytest.mark.parametrize("hold", [0, 0.4])
 def test_every_skipper_gets_the_words_it_asks_for(simulate, rng, clusters, hold):
     config = replace(CONFIG, clusters=clusters)
-    dut = WordNetwork(config)
+    dut = shared_word_network(config)
     asked = [None] * clusters
     coming = {}
     served = [0] * clusters
@@ -55,7 +58,7 @@ def test_every_skipper_gets_the_words_it_asks_for(simulate, rng, clusters, hold)
 
 
 def test_skippers_of_one_bank_take_turns(simulate):
-    dut = WordNetwork(CONFIG)
+    dut = shared_word_network(CONFIG)
     order = []
 
     async def bench(ctx):
