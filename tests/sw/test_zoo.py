@@ -55,12 +55,12 @@ def test_imports_stay_within_their_rules(module, forbidden):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_published_folder_reads_back_and_single_seeds_are_refused(tmp_path, capsys):
+def test_published_folder_reads_back_and_repeated_seeds_are_refused(tmp_path, capsys):
     run = zoo_path("mlp3-digits").parent
-    with pytest.raises(ValueError, match=r"runs must be several seeds of one recipe, not seeds"):
+    with pytest.raises(ValueError, match=r"runs must be different seeds of one recipe, not seeds"):
         publish("again", [run, run], zoo=tmp_path)
-    assert main(["again", str(run), "--zoo", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: runs must be several seeds")
+    assert main(["again", str(run), str(run), "--zoo", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: runs must be different seeds")
     assert list(tmp_path.iterdir()) == []
     other = tmp_path / "other"
     network = load_network(run / "model.safetensors")
@@ -72,3 +72,17 @@ def test_published_folder_reads_back_and_single_seeds_are_refused(tmp_path, caps
         0,
         1,
     ]
+
+
+def test_one_seed_is_published_without_a_spread_and_names_its_teacher(tmp_path):
+    network = load_network(zoo_path("mlp3-digits"))
+    teacher = {"model": "resnet32-relu", "sha256": "0123456789abcdef" * 4}
+    run = tmp_path / "run"
+    facts = {**network.metadata, "teacher": teacher}
+    save_network(replace(network, metadata=facts), run / "model.safetensors")
+    folder = publish("taught", [run], zoo=tmp_path / "zoo")
+    results, card = (folder / "results.json").read_text(), (folder / "card.md").read_text()
+    assert "std" not in json.loads(results)
+    assert "one seed" in card
+    assert "±" not in card
+    assert "A trained `resnet32-relu` taught all stages" in card

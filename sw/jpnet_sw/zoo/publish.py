@@ -40,7 +40,7 @@ def publish(name: str, runs: Sequence[Path], *, zoo: Path) -> Path:
     name
         Folder in the zoo.
     runs
-        Output folders of `jpnet_sw.recipe.train`, at least two seeds.
+        Output folders of `jpnet_sw.recipe.train`, of different seeds.
     zoo
         The folder of all networks.
 
@@ -52,14 +52,14 @@ def publish(name: str, runs: Sequence[Path], *, zoo: Path) -> Path:
     Raises
     ------
     ValueError
-        If there are fewer than two runs, seeds repeat, or a run is of another recipe.
+        If there is no run, seeds repeat, or a run is of another recipe.
     """
     networks = [load_network(run / "model.safetensors") for run in runs]
     seeds = [network.metadata["seed"] for network in networks]
     recipes = {network.metadata["recipe"] for network in networks}
-    if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds) or len(recipes) != 1:
+    if len(set(seeds)) != len(seeds) or len(recipes) != 1:
         raise ValueError(
-            f"runs must be several seeds of one recipe, not seeds {seeds} of {sorted(recipes)}"
+            f"runs must be different seeds of one recipe, not seeds {seeds} of {sorted(recipes)}"
         )
     results = _results(networks, [_cpu_minutes(run / HISTORY_FILE) for run in runs])
     folder = zoo / name
@@ -103,13 +103,23 @@ def _results(
         "recipe": facts["recipe"],
         "images": facts["images"],
         "mean": {key: mean(row[key] for row in rows) for key in _FIGURES},
-        "std": {key: stdev(row[key] for row in rows) for key in _FIGURES},
+        **(
+            {"std": {key: stdev(row[key] for row in rows) for key in _FIGURES}}
+            if len(rows) > 1
+            else {}
+        ),
         "seeds": rows,
     }
 
 
 def _card(name: str, network: IntegerNetwork, results: dict[str, Any]) -> str:
-    facts, average, spread = network.metadata, results["mean"], results["std"]
+    facts, average, spread = network.metadata, results["mean"], results.get("std")
+    accuracy = f"{100 * average['accuracy_int8']:.2f}"
+    macs = f"{average['mac_percent_effective']:.3f}"
+    if spread is not None:
+        accuracy += f" ± {100 * spread['accuracy_int8']:.2f}"
+        macs += f" ± {spread['mac_percent_effective']:.3f}"
+    seeds = f"{len(results['seeds'])} seeds" if spread is not None else "one seed"
     layers = "\n".join(
         f"| {layer['name']} | {layer['macs_dense']:,} | {100 * layer['weight_density']:.2f} | "
         f"{100 * layer['activation_density']:.2f} | {layer['macs_effective']:,.1f} |"
@@ -126,10 +136,9 @@ def _card(name: str, network: IntegerNetwork, results: dict[str, Any]) -> str:
 {_architecture(network)}, ReLU, trained on {facts["dataset"]} as a JPnet: static weight masks,
 dynamic top-N activation masks, int8. `model.safetensors` is the network of seed {facts["seed"]}.
 
-- Made by: `{results["command"]}` (recipe `{facts["recipe"]}`), one run per seed.
-- Integer network on the {facts["images"]:,} test images, {len(results["seeds"])} seeds:
-  accuracy {100 * average["accuracy_int8"]:.2f} ± {100 * spread["accuracy_int8"]:.2f} %,
-  effective MACs {average["mac_percent_effective"]:.3f} ± {spread["mac_percent_effective"]:.3f} %
+- Made by: `{results["command"]}` (recipe `{facts["recipe"]}`), one run per seed.{_teacher(facts)}
+- Integer network on the {facts["images"]:,} test images, {seeds}:
+  accuracy {accuracy} %, effective MACs {macs} %
   of the dense network's {facts["macs_dense"]:,}.
 - Every choice (masks, winner rates, epochs) was made on training images; the test images only
   give the figures here.
@@ -171,6 +180,16 @@ def _padding(network: IntegerNetwork) -> str:
     if all(layer.convolution is None for layer in network.layers):
         return ""
     return " Products with\n  padding are counted for the dense network only."
+
+
+def _teacher(facts: Mapping[str, Any]) -> str:
+    if "teacher" not in facts:
+        return ""
+    teacher = facts["teacher"]
+    return (
+        f"\n  A trained `{teacher['model']}` taught all stages (`--teacher`; "
+        f"SHA-256 of its file {teacher['sha256'][:16]}...)."
+    )
 
 
 def _training_time(rows: Sequence[Mapping[str, Any]]) -> str:
