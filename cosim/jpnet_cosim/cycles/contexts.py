@@ -57,17 +57,18 @@ def is_watched(contexts: Record, now: int) -> bool:
 @compiled
 def activity(
     contexts: Record, readers: Record, shares: Record, now: int
-) -> tuple[bool, bool, bool]:
-    """Return whether some context computes, drains and only waits for its threshold."""
-    computes, drains, waits = False, False, False
+) -> tuple[int, bool, bool]:
+    """Return which contexts compute, one bit each; whether some drain, and wait for a threshold."""
+    computing, drains, waits = 0, False, False
     for number in range(len(contexts)):
         context = contexts[number]
-        if context.state == _COMPUTE and not computes:
+        if context.state == _COMPUTE:
             computes = context.job > 0 or not is_waiting(readers, context, number, shares)
+            computing |= int(computes) << number
         elif context.state == _DRAIN:
             drains = drains or now < context.written
             waits = waits or now >= context.written
-    return computes, drains, waits
+    return computing, drains, waits
 
 
 @compiled
@@ -143,6 +144,7 @@ def step_contexts(
     contexts: Record,
     readers: Record,
     pipes: Record,
+    stream: Record,
     instructions: Record,
     sequencer: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -150,14 +152,15 @@ def step_contexts(
     oldest: int,
     fetch_cycles: int,
     now: int,
-) -> bool:
-    """Step all contexts and the drain by a cycle; return whether a result was received.
+) -> tuple[bool, int]:
+    """Step all contexts and the drain by a cycle.
 
     Parameters
     ----------
     contexts : of `CONTEXT`, shape (contexts,)
     readers : of `jpnet_cosim.cycles.word_reader.READER`, shape (clusters,)
     pipes : of `jpnet_cosim.cycles.token_pipe.PIPE`, shape (clusters,)
+    stream : of `jpnet_cosim.cycles.list_stream.STREAM`
     instructions
         From `jpnet_cosim.cycles.program_tables.ProgramTables`.
     sequencer : int64, shape (1,)
@@ -170,16 +173,24 @@ def step_contexts(
         The oldest image's context.
     fetch_cycles, now
         Cycles of an instruction's fetch; the cycle.
+
+    Returns
+    -------
+    released : bool
+        A result was received.
+    finished : int
+        Contexts that have used a block of lists up, one bit each.
     """
-    released, stirred = False, False
+    released, stirred, finished = False, False, 0
     for number in range(len(contexts)):
         context = contexts[number]
-        able, begins = context.prepared <= now, False
+        able, begins = context.prepared <= now and stream.ready[number] != 0, False
         if context.state == _IDLE:
             begins = able and context.present
         elif context.state == _COMPUTE:
             if _is_summed(pipes, number, now):
                 context.state = _DRAIN
+                finished |= int(instructions[context.job].ends_block) << number
                 context.prepared = max(context.fetched, now + 1) + 1
         elif context.state == _DRAIN:
             if context.drained == now:
@@ -211,7 +222,7 @@ def step_contexts(
     clock[0] = now + 1 if released or stirred else due
     for number in range(len(contexts)):
         clock[0] = min(clock[0], _next_time(contexts[number], pipes, readers, number, now))
-    return released
+    return released, finished
 
 
 @compiled

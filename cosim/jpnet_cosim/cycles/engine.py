@@ -3,10 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.cycles.bus_reads import IMAGES, LISTS, step_reads
 from jpnet_cosim.cycles.compiled import compiled, kept_compiled
 from jpnet_cosim.cycles.contexts import activity, is_watched, step_contexts
-from jpnet_cosim.cycles.image_loader import step_images
+from jpnet_cosim.cycles.image_loader import request_image, step_images
 from jpnet_cosim.cycles.latencies import Latencies
+from jpnet_cosim.cycles.list_stream import (
+    StreamTables,
+    closed_group,
+    is_streaming,
+    request_block,
+    step_slots,
+    step_stream,
+)
 from jpnet_cosim.cycles.program_tables import ProgramTables
 from jpnet_cosim.cycles.records import NOBODY, Record
 from jpnet_cosim.cycles.result_writer import step_results
@@ -38,7 +47,7 @@ def _account(
     empty: NDArray[np.int64],
     counts: NDArray[np.int64],
     waiting: NDArray[np.int64],
-    levels: tuple[bool, bool, bool],
+    levels: tuple[int, bool, bool],
     now: int,
 ) -> None:
     """Count the lanes without a product in this cycle, by cause."""
@@ -59,6 +68,43 @@ def _account(
 
 
 @compiled
+def _transfer(
+    reads: Record,
+    loader: Record,
+    banks: Record,
+    stream: Record,
+    blocks: StreamTables,
+    readers: Record,
+    contexts: Record,
+    shape: Shape,
+    image_beats: int,
+    clock: NDArray[np.int64],
+    now: int,
+) -> None:
+    """Step everything between the bus and the memories, but for results, by a cycle."""
+    asks, user = reads.asks[IMAGES] > 0, NOBODY
+    if loader.fetching or stream.streamed:
+        taken = step_images(loader, reads, banks, readers, contexts, shape, image_beats, clock, now)
+        if stream.streamed:
+            taken = step_stream(stream, blocks, reads, now) or taken
+        user = step_reads(reads, taken, shape.memory_latency, now)
+    if not asks:
+        request_image(loader, reads, contexts, image_beats)
+    if stream.streamed:
+        request_block(stream, blocks, reads, user == LISTS, now)
+
+
+@compiled
+def _next_first(computing: int, first: int, contexts: int) -> int:
+    """Return which context goes first in the next cycle, where lists are streamed."""
+    for step in range(contexts):
+        number = (first + step) & (contexts - 1)
+        if computing >> number & 1:
+            return number
+    return first
+
+
+@compiled
 def _run(
     shape: Shape,
     latency: Latencies,
@@ -69,8 +115,11 @@ def _run(
     lanes: Record,
     idle: NDArray[np.int64],
     empty: NDArray[np.int64],
+    reads: Record,
     loader: Record,
     banks: Record,
+    stream: Record,
+    blocks: StreamTables,
     writer: Record,
     kept: NDArray[np.bool_],
     beats: tuple[int, int],
@@ -88,8 +137,10 @@ def _run(
     ----------
     shape, latency, tables
         The accelerator and its program.
-    contexts, readers, pipes, lanes, idle, empty, loader, banks, writer
+    contexts, readers, pipes, lanes, idle, empty, reads, loader, banks, stream, writer
         Its parts at the start of a run.
+    blocks
+        The program's stream.
     kept : bool, shape (images, elements)
         Survivors.
     beats
@@ -104,7 +155,8 @@ def _run(
     instructions, shares, delays = tables.instructions, tables.shares, tables.delays
     word_banks, row_last = tables.banks, tables.row_last
     places, owners, lengths = tables.places, tables.owners, tables.lengths
-    levels, watched, held = (False, False, False), True, False
+    streaming, levels, watched, held = False, (0, False, False), True, False
+    streamed, finished, closed = stream[0].streamed, 0, (NOBODY, NOBODY)
     stepped, asking = True, False
     for now in range(limit):
         if watched or now >= clock[0] or stepped:
@@ -112,6 +164,8 @@ def _run(
         if asking:
             grant_words(readers, word_banks, held)
         asking = False
+        if streamed:
+            closed = closed_group(stream[0], shape.groups, now)
         for cluster in range(shape.clusters):
             reader, pipe = readers[cluster], pipes[cluster]
             pipe.skipping = reader.busy_count > 0
@@ -135,6 +189,7 @@ def _run(
                     known,
                     shape.fifo_depth,
                     latency,
+                    closed,
                     clock,
                     now,
                 )
@@ -162,15 +217,20 @@ def _run(
                 pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
             asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
         if now:
+            streaming = is_streaming(stream[0])
             _account(pipes, idle, empty, counts, waiting, levels, now)
-            step_images(loader[0], banks, readers, contexts, shape, beats[0], clock, now)
+            _transfer(
+                reads[0], loader[0], banks, stream[0], blocks, readers, contexts, shape, beats[0],
+                clock, now
+            )
         held = step_results(writer[0], contexts, shape, beats[1], latency.result, clock, now)
-        released, stepped = False, watched or now >= clock[0]
+        released, finished, stepped = False, 0, watched or now >= clock[0]
         if stepped:
-            released = step_contexts(
+            released, finished = step_contexts(
                 contexts,
                 readers,
                 pipes,
+                stream[0],
                 instructions,
                 sequencer,
                 ends,
@@ -180,9 +240,17 @@ def _run(
                 now,
             )
             watched = is_watched(contexts, now + 1)
-        following = oldest[now & (HISTORY - 1)] + int(released)
-        oldest[(now + 1) & (HISTORY - 1)] = following & (shape.contexts - 1)
-        if writer[0].written == len(kept) and now == writer[0].finished + _REPORT_CYCLES:
+        following = oldest[now & (HISTORY - 1)]
+        if streamed:
+            following = _next_first(levels[0], following, shape.contexts)
+            comes = step_slots(stream[0], finished, shape.contexts, len(blocks.block_ends), now)
+            if comes or following != oldest[now & (HISTORY - 1)]:
+                clock[0] = now + 1
+        elif released:
+            following = (following + 1) & (shape.contexts - 1)
+        oldest[(now + 1) & (HISTORY - 1)] = following
+        ended = writer[0].written == len(kept) and now >= writer[0].finished + _REPORT_CYCLES
+        if ended and not streaming:
             return now
     return -1
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.cycles.bus_reads import new_reads
 from jpnet_cosim.cycles.contexts import new_contexts
 from jpnet_cosim.cycles.engine import HISTORY, run_machine
 from jpnet_cosim.cycles.image_loader import new_banks, new_loader
 from jpnet_cosim.cycles.lane_queues import new_lanes
 from jpnet_cosim.cycles.latencies import latencies
+from jpnet_cosim.cycles.list_stream import new_stream, stream_tables
 from jpnet_cosim.cycles.program_tables import program_tables, source_offsets
 from jpnet_cosim.cycles.result_writer import new_writer
 from jpnet_cosim.cycles.shape import shape_of
@@ -77,11 +79,6 @@ class CycleModel:
         bus: BusModel | None = None,
     ) -> None:
         self._schedule, self._bus = schedule, bus or BusModel()
-        if schedule.stream_blocks:
-            raise ValueError(
-                f"{schedule.network_name}: lists must be resident, {schedule.stream_blocks} blocks "
-                "of streamed lists are not modelled"
-            )
         residual = _residual_layer(schedule)
         if residual:
             raise ValueError(
@@ -96,6 +93,9 @@ class CycleModel:
             config, in_flight=schedule.in_flight, memory_latency=self._bus.latency_cycles
         )
         self._tables = program_tables(schedule, self._latency)
+        self._stream = stream_tables(
+            ProgramEditor(schedule.program), config, base_address=self._bus.base_address
+        )
         self._survivors = _survivors(schedule, traces, images)
 
     def run(self, first: int = 0, count: int | None = None) -> Estimate:
@@ -125,11 +125,19 @@ class CycleModel:
             lanes,
             idle,
             empty,
+            new_reads(),
             new_loader(
                 images=len(survivors),
                 first_beat=(memory.images + first * schedule.image_bytes) // beat,
             ),
             new_banks(shape),
+            new_stream(
+                self._stream,
+                blocks=schedule.stream_blocks,
+                images=len(survivors),
+                in_flight=schedule.in_flight,
+            ),
+            self._stream,
             new_writer(first_beat=(memory.results + first * schedule.result_bytes) // beat),
             survivors,
             (schedule.image_bytes // beat, schedule.result_bytes // beat),

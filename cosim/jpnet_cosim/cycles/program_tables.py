@@ -191,7 +191,7 @@ def _sources(schedule: Schedule, instructions: list[dict[str, int]]) -> Iterator
     following = iter(instructions)
     for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
         for fields in islice(following, plan.instructions):
-            yield held[fields["source_base"]]
+            yield held.get(fields["source_base"], 0)
         held[plan.base] = offset
 
 

@@ -52,13 +52,17 @@ def _dispatch(
     token: tuple[int, int, int],
     depth: int,
     latency: Latencies,
+    closed: tuple[int, int],
     clock: NDArray[np.int64],
     now: int,
 ) -> bool:
     """Hand a token over to a group with room; return whether there was one."""
     number, word, slot = token
     groups = lanes.shape[1]
+    closing = closed[0] == cluster or closed[0] == lanes.shape[0]
     if word == END:
+        if closing:
+            return False
         for group in range(groups):
             if not has_room(lanes, cluster, group, depth, now):
                 return False
@@ -68,6 +72,8 @@ def _dispatch(
     owner = owners[word, slot]
     for step in range(groups):
         group = (pipe.turn + step) & (groups - 1)
+        if closing and (closed[1] == group or closed[1] == groups):
+            continue
         if (owner < 0 or owner == group) and has_room(lanes, cluster, group, depth, now):
             if owner < 0:
                 pipe.turn = (group + 1) & (groups - 1)
@@ -138,6 +144,7 @@ def step_tokens(
     oldest: int,
     depth: int,
     latency: Latencies,
+    closed: tuple[int, int],
     clock: NDArray[np.int64],
     now: int,
 ) -> int:
@@ -160,6 +167,8 @@ def step_tokens(
         Of the lanes' queues.
     latency, now
         Latencies; the cycle.
+    closed
+        Cluster and group that take no token in this cycle, their numbers for all of them.
     clock : int64, shape (1,)
         Next cycle in which a context may change; is brought forward.
 
@@ -176,7 +185,8 @@ def step_tokens(
     goes = False
     if built or buffered:
         goes = _dispatch(
-            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency, clock, now
+            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency,
+            closed, clock, now
         )
     pipe.blocked = (built or buffered) and not goes
     if goes:
