@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from jpnet_cosim.cycles.bus_reads import IMAGES, LISTS, step_reads
 from jpnet_cosim.cycles.compiled import compiled, kept_compiled
-from jpnet_cosim.cycles.contexts import activity, is_watched, step_contexts
+from jpnet_cosim.cycles.contexts import activity, adds_row, is_watched, step_contexts
 from jpnet_cosim.cycles.image_loader import request_image, step_images
 from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.list_stream import (
@@ -127,7 +127,7 @@ def _run(
     ends: NDArray[np.int64],
     waiting: NDArray[np.int64],
     oldest: NDArray[np.int64],
-    sequencer: NDArray[np.int64],
+    drain: Record,
     clock: NDArray[np.int64],
     limit: int,
 ) -> int:
@@ -137,7 +137,8 @@ def _run(
     ----------
     shape, latency, tables
         The accelerator and its program.
-    contexts, readers, pipes, lanes, idle, empty, reads, loader, banks, stream, writer
+    contexts, readers, pipes, lanes, idle, empty, reads, loader, banks, stream, writer,
+    drain
         Its parts at the start of a run.
     blocks
         The program's stream.
@@ -223,7 +224,10 @@ def _run(
                 reads[0], loader[0], banks, stream[0], blocks, readers, contexts, shape, beats[0],
                 clock, now
             )
-        held = step_results(writer[0], contexts, shape, beats[1], latency.result, clock, now)
+        adds = adds_row(drain[0], now)
+        held = adds
+        if step_results(writer[0], contexts, shape, beats[1], latency.result, adds, clock, now):
+            held = True
         released, finished, stepped = False, 0, watched or now >= clock[0]
         if stepped:
             released, finished = step_contexts(
@@ -232,11 +236,11 @@ def _run(
                 pipes,
                 stream[0],
                 instructions,
-                sequencer,
+                drain[0],
                 ends,
                 clock,
                 oldest[now & (HISTORY - 1)],
-                latency.fetch,
+                latency,
                 now,
             )
             watched = is_watched(contexts, now + 1)

@@ -1,6 +1,7 @@
 """A program as arrays: which words each cluster reads, what they meet, what is drained."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_cosim.cycles.latencies import Latencies
-from jpnet_cosim.cycles.records import Record, record_dtype
+from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.program_tokens import Token, pass_tokens, passes, tokens
@@ -18,15 +19,18 @@ from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["ProgramTables", "program_tables", "source_offsets"]
+__all__ = ["ProgramTables", "Source", "program_tables"]
 
 
 INSTRUCTION = record_dtype(
-    numbers="steps pause tail written", flags="convolution frees_image ends_block"
+    numbers="steps rest apart pause tail written added pace",
+    flags="convolution frees_image ends_block keeps_sums",
 )
-"""Rows that the drain reads (``steps``); cycles that it rests before them (``pause``); cycles from
-the last one to the end (``tail``), and to the first cycle in which only the threshold is missing
-(``written``)."""
+"""Cycles in which the drain reads rows (``steps``), and those that it rests after them, as far as
+another job's first row and as another counted job is concerned (``rest``, ``apart``); cycles that
+it rests before them (``pause``); cycles from the last one to the end (``tail``), and to the first
+cycle in which only the threshold is missing (``written``). Rows of a tensor that is ``added``, one
+in so many cycles (``pace``)."""
 
 SHARE = record_dtype(numbers="first_word end_word first_row")
 """A cluster's words of an instruction, and its first row."""
@@ -66,11 +70,39 @@ class ProgramTables(NamedTuple):
     lengths: NDArray[np.uint16]
 
 
-def source_offsets(schedule: Schedule) -> list[int]:
-    """Return where the image's and each layer's elements begin among an image's survivors."""
-    sizes = [schedule.image_bytes]
-    sizes += [plan.rows * schedule.config.lanes for plan in schedule.layers]
-    return [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A tensor that instructions read.
+
+    Parameters
+    ----------
+    layer
+        Its place in the schedule's layers, None for the image.
+    filtered
+        Whether only what the layer's filter leaves is read, not all that is stored.
+    """
+
+    layer: int | None
+    filtered: bool
+
+
+class _Sources:
+    """Tensors that are read, and where each one's elements begin among an image's survivors."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.offsets: dict[Source, int] = {}
+        self.size = 0
+
+    def offset(self, layer: int | None, *, filtered: bool) -> int:
+        """Return where the elements of a tensor begin."""
+        source = Source(layer=layer, filtered=filtered and layer is not None)
+        if source not in self.offsets:
+            schedule = self._schedule
+            self.offsets[source] = self.size
+            rows = None if layer is None else schedule.layers[layer].rows
+            self.size += schedule.image_bytes if rows is None else rows * schedule.config.lanes
+        return self.offsets[source]
 
 
 class _Words:
@@ -137,7 +169,9 @@ class _Words:
         }
 
 
-def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
+def program_tables(
+    schedule: Schedule, latency: Latencies
+) -> tuple[ProgramTables, dict[Source, int]]:
     """Return the tables of a schedule's program.
 
     Parameters
@@ -146,6 +180,13 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
         Its program is read, nothing else of it but the sizes of its tensors.
     latency
         Of the accelerator.
+
+    Returns
+    -------
+    tables
+        The tables.
+    sources
+        The tensors that are read, and where each one's elements begin among an image's survivors.
     """
     config, editor = schedule.config, ProgramEditor(schedule.program)
     memories = ProgramModel(schedule.program, config)
@@ -158,9 +199,10 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
     instructions = [
         {name: editor.field(number, name) for name in FIELDS} for number in range(count)
     ]
-    sources = list(_sources(schedule, instructions))
+    sources = _Sources(schedule)
+    offsets = list(_offsets(schedule, instructions, sources))
     for number, fields in enumerate(instructions):
-        offset = sources[number]
+        offset = offsets[number]
         for cluster in range(config.clusters):
             share = shares[number, cluster]
             share["first_word"], share["first_row"] = words.count, len(delays)
@@ -176,23 +218,27 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
         if fields["flags"] & LayerFlag.NEXT_BLOCK:
             memories.load_block(loaded)
             loaded += 1
-    return ProgramTables(
+    tables = ProgramTables(
         instructions=_instructions(instructions, latency),
         shares=shares,
         delays=np.array(delays or [0], dtype=np.int64),
         **words.arrays(),
     )
+    return tables, sources.offsets
 
 
-def _sources(schedule: Schedule, instructions: list[dict[str, int]]) -> Iterator[int]:
+def _offsets(
+    schedule: Schedule, instructions: list[dict[str, int]], sources: _Sources
+) -> Iterator[int]:
     """Yield where the elements of each instruction's source begin among an image's survivors."""
-    offsets = source_offsets(schedule)
-    held = {int(schedule.program[HeaderWord.INPUT_BASE]): offsets[0]}
+    held: dict[int, int | None] = {int(schedule.program[HeaderWord.INPUT_BASE]): None}
     following = iter(instructions)
-    for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
+    for layer, plan in enumerate(schedule.layers):
         for fields in islice(following, plan.instructions):
-            yield held.get(fields["source_base"], 0)
-        held[plan.base] = offset
+            base, filtered = fields["source_base"], fields["source_slot"] > 0
+            # What reads nothing, at the end of a shortened program, names no tensor.
+            yield sources.offset(held.get(base), filtered=filtered)
+        held[plan.base] = layer
 
 
 def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
@@ -203,17 +249,27 @@ def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
         flags = LayerFlag(item["flags"])
         counts = item["threshold_mode"] in counting
         counted = LayerFlag.LAST_TILE in flags and counts
-        record["steps"] = _drain_steps(item)
-        record["pause"] = max(0, latency.apart - item["rows"]) if counts else 0
-        record["tail"] = latency.counted if counted else latency.drained
-        record["written"] = latency.written
+        second = LayerFlag.SECOND in flags
+        pace = 2 if second or LayerFlag.SUMMED in flags else 1
+        rows = _drain_rows(item)
+        # A row is known in the first of its cycles; its second outputs come that much later.
+        shift = 1 - pace + (latency.second if second else 0)
+        record["steps"] = pace * rows
+        record["rest"] = latency.second - 1 if second else 0
+        record["apart"] = latency.second - 2 if second else 0
+        record["pause"] = max(0, latency.apart - item["rows"]) if counts else -NEVER
+        record["tail"] = (latency.counted if counted else latency.drained) + shift
+        record["written"] = latency.written + shift
+        record["added"] = rows if LayerFlag.CARRIED in flags else 0
+        record["pace"] = pace
         record["convolution"] = item["opcode"] == Opcode.CONVOLUTION
         record["frees_image"] = LayerFlag.FREE_IMAGE in flags
         record["ends_block"] = LayerFlag.NEXT_BLOCK in flags
+        record["keeps_sums"] = LayerFlag.KEEP_SUMS in flags
     return found
 
 
-def _drain_steps(fields: Mapping[str, int]) -> int:
+def _drain_rows(fields: Mapping[str, int]) -> int:
     """Return the rows that the drain reads: those of every pooling window, clipped at the right."""
     if fields["opcode"] != Opcode.CONVOLUTION or fields["flags"] & LayerFlag.GATHER:
         return fields["rows"]

@@ -81,6 +81,7 @@ def step_results(
     shape: Shape,
     result_beats: int,
     read_cycles: int,
+    adds: bool,
     clock: NDArray[np.int64],
     now: int,
 ) -> bool:
@@ -96,6 +97,8 @@ def step_results(
         Beats of a result.
     read_cycles
         From a row's address to its data.
+    adds
+        Whether the banks are read by the drain instead.
     clock : int64, shape (1,)
         Next cycle in which a context may change; is brought forward.
     now
@@ -113,6 +116,7 @@ def step_results(
         if now == writer.until:
             writer.state = _SEND
         reads: bool = now + read_cycles <= writer.until
+        writer.until += reads and adds
         return reads
     elif writer.state == _SEND:
         if now >= writer.room:
