@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.cycles.bus_delays import draw_delay
 from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import NOBODY, Record, record_dtype
 
@@ -30,7 +31,7 @@ _TRANSFERS = 8
 
 READS = record_dtype(
     numbers="chosen user left transfer_head transfer_count address cutting cut outstanding asked "
-    "queued memory_head memory_count",
+    "queued memory_head memory_count request_delay beat_delay",
     flags="ready offered readable",
     asks=(_USERS,),
     ask_addresses=(_USERS,),
@@ -46,7 +47,8 @@ that was ``chosen`` but not served, and the one whose beats come, with so many `
 `NOBODY`. The transfers behind it. The transfer that is ``cutting`` into bursts, with so many beats,
 its ``address`` in beats, and those of the burst that is ``cut``. Beats ``outstanding``, and those
 the memory is ``asked`` for. Whether the memory is ``ready`` for a burst and has ``offered`` a beat;
-the ``bursts`` that it took and when they are ``answered``. Beats ``queued`` behind the reader's
+the ``bursts`` that it took and when they are ``answered``, and for how many cycles it delays the
+next request and the next beat. Beats ``queued`` behind the reader's
 output, and whether that is ``readable``."""
 
 
@@ -117,7 +119,9 @@ def _cut(reads: Record) -> int:
 
 
 @compiled
-def _answer(reads: Record, issued: int, comes: bool, latency: int, now: int) -> None:
+def _answer(
+    reads: Record, delays: Record, issued: int, comes: bool, latency: int, now: int
+) -> None:
     """Let the memory take a burst, and offer a beat in the next cycle."""
     if reads.asked and reads.ready:
         place = (reads.memory_head + reads.memory_count) & (_MEMORY_BURSTS - 1)
@@ -125,13 +129,19 @@ def _answer(reads: Record, issued: int, comes: bool, latency: int, now: int) -> 
         reads.answered[place] = now + latency
         reads.memory_count += 1
         reads.asked = 0
+        reads.request_delay = draw_delay(delays)
     if issued:
         reads.asked = issued
-    reads.ready = reads.memory_count < _MEMORY_BURSTS
+    reads.ready = reads.memory_count < _MEMORY_BURSTS and reads.request_delay == 0
+    reads.request_delay -= reads.request_delay > 0
     if comes:
         reads.offered = False
+        reads.beat_delay = draw_delay(delays)
     head = reads.memory_head
     if not reads.offered and reads.memory_count and now >= reads.answered[head]:
+        if reads.beat_delay:
+            reads.beat_delay -= 1
+            return
         reads.offered = True
         reads.bursts[head] -= 1
         if reads.bursts[head] == 0:
@@ -140,12 +150,13 @@ def _answer(reads: Record, issued: int, comes: bool, latency: int, now: int) -> 
 
 
 @compiled
-def step_reads(reads: Record, taken: bool, latency: int, now: int) -> int:
+def step_reads(reads: Record, delays: Record, taken: bool, latency: int, now: int) -> int:
     """Step the bus by a cycle; return whose transfer it takes, or `NOBODY`.
 
     Parameters
     ----------
     reads : of `READS`
+    delays : of `jpnet_cosim.cycles.bus_delays.DELAYS`
     taken
         Whether the beat that comes is taken.
     latency
@@ -163,7 +174,7 @@ def step_reads(reads: Record, taken: bool, latency: int, now: int) -> int:
     user = _choose(reads, room)
     issued = _cut(reads)
     reads.outstanding += issued - int(comes)
-    _answer(reads, issued, comes, latency, now)
+    _answer(reads, delays, issued, comes, latency, now)
     if user != NOBODY:
         place = (reads.transfer_head + reads.transfer_count) & (_TRANSFERS - 1)
         reads.transfer_user[place] = user

@@ -46,9 +46,7 @@ the job (``draining``)."""
 _JOBS = 8
 """Jobs of the drain whose additions may be under way."""
 
-DRAIN = record_dtype(
-    numbers="free apart head count", first=(_JOBS,), last=(_JOBS,), pace=(_JOBS,)
-)
+DRAIN = record_dtype(numbers="free apart head count", first=(_JOBS,), last=(_JOBS,), pace=(_JOBS,))
 """State of the drain.
 
 The cycle from which it takes another job (``free``), and the one after which counted jobs must be
@@ -82,9 +80,7 @@ def is_watched(contexts: Record, now: int) -> bool:
 
 
 @compiled
-def activity(
-    contexts: Record, readers: Record, shares: Record, now: int
-) -> tuple[int, bool, bool]:
+def activity(contexts: Record, readers: Record, shares: Record, now: int) -> tuple[int, bool, bool]:
     """Return which contexts compute, one bit each; whether some drain, and wait for a threshold."""
     computing, drains, waits = 0, False, False
     for number in range(len(contexts)):

@@ -69,6 +69,7 @@ def _account(
 
 @compiled
 def _transfer(
+    stalls: Record,
     reads: Record,
     loader: Record,
     banks: Record,
@@ -87,7 +88,7 @@ def _transfer(
         taken = step_images(loader, reads, banks, readers, contexts, shape, image_beats, clock, now)
         if stream.streamed:
             taken = step_stream(stream, blocks, reads, now) or taken
-        user = step_reads(reads, taken, shape.memory_latency, now)
+        user = step_reads(reads, stalls, taken, shape.memory_latency, now)
     if not asks:
         request_image(loader, reads, contexts, image_beats)
     if stream.streamed:
@@ -115,6 +116,7 @@ def _run(
     lanes: Record,
     idle: NDArray[np.int64],
     empty: NDArray[np.int64],
+    stalls: Record,
     reads: Record,
     loader: Record,
     banks: Record,
@@ -137,8 +139,8 @@ def _run(
     ----------
     shape, latency, tables
         The accelerator and its program.
-    contexts, readers, pipes, lanes, idle, empty, reads, loader, banks, stream, writer,
-    drain
+    contexts, readers, pipes, lanes, idle, empty, stalls, reads, loader, banks, stream,
+    writer, drain
         Its parts at the start of a run.
     blocks
         The program's stream.
@@ -221,12 +223,24 @@ def _run(
             streaming = is_streaming(stream[0])
             _account(pipes, idle, empty, counts, waiting, levels, now)
             _transfer(
-                reads[0], loader[0], banks, stream[0], blocks, readers, contexts, shape, beats[0],
-                clock, now
+                stalls[0],
+                reads[0],
+                loader[0],
+                banks,
+                stream[0],
+                blocks,
+                readers,
+                contexts,
+                shape,
+                beats[0],
+                clock,
+                now,
             )
         adds = adds_row(drain[0], now)
         held = adds
-        if step_results(writer[0], contexts, shape, beats[1], latency.result, adds, clock, now):
+        if step_results(
+            writer[0], stalls[0], contexts, shape, beats[1], latency.result, adds, clock, now
+        ):
             held = True
         released, finished, stepped = False, 0, watched or now >= clock[0]
         if stepped:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.cycles.bus_delays import new_delays
 from jpnet_cosim.cycles.bus_reads import new_reads
 from jpnet_cosim.cycles.contexts import new_contexts, new_drain
 from jpnet_cosim.cycles.engine import HISTORY, run_machine
@@ -25,6 +26,7 @@ from jpnet_spec.network import LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["CycleModel", "Estimate"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Estimate:
@@ -55,12 +57,8 @@ class CycleModel:
         `jpnet_spec.network.IntegerNetwork.run` on the images.
     images : int8, shape (images, *input_shape)
     bus
-        The memory.
-
-    Raises
-    ------
-    ValueError
-        If the memory delays transfers at random.
+        The memory. Random delays are as long and as frequent as those of the simulated one, but
+        not the same.
     """
 
     def __init__(
@@ -72,8 +70,6 @@ class CycleModel:
         bus: BusModel | None = None,
     ) -> None:
         self._schedule, self._bus = schedule, bus or BusModel()
-        if self._bus.stall_percent:
-            raise ValueError("CycleModel.bus must not stall, random delays are not modelled")
         config = schedule.config
         self._latency = latencies(config)
         self._shape = shape_of(
@@ -112,6 +108,7 @@ class CycleModel:
             lanes,
             idle,
             empty,
+            new_delays(self._bus),
             new_reads(),
             new_loader(
                 images=len(survivors),

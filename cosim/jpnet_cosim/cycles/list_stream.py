@@ -53,12 +53,13 @@ STREAM = record_dtype(
 The ``block`` that is, or will be, ``requested``, its ``slot`` and, in beats, the ``address`` of its
 next burst; its beats that are ``cutting`` into bursts, and those of the ``burst`` that is offered.
 The loader's ``state``, its next ``word`` of the stream and the ``words`` that it holds; whether it
-has ``rested`` before that word. The cycle in which a block was ``loaded``, and the slot ``filled``. Of each slot whether it
-is ``full``, its ``generation`` and the contexts that have ``used`` it, one bit each. Slot and number
-of the block that is given up next (``release``, ``used_block``) and images that are ``left``. Of
-each context the ``place`` of its block, the generation that is ``wanted`` there, whether it is
-``ready``, and whether its use is ``needed``. Nothing happens to the slots after ``settled`` but
-when a block is loaded or given up. By cycle, whose list table was ``written``."""
+has ``rested`` before that word. The cycle in which a block was ``loaded``, and the slot that it
+``filled``. Of each slot whether it is ``full``, its ``generation`` and the contexts that have
+``used`` it, one bit each. Slot and number of the block that is given up next (``release``,
+``used_block``) and images that are ``left``. Of each context the ``place`` of its block, the
+generation that is ``wanted`` there, whether it is ``ready``, and whether its use is ``needed``.
+Nothing happens to the slots after ``settled`` but when a block is loaded or given up. By cycle,
+whose list table was ``written``."""
 
 
 class StreamTables(NamedTuple):

@@ -1,8 +1,8 @@
 """A program as arrays: which words each cluster reads, what they meet, what is drained."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
-from jpnet_cosim.program_tokens import Token, pass_tokens, passes, tokens
+from jpnet_cosim.program_tokens import Tokens, pass_tokens, passes, vector_tokens
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS, HeaderWord
 from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
@@ -117,37 +117,27 @@ class _Words:
 
     def add(
         self,
-        found: Iterable[Token],
+        found: Tokens,
         fields: Mapping[str, int],
         *,
         offset: int,
         lists: NDArray[np.uint32],
     ) -> None:
         """Add the words of one row, or of a vector."""
-        config = self._config
-        columns = []
-        for word, (_, members) in enumerate(groupby(found, lambda token: token.word)):
-            for token in members:
-                owner = -1 if token.owner is None else token.owner
-                place = (self.count + word, token.bank, token.word, token.slot)
-                met = (owner, token.entry, token.entry + token.lists, token.cluster)
-                columns.append((*place, *met))
-        if not columns:
+        config, count = self._config, len(found.word)
+        if not count:
             return
-        number, bank, address, slot, owner, start, stop, cluster = np.array(
-            columns, dtype=np.int64
-        ).T
-        column, lane = np.divmod(slot, config.lanes)
-        row = (address - fields["source_base"]) * config.act_columns + column
-        element = offset + (row * config.clusters + bank) * config.lanes + lane
-        table = lists[cluster, np.maximum(owner, 0)]  # (tokens, lanes, pointer_depth)
-        token_index = np.arange(len(slot))[:, None]
-        lanes = np.arange(config.lanes)[None]
-        ends = table[token_index, lanes, stop[:, None]].astype(np.int64)
-        length = (ends - table[token_index, lanes, start[:, None]]) % config.weight_depth
-        self.parts.append((number, slot, element, owner, length))
-        firsts = np.flatnonzero(np.diff(number, prepend=-1))
-        self.banks += bank[firsts].tolist()
+        firsts = np.flatnonzero(np.diff(found.word, prepend=-1))
+        number = self.count + np.repeat(np.arange(len(firsts)), np.diff(firsts, append=count))
+        column, lane = np.divmod(found.slot, config.lanes)
+        row = (found.word - fields["source_base"]) * config.act_columns + column
+        element = offset + (row * config.clusters + found.bank) * config.lanes + lane
+        table, group = lists[found.cluster], np.maximum(found.owner, 0)[:, None]
+        lanes, entry = np.arange(config.lanes)[None], found.entry[:, None]
+        ends = table[group, lanes, entry + found.lists[:, None]].astype(np.int64)
+        length = (ends - table[group, lanes, entry]) % config.weight_depth  # (tokens, lanes)
+        self.parts.append((number, found.slot, element, found.owner, length))
+        self.banks += [found.bank] * len(firsts)
         self.row_last += [False] * (len(firsts) - 1) + [True]
         self.count += len(firsts)
 
@@ -212,7 +202,7 @@ def program_tables(
                     words.add(found, fields, offset=offset, lists=memories.lists)
                 delays += _row_delays(fields, config, cluster)
             else:
-                found = (item for item in tokens(fields, config) if item.cluster == cluster)
+                found = vector_tokens(fields, config, cluster)
                 words.add(found, fields, offset=offset, lists=memories.lists)
             share["end_word"] = words.count
         if fields["flags"] & LayerFlag.NEXT_BLOCK:

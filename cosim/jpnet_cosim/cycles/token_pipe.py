@@ -185,8 +185,19 @@ def step_tokens(
     goes = False
     if built or buffered:
         goes = _dispatch(
-            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency,
-            closed, clock, now
+            pipe,
+            lanes,
+            idle,
+            empty,
+            owners,
+            lengths,
+            cluster,
+            token,
+            depth,
+            latency,
+            closed,
+            clock,
+            now,
         )
     pipe.blocked = (built or buffered) and not goes
     if goes:
