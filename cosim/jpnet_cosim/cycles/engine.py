@@ -7,6 +7,7 @@ from jpnet_cosim.cycles.bus_reads import IMAGES, LISTS, step_reads
 from jpnet_cosim.cycles.compiled import compiled, kept_compiled
 from jpnet_cosim.cycles.contexts import activity, adds_row, is_watched, step_contexts
 from jpnet_cosim.cycles.image_loader import request_image, step_images
+from jpnet_cosim.cycles.lane_queues import UNCOUNTED
 from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.list_stream import (
     StreamTables,
@@ -41,30 +42,35 @@ _MEMORY = int(Counter.IDLE_MEMORY)
 
 
 @compiled
-def _account(
-    pipes: Record,
+def _count_idle(
+    pipe: Record,
     idle: NDArray[np.int64],
     empty: NDArray[np.int64],
     counts: NDArray[np.int64],
-    waiting: NDArray[np.int64],
-    levels: tuple[int, bool, bool],
-    now: int,
+    cluster: int,
+    end: int,
 ) -> None:
-    """Count the lanes without a product in this cycle, by cause."""
-    place = now & (idle.shape[1] - 1)
-    for cluster in range(len(waiting)):
-        waiting[cluster] += idle[cluster, place]
-        dropping = empty[cluster, place]
+    """Count a cluster's lanes without a product up to a cycle, all by the same cause."""
+    last, waiting, total, dropping = idle.shape[1] - 1, pipe.waiting, 0, 0
+    for cycle in range(pipe.since, end):
+        place = cycle & last
+        waiting += idle[cluster, place]
+        total += waiting
+        dropping += empty[cluster, place]
         idle[cluster, place] = empty[cluster, place] = 0
-        if levels[0]:
-            alone = pipes[cluster].blocked or not pipes[cluster].skipping
-            cause = _IMBALANCE if alone else _NO_ACTIVATION
-        elif levels[1]:
-            cause = _DRAIN
-        else:
-            cause = _TOPN if levels[2] else _MEMORY
-        counts[cause] += waiting[cluster] - dropping
-        counts[_LIST_EMPTY] += dropping
+    counts[pipe.cause] += total - dropping
+    counts[_LIST_EMPTY] += dropping
+    pipe.waiting, pipe.since = waiting, end
+
+
+@compiled
+def _common_cause(levels: tuple[int, bool, bool]) -> int:
+    """Return the cause of all lanes without a product, `NOBODY` where it is each cluster's own."""
+    if levels[0]:
+        return NOBODY
+    if levels[1]:
+        return _DRAIN
+    return _TOPN if levels[2] else _MEMORY
 
 
 @compiled
@@ -123,11 +129,10 @@ def _run(
     stream: Record,
     blocks: StreamTables,
     writer: Record,
-    kept: NDArray[np.bool_],
+    masks: NDArray[np.int64],
     beats: tuple[int, int],
     counts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    waiting: NDArray[np.int64],
     oldest: NDArray[np.int64],
     drain: Record,
     clock: NDArray[np.int64],
@@ -144,8 +149,8 @@ def _run(
         Its parts at the start of a run.
     blocks
         The program's stream.
-    kept : bool, shape (images, elements)
-        Survivors.
+    masks : int64, shape (images, words)
+        Slots of survivors in each word, one bit each.
     beats
         Of one image and of one result.
     counts : int64, one for each `Counter`
@@ -157,13 +162,14 @@ def _run(
     """
     instructions, shares, delays = tables.instructions, tables.shares, tables.delays
     word_banks, row_last = tables.banks, tables.row_last
-    places, owners, lengths = tables.places, tables.owners, tables.lengths
-    streaming, levels, watched, held = False, (0, False, False), True, False
+    owners, lengths = tables.owners, tables.lengths
+    streaming, common, levels, watched, held = False, _MEMORY, (0, False, False), True, False
     streamed, finished, closed = stream[0].streamed, 0, (NOBODY, NOBODY)
     stepped, asking = True, False
     for now in range(limit):
         if watched or now >= clock[0] or stepped:
             levels = activity(contexts, readers, shares, now)
+            common = _common_cause(levels)
         if asking:
             grant_words(readers, word_banks, held)
         asking = False
@@ -171,57 +177,58 @@ def _run(
             closed = closed_group(stream[0], shape.groups, now)
         for cluster in range(shape.clusters):
             reader, pipe = readers[cluster], pipes[cluster]
-            pipe.skipping = reader.busy_count > 0
-            if now < min(pipe.quiet, reader.quiet) and not watched:
-                continue
-            known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
-            taken = NOBODY
-            if now >= pipe.quiet or watched:
-                taken = step_tokens(
-                    pipe,
-                    reader,
-                    contexts,
-                    lanes,
-                    idle,
-                    empty,
-                    places,
-                    owners,
-                    lengths,
-                    kept,
-                    cluster,
-                    known,
-                    shape.fifo_depth,
-                    latency,
-                    closed,
-                    clock,
-                    now,
-                )
-            if taken != NOBODY or now >= reader.quiet or watched:
-                read_words(
-                    reader,
-                    contexts,
-                    instructions,
-                    shares,
-                    delays,
-                    row_last,
-                    places,
-                    kept,
-                    cluster,
-                    known,
-                    taken,
-                    clock,
-                    watched,
-                    latency.word,
-                    now,
-                )
-                reader.quiet = next_word_time(reader, now)
-            pipe.quiet = now + 1
-            if taken == NOBODY:
-                pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
-            asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
+            skipping = reader.busy_count > 0
+            if watched or now >= min(pipe.quiet, reader.quiet):
+                known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
+                taken = NOBODY
+                if now >= pipe.quiet or watched:
+                    taken = step_tokens(
+                        pipe,
+                        reader,
+                        shape.contexts,
+                        lanes,
+                        idle,
+                        empty,
+                        owners,
+                        lengths,
+                        cluster,
+                        known,
+                        shape.fifo_depth,
+                        latency,
+                        closed,
+                        clock,
+                        now,
+                    )
+                if taken != NOBODY or now >= reader.quiet or watched:
+                    read_words(
+                        reader,
+                        contexts,
+                        instructions,
+                        shares,
+                        delays,
+                        row_last,
+                        masks,
+                        cluster,
+                        known,
+                        taken,
+                        clock,
+                        watched,
+                        latency.word,
+                        now,
+                    )
+                    reader.quiet = next_word_time(reader, shape.contexts, now)
+                pipe.quiet = now + 1
+                if taken == NOBODY:
+                    pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
+                asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
+            cause = common
+            if cause == NOBODY:
+                cause = _IMBALANCE if pipe.blocked or not skipping else _NO_ACTIVATION
+            if cause != pipe.cause or now >= pipe.since + UNCOUNTED:
+                _count_idle(pipe, idle, empty, counts, cluster, now)
+                pipe.cause = cause
         if now:
             streaming = is_streaming(stream[0])
-            _account(pipes, idle, empty, counts, waiting, levels, now)
             _transfer(
                 stalls[0],
                 reads[0],
@@ -267,8 +274,10 @@ def _run(
         elif released:
             following = (following + 1) & (shape.contexts - 1)
         oldest[(now + 1) & (HISTORY - 1)] = following
-        ended = writer[0].written == len(kept) and now >= writer[0].finished + _REPORT_CYCLES
+        ended = writer[0].written == len(masks) and now >= writer[0].finished + _REPORT_CYCLES
         if ended and not streaming:
+            for cluster in range(shape.clusters):
+                _count_idle(pipes[cluster], idle, empty, counts, cluster, now + 1)
             return now
     return -1
 

@@ -14,7 +14,7 @@ from jpnet_cosim.cycles.image_loader import new_banks, new_loader
 from jpnet_cosim.cycles.lane_queues import new_lanes
 from jpnet_cosim.cycles.latencies import latencies
 from jpnet_cosim.cycles.list_stream import new_stream, stream_tables
-from jpnet_cosim.cycles.program_tables import Source, program_tables
+from jpnet_cosim.cycles.program_tables import Source, program_tables, slot_masks
 from jpnet_cosim.cycles.result_writer import new_writer
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.cycles.token_pipe import new_pipes
@@ -79,7 +79,8 @@ class CycleModel:
         self._stream = stream_tables(
             ProgramEditor(schedule.program), config, base_address=self._bus.base_address
         )
-        self._survivors = _survivors(schedule, traces, images, sources)
+        survivors = _survivors(schedule, traces, images, sources)
+        self._masks = np.stack([slot_masks(self._tables.places, kept) for kept in survivors])
 
     def run(self, first: int = 0, count: int | None = None) -> Estimate:
         """Run images back to back.
@@ -91,13 +92,13 @@ class CycleModel:
         count
             How many; by default all.
         """
-        survivors = self._survivors[first:][:count]
+        masks = self._masks[first:][:count]
         schedule, shape, latency = self._schedule, self._shape, self._latency
         beat = schedule.config.beat_bytes
-        memory = MemoryMap.of(schedule, len(self._survivors), base_address=self._bus.base_address)
+        memory = MemoryMap.of(schedule, len(self._masks), base_address=self._bus.base_address)
         lanes, idle, empty = new_lanes(shape, int(self._tables.lengths.max()))
         counts = np.zeros(len(Counter), dtype=np.int64)
-        ends = np.zeros((len(survivors), len(self._tables.instructions)), dtype=np.int64)
+        ends = np.zeros((len(masks), len(self._tables.instructions)), dtype=np.int64)
         cycles = run_machine(
             shape,
             latency,
@@ -111,27 +112,26 @@ class CycleModel:
             new_delays(self._bus),
             new_reads(),
             new_loader(
-                images=len(survivors),
+                images=len(masks),
                 first_beat=(memory.images + first * schedule.image_bytes) // beat,
             ),
             new_banks(shape),
             new_stream(
                 self._stream,
                 blocks=schedule.stream_blocks,
-                images=len(survivors),
+                images=len(masks),
                 in_flight=schedule.in_flight,
             ),
             self._stream,
             new_writer(first_beat=(memory.results + first * schedule.result_bytes) // beat),
-            survivors,
+            masks,
             (schedule.image_bytes // beat, schedule.result_bytes // beat),
             counts,
             ends,
-            np.full(shape.clusters, shape.lanes * shape.groups),
             np.zeros(HISTORY, dtype=np.int64),
             new_drain(),
             np.zeros(1, dtype=np.int64),
-            (len(survivors) + 1) * schedule.cycles_limit_image,
+            (len(masks) + 1) * schedule.cycles_limit_image,
         )
         assert cycles >= 0
         lane_cycles = cycles * schedule.config.mac_units

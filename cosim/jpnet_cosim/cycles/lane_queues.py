@@ -7,7 +7,7 @@ from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
 
-__all__ = ["LANE", "accept_end", "accept_token", "has_room", "new_lanes"]
+__all__ = ["LANE", "UNCOUNTED", "accept_end", "accept_token", "has_room", "new_lanes"]
 
 _ROOM_DELAY = 2
 """Cycles after which a group knows that a lane took a run."""
@@ -18,11 +18,14 @@ _UNSEEN = 3
 _RECENT = 8
 """Cycles of which dropped tokens are remembered; more than one takes room."""
 
+UNCOUNTED = 64
+"""Cycles that lanes may wait before that is counted."""
+
 _RUNS = 128
 """Runs that are remembered at most, twice those of the deepest queue."""
 
 LANE = record_dtype(
-    numbers="count head free blocked_until mask",
+    numbers="count head issued free blocked_until mask",
     came=(_RUNS,),
     taken=(_RUNS,),
     ends=(_RUNS,),
@@ -31,7 +34,8 @@ LANE = record_dtype(
 """Runs that a lane was given, and what it will do.
 
 It takes one run after the other, each when it came and the one before has ended, so the time is
-known when a token is accepted. ``count`` runs so far, ``head`` of them known to be taken; of each
+known when a token is accepted. ``count`` runs so far, ``head`` of them known to be taken, and
+``issued`` of them taken when that was asked last; of each
 the cycle in which the token was accepted, in which it is ``taken`` and in which its last product
 is issued; ``free`` is the first cycle in which the next one may be taken. ``dropped`` are the
 cycles in which tokens without weights were accepted. ``blocked_until`` is the group's: it has no
@@ -57,7 +61,7 @@ def new_lanes(shape: Shape, longest: int) -> tuple[NDArray, NDArray[np.int64], N
     """
     lanes = np.zeros((shape.clusters, shape.groups, shape.lanes), dtype=LANE)
     lanes["dropped"], lanes["mask"] = -_RECENT, 2 * shape.fifo_depth - 1
-    ahead = (shape.fifo_depth + _UNSEEN) * (longest + 1) + 2 * _RECENT
+    ahead = (shape.fifo_depth + _UNSEEN) * (longest + 1) + 2 * _RECENT + UNCOUNTED
     horizon = (shape.clusters, 1 << ahead.bit_length())
     return lanes, np.zeros(horizon, dtype=np.int64), np.zeros(horizon, dtype=np.int64)
 
@@ -107,13 +111,17 @@ def _add_run(lane: Record, now: int, ready: int, length: int) -> int:
 
 @compiled
 def _issues(lane: Record, cycle: int) -> bool:
-    """Return whether a lane issues a product in a cycle; only runs of it were accepted so far."""
-    for back in range(1, min(lane.count, lane.mask) + 1):
-        place = (lane.count - back) & lane.mask
-        if lane.taken[place] < cycle:
-            within: bool = cycle <= lane.ends[place]
-            return within
-    return False
+    """Return whether a lane issues a product in a cycle, which is later at each call.
+
+    Only runs of that cycle were accepted so far.
+    """
+    oldest = max(lane.count - lane.mask, 0)
+    issued = max(lane.issued, oldest)
+    while issued < lane.count and lane.taken[issued & lane.mask] < cycle:
+        issued += 1
+    lane.issued = issued
+    within: bool = issued > oldest and cycle <= lane.ends[(issued - 1) & lane.mask]
+    return within
 
 
 @compiled

@@ -19,7 +19,7 @@ from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["ProgramTables", "Source", "program_tables"]
+__all__ = ["ProgramTables", "Source", "program_tables", "slot_masks"]
 
 
 INSTRUCTION = record_dtype(
@@ -215,6 +215,22 @@ def program_tables(
         **words.arrays(),
     )
     return tables, sources.offsets
+
+
+def slot_masks(places: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the slots of survivors in each word, one bit each, int64, shape (words,).
+
+    Parameters
+    ----------
+    places : int32, shape (words, act_word)
+        From `ProgramTables`.
+    kept : bool, shape (elements,)
+        An image's survivors.
+    """
+    there = np.append(kept, False)[places]
+    bits = np.zeros((len(places), 64), dtype=np.bool_)
+    bits[:, : places.shape[1]] = there
+    return np.packbits(bits, axis=1, bitorder="little").view("<i8").ravel()
 
 
 def _offsets(
