@@ -77,6 +77,70 @@ def _common_cause(levels: tuple[int, bool, bool]) -> int:
 
 
 @compiled
+def _step_cluster(
+    pipe: Record,
+    reader: Record,
+    contexts: Record,
+    lanes: Record,
+    idle: NDArray[np.int64],
+    empty: NDArray[np.int64],
+    tables: ProgramTables,
+    masks: NDArray[np.int64],
+    cluster: int,
+    oldest: int,
+    shape: Shape,
+    latency: Latencies,
+    closed: tuple[int, int],
+    clock: NDArray[np.int64],
+    watched: bool,
+    now: int,
+) -> bool:
+    """Step a cluster's dispatcher, token builder and reader; return whether a word is asked for."""
+    taken = NOBODY
+    if now >= pipe.quiet or watched:
+        taken = step_tokens(
+            pipe,
+            reader,
+            shape.contexts,
+            lanes,
+            idle,
+            empty,
+            tables.owners,
+            tables.lengths,
+            cluster,
+            oldest,
+            shape.fifo_depth,
+            latency,
+            closed,
+            clock,
+            now,
+        )
+    if taken != NOBODY or now >= reader.quiet or watched:
+        read_words(
+            reader,
+            contexts,
+            tables.instructions,
+            tables.shares,
+            tables.delays,
+            tables.row_last,
+            masks,
+            cluster,
+            oldest,
+            taken,
+            clock,
+            watched,
+            latency.word,
+            now,
+        )
+        reader.quiet = next_word_time(reader, shape.contexts, now)
+    pipe.quiet = now + 1
+    if taken == NOBODY:
+        pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
+    asks: bool = reader.asked_context != NOBODY or reader.kept_context != NOBODY
+    return asks
+
+
+@compiled
 def _transfer(
     stalls: Record,
     reads: Record,
@@ -163,9 +227,7 @@ def _run(
     limit
         Cycles.
     """
-    instructions, shares, delays = tables.instructions, tables.shares, tables.delays
-    word_banks, row_last = tables.banks, tables.row_last
-    owners, lengths = tables.owners, tables.lengths
+    instructions, shares = tables.instructions, tables.shares
     streaming, common, levels, watched, held = False, _MEMORY, (0, False, False), True, False
     streamed, finished, closed = stream[0].streamed, 0, (NOBODY, NOBODY)
     stepped, asking = True, False
@@ -174,7 +236,7 @@ def _run(
             levels = activity(contexts, readers, shares, now)
             common = _common_cause(levels)
         if asking:
-            grant_words(readers, word_banks, held)
+            grant_words(readers, tables.banks, held)
         asking = False
         if streamed:
             closed = closed_group(stream[0], shape.groups, now)
@@ -182,48 +244,25 @@ def _run(
             reader, pipe = readers[cluster], pipes[cluster]
             skipping = reader.busy_count > 0
             if watched or now >= min(pipe.quiet, reader.quiet):
-                known = oldest[(now - 1 - cluster) & (HISTORY - 1)]
-                taken = NOBODY
-                if now >= pipe.quiet or watched:
-                    taken = step_tokens(
-                        pipe,
-                        reader,
-                        shape.contexts,
-                        lanes,
-                        idle,
-                        empty,
-                        owners,
-                        lengths,
-                        cluster,
-                        known,
-                        shape.fifo_depth,
-                        latency,
-                        closed,
-                        clock,
-                        now,
-                    )
-                if taken != NOBODY or now >= reader.quiet or watched:
-                    read_words(
-                        reader,
-                        contexts,
-                        instructions,
-                        shares,
-                        delays,
-                        row_last,
-                        masks,
-                        cluster,
-                        known,
-                        taken,
-                        clock,
-                        watched,
-                        latency.word,
-                        now,
-                    )
-                    reader.quiet = next_word_time(reader, shape.contexts, now)
-                pipe.quiet = now + 1
-                if taken == NOBODY:
-                    pipe.quiet = next_token_time(pipe, reader, lanes, cluster, latency.stages, now)
-                asking = asking or reader.asked_context != NOBODY or reader.kept_context != NOBODY
+                asks = _step_cluster(
+                    pipe,
+                    reader,
+                    contexts,
+                    lanes,
+                    idle,
+                    empty,
+                    tables,
+                    masks,
+                    cluster,
+                    oldest[(now - 1 - cluster) & (HISTORY - 1)],
+                    shape,
+                    latency,
+                    closed,
+                    clock,
+                    watched,
+                    now,
+                )
+                asking = asking or asks
             cause = common
             if cause == NOBODY:
                 cause = _IMBALANCE if pipe.blocked or not skipping else _NO_ACTIVATION

@@ -16,9 +16,9 @@ _STAGES = 16
 """More stages than a token builder has; a power of two."""
 
 PIPE = record_dtype(
-    numbers="context word slot mask kept_context kept_word kept_slot turn count first quiet cause since "
-    "waiting",
-    flags="blocked skipping",
+    numbers="context word slot mask kept_context kept_word kept_slot turn count first quiet cause "
+    "since waiting",
+    flags="blocked",
     stage_context=(_STAGES,),
     stage_word=(_STAGES,),
     stage_slot=(_STAGES,),
@@ -27,12 +27,12 @@ PIPE = record_dtype(
 """State of a cluster's token builder and dispatcher.
 
 The word that is worked on, its next ``slot`` and the slots of the survivors that are left, one bit
-each (``mask``), no context where there is none; tokens in the builder's stages, the ``first`` of which
-moves on through the ring, and the one ``kept`` in the buffer behind them, in all ``count``; the
-group whose ``turn`` it is. Of each context the cycle in which all products of its job are summed,
-`NEVER` until it is known. Nothing moves before ``quiet`` but where a word comes. Whether, in this
-cycle, a token is ``blocked`` and the skipper has a job. Lanes that are ``waiting`` for a product;
-they have been counted up to the cycle ``since``, and wait for the ``cause`` from then on."""
+each (``mask``), no context where there is none; tokens in the builder's stages, the ``first`` of
+which moves on through the ring, and the one ``kept`` in the buffer behind them, in all ``count``;
+the group whose ``turn`` it is. Of each context the cycle in which all products of its job are
+summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word comes. Whether a
+token is ``blocked`` in this cycle. Lanes that are ``waiting`` for a product; they were counted up
+to the cycle ``since``, and wait for the ``cause`` from then on."""
 
 
 def new_pipes(shape: Shape) -> NDArray:
