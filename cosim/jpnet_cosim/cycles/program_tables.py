@@ -227,10 +227,10 @@ def slot_masks(places: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np
     kept : bool, shape (elements,)
         An image's survivors.
     """
-    there = np.append(kept, False)[places]
-    bits = np.zeros((len(places), 64), dtype=np.bool_)
-    bits[:, : places.shape[1]] = there
-    return np.packbits(bits, axis=1, bitorder="little").view("<i8").ravel()
+    packed = np.packbits(np.append(kept, False)[places], axis=1, bitorder="little")
+    masks = np.zeros((len(places), 8), dtype=np.uint8)
+    masks[:, : packed.shape[1]] = packed
+    return masks.view("<i8").ravel()
 
 
 def _offsets(
