@@ -3,10 +3,25 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.instruction import LayerFlag, Opcode
 
-__all__ = ["Pass", "Token", "pass_tokens", "passes", "tokens"]
+__all__ = [
+    "ANY_GROUP",
+    "Pass",
+    "Token",
+    "Tokens",
+    "pass_tokens",
+    "passes",
+    "tokens",
+    "vector_tokens",
+]
+
+ANY_GROUP = -1
+"""No owner."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +52,43 @@ class Token:
     base: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tokens:
+    """Activations of one bank on their way to one cluster's groups, in order.
+
+    Parameters
+    ----------
+    cluster, bank
+        As in `Token`.
+    word, slot, owner, entry, lists, base : int64, shape (tokens,)
+        As in `Token`; of an owner `ANY_GROUP` for None.
+    """
+
+    cluster: int
+    bank: int
+    word: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    lists: NDArray[np.int64]
+    base: NDArray[np.int64]
+
+    def __iter__(self) -> Iterator[Token]:
+        columns = (self.word, self.slot, self.owner, self.entry, self.lists, self.base)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for word, slot, owner, entry, lists, base in rows:
+            yield Token(
+                cluster=self.cluster,
+                bank=self.bank,
+                word=word,
+                slot=slot,
+                owner=None if owner == ANY_GROUP else owner,
+                entry=entry,
+                lists=lists,
+                base=base,
+            )
+
+
 def tokens(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[Token]:
     """Yield the activations of all clusters, survivors or not, in each cluster's order.
 
@@ -49,78 +101,85 @@ def tokens(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[Tok
     """
     for cluster in range(config.clusters):
         if fields["opcode"] == Opcode.CONVOLUTION:
-            yield from _convolution(fields, config, cluster)
+            for row in passes(fields, config, cluster):
+                yield from pass_tokens(fields, config, cluster, row)
         else:
-            yield from _fully_connected(fields, config, cluster)
+            yield from vector_tokens(fields, config, cluster)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Element:
-    """An activation of a map's row: its column and channel, and where in the row it lies."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Elements:
+    """Activations of a map's row: their columns and channels, and where in the row they lie.
 
-    x: int
-    channel: int
-    word: int
-    slot: int
+    Parameters
+    ----------
+    x, channel, word, slot : int64, shape (elements,)
+    """
+
+    x: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    word: NDArray[np.int64]
+    slot: NDArray[np.int64]
 
 
-def _row(fields: Mapping[str, int], config: AcceleratorConfig) -> Iterator[_Element]:
-    """Yield what is read of one row of a map."""
+def _row(fields: Mapping[str, int], config: AcceleratorConfig) -> _Elements:
+    """Return what is read of one row of a map."""
     packing, tail = fields["source_packing"], fields["source_tail"]
     words = fields["source_pixel_words"]
-    for x in range(fields["source_width"]):
-        if packing:
-            word, neighbour = divmod(x, 1 << packing)
-            slots = config.act_word >> packing
-            for channel in range(tail or slots):
-                slot = neighbour * slots + channel
-                yield _Element(x=x, channel=channel, word=word, slot=slot)
-            continue
+    if packing:
+        slots = config.act_word >> packing
+        channels = tail or slots
+    else:
         columns = words * config.act_columns
         columns -= (config.act_columns - tail) if tail else 0
-        for channel in range(columns * config.lanes):
-            word, slot = divmod(channel, config.act_word)
-            yield _Element(x=x, channel=channel, word=x * words + word, slot=slot)
+        channels = columns * config.lanes
+    x, channel = (part.ravel() for part in np.indices((fields["source_width"], channels)))
+    if packing:
+        word, neighbour = np.divmod(x, 1 << packing)
+        return _Elements(x=x, channel=channel, word=word, slot=neighbour * slots + channel)
+    word, slot = np.divmod(channel, config.act_word)
+    return _Elements(x=x, channel=channel, word=x * words + word, slot=slot)
 
 
-def _fully_connected(
+def vector_tokens(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Tokens:
+    """Return the activations that a cluster reads of a vector, or of a map as one, in order."""
+    place = _places(fields, config, cluster)
+    word, slot = np.divmod(place, config.act_word)
+    owner, entry = _owner(fields, config, place)
+    return Tokens(
+        cluster=cluster,
+        bank=cluster,
+        word=fields["source_base"] + word,
+        slot=slot,
+        owner=owner,
+        entry=fields["pointer_base"] + entry,
+        lists=np.ones_like(place),
+        base=np.zeros_like(place),
+    )
+
+
+def _places(
     fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
-) -> Iterator[Token]:
-    for place in _places(fields, config, cluster):
-        word, slot = divmod(place, config.act_word)
-        owner, entry = _owner(fields, config, place)
-        yield Token(
-            cluster=cluster,
-            bank=cluster,
-            word=fields["source_base"] + word,
-            slot=slot,
-            owner=owner,
-            entry=fields["pointer_base"] + entry,
-            lists=1,
-            base=0,
-        )
-
-
-def _places(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Iterator[int]:
-    """Yield the places in its bank of what a cluster reads of a vector, or of a map as one."""
+) -> NDArray[np.int64]:
+    """Return the places in its bank of what a cluster reads of a vector, or of a map as one."""
     if not fields["flags"] & LayerFlag.MAP:
         rows = -(-(fields["source_rows"] - cluster) // config.clusters)
-        yield from range(rows * config.lanes)
-        return
+        return np.arange(rows * config.lanes)
     empty = fields["source_height"] % config.clusters
     fewer = fields["source_row_words"] if 0 < empty <= cluster else 0
-    for first in range(0, fields["source_words"] - fewer, fields["source_row_words"]):
-        for element in _row(fields, config):
-            yield (first + element.word) * config.act_word + element.slot
+    row = _row(fields, config)
+    first = np.arange(0, fields["source_words"] - fewer, fields["source_row_words"])
+    places: NDArray[np.int64] = (first[:, None] + row.word) * config.act_word + row.slot
+    return places.ravel()
 
 
 def _owner(
-    fields: Mapping[str, int], config: AcceleratorConfig, place: int
-) -> tuple[int | None, int]:
-    """Return the group that owns an input and the input's place among those with lists there."""
+    fields: Mapping[str, int], config: AcceleratorConfig, place: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the groups that own inputs and the inputs' places among those with lists there."""
     if fields["flags"] & LayerFlag.DIVIDED:
         return place % config.groups, place // config.groups
-    return None, place
+    return np.full_like(place, ANY_GROUP), place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,39 +215,32 @@ def passes(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -
                 yield Pass(line=line, kernel_row=kernel_row, y=y)
 
 
-def _convolution(
-    fields: Mapping[str, int], config: AcceleratorConfig, cluster: int
-) -> Iterator[Token]:
-    for row in passes(fields, config, cluster):
-        yield from pass_tokens(fields, config, cluster, row)
-
-
 def pass_tokens(
     fields: Mapping[str, int], config: AcceleratorConfig, cluster: int, row: Pass
-) -> Iterator[Token]:
-    """Yield the activations of one row that a cluster reads for a convolution, in order."""
-    line, kernel_row, y = row.line, row.kernel_row, row.y
+) -> Tokens:
+    """Return the activations of one row that a cluster reads for a convolution, in order."""
+    kernel_row, y = row.kernel_row, row.y
     swap = config.half if fields["flags"] & LayerFlag.SOURCE_SWAPPED else 0
-    bank, width = y % config.clusters ^ swap, fields["output_width"]
+    width, shift = fields["output_width"], fields["stride_log2"]
     row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]
-    shift = fields["stride_log2"]
     phase_mask = (1 << shift) - 1
     tap_row = (kernel_row >> shift) * fields["run_lists"]
     rows = 0 if fields["flags"] & LayerFlag.GATHER else fields["rows"]
-    for element in _row(fields, config):
-        column = element.x + fields["padding_left"]
-        first = max(0, (column >> shift) - width + 1)
-        last = min(fields["run_lists"] - 1, column >> shift)
-        phase = ((kernel_row & phase_mask) << shift) + (column & phase_mask)
-        owner, place = _owner(fields, config, element.channel)
-        lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
-        yield Token(
-            cluster=cluster,
-            bank=bank,
-            word=row_base + element.word,
-            slot=element.slot,
-            owner=owner,
-            entry=fields["pointer_base"] + lists + first,
-            lists=last - first + 1,
-            base=fields["first_sum"] + line * fields["line_rows"] + (column >> shift) * rows,
-        )
+    elements = _row(fields, config)
+    column = elements.x + fields["padding_left"]
+    output = column >> shift
+    first = np.maximum(0, output - width + 1)
+    last = np.minimum(fields["run_lists"] - 1, output)
+    phase = ((kernel_row & phase_mask) << shift) + (column & phase_mask)
+    owner, place = _owner(fields, config, elements.channel)
+    lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
+    return Tokens(
+        cluster=cluster,
+        bank=y % config.clusters ^ swap,
+        word=row_base + elements.word,
+        slot=elements.slot,
+        owner=owner,
+        entry=fields["pointer_base"] + lists + first,
+        lists=last - first + 1,
+        base=fields["first_sum"] + row.line * fields["line_rows"] + output * rows,
+    )

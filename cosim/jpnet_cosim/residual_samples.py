@@ -1,9 +1,10 @@
 """Small random residual networks for tests and benches."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from jpnet_cosim.samples import SMALL
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.layer import AFFINE_UNIT
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer, LayerOp
@@ -12,7 +13,27 @@ from jpnet_spec.shortcut import Shortcut, ShortcutKind
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_spec.window import Window
 
-__all__ = ["ResidualShape", "random_residual_network", "residual_network"]
+__all__ = [
+    "RESIDENT_RESIDUAL",
+    "STREAMED_RESIDUAL",
+    "ResidualShape",
+    "random_residual_network",
+    "residual_network",
+]
+
+RESIDENT_RESIDUAL = replace(
+    SMALL,
+    weight_depth=4096,
+    pointer_depth=4096,
+    acc_depth=64,
+    act_depth=256,
+    param_depth=256,
+    program_depth=128,
+)
+"""Holds the lists of small residual networks."""
+
+STREAMED_RESIDUAL = replace(RESIDENT_RESIDUAL, weight_depth=512, pointer_depth=256)
+"""Streams those of the larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,11 +53,6 @@ def estimate(
     dict
         Named as in `jpnet report`, numbers per image; ``cycles_per_second`` is the speed of the
         run of all images.
-
-    Raises
-    ------
-    ValueError
-        If the schedule streams its lists or the network is a residual one.
     """
     alone = range(min(latency_images, len(images)))
 
@@ -101,8 +96,7 @@ def estimate_model(
     Raises
     ------
     ValueError
-        If the schedule is missing, damaged, belongs to another model or streams its lists, or the
-        network is a residual one.
+        If the schedule is missing, damaged or belongs to another model.
     """
     network = load_model(workspace)
     schedule = load_compiled(workspace, network)

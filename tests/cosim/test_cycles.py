@@ -1,6 +1,5 @@
 """The cycle model against the generated Verilog's counters."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,14 @@ from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.cycles.latencies import latencies
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
-from jpnet_cosim.residual_samples import random_residual_network
+from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_cosim.residual_samples import STREAMED_RESIDUAL, random_residual_network
 from jpnet_cosim.runner import BusModel, run_native
 from jpnet_cosim.samples import SMALL, STREAMED
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS, Counter
+from jpnet_spec.instruction import LayerFlag
 from jpnet_sw.compiler import compile_network
 
 MakeJob = Callable[..., Job]
@@ -135,16 +136,81 @@ def test_more_memory_latency_never_makes_a_lone_image_faster(make_job: MakeJob) 
     assert cycles[2] - cycles[0] >= 64
 
 
-def test_what_is_not_modelled_is_refused(make_job: MakeJob, rng: np.random.Generator) -> None:
-    with pytest.raises(ValueError, match=r"lists must be resident, \d+ blocks"):
-        model(make_job(STREAMED))
-    with pytest.raises(ValueError, match=re.escape("CycleModel.bus must not stall")):
-        model(make_job(), bus=BusModel(stall_percent=1))
+@pytest.mark.parametrize("latency", [0, 20, 64])
+@pytest.mark.parametrize("images_per_run", [1, 5])
+def test_streamed_lists_take_exactly_what_is_predicted(
+    make_job: MakeJob, emitted: Emitted, cache_dir: Path, images_per_run: int, latency: int
+) -> None:
+    job, bus = make_job(STREAMED), BusModel(latency_cycles=latency)
+    assert job.schedule.stream_blocks
+    run = run_native(
+        emitted(STREAMED),
+        schedule=job.schedule,
+        images=job.images,
+        cache_dir=cache_dir,
+        images_per_run=images_per_run,
+        bus=bus,
+        optimise=False,
+    )
+    predicted = model(job, bus=bus)
+    for number, record in enumerate(run.runs):
+        found = predicted.run(number * images_per_run, images_per_run).counters
+        assert found == {counter: record.counters[counter] for counter in found}
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3, 13, 22, 38])
+def test_residual_programs_take_exactly_what_is_predicted(
+    emitted: Emitted, cache_dir: Path, seed: int, in_flight: int
+) -> None:
+    rng = np.random.default_rng([seed, 7])
     network = random_residual_network(rng)
-    images = random_maps(rng, 2, network.input_shape)
-    schedule = compile_network(network, PRESETS["edge16"])
-    with pytest.raises(ValueError, match=r"^residual: residual networks are not modelled, .*"):
-        CycleModel(schedule, network.run(images), images)
+    images = random_maps(rng, 4, network.input_shape)
+    schedule = compile_network(network, STREAMED_RESIDUAL, in_flight=in_flight)
+    run = run_native(
+        emitted(STREAMED_RESIDUAL),
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        optimise=False,
+    )
+    found = CycleModel(schedule, network.run(images), images).run().counters
+    assert found == {counter: run.counters[counter] for counter in found}
+
+
+def test_the_residual_programs_have_every_option_of_the_drain_and_streams() -> None:
+    found, blocks = LayerFlag(0), 0
+    for seed in (2, 3, 13, 22, 38):
+        network = random_residual_network(np.random.default_rng([seed, 7]))
+        schedule = compile_network(network, STREAMED_RESIDUAL)
+        program = ProgramEditor(schedule.program)
+        for number in range(len(schedule.instruction_layers)):
+            found |= LayerFlag(program.field(number, "flags"))
+        blocks += schedule.stream_blocks
+    assert LayerFlag.KEEP_SUMS | LayerFlag.CARRIED | LayerFlag.SUMMED in found
+    assert LayerFlag.SECOND | LayerFlag.GATHER in found
+    assert blocks
+
+
+@pytest.mark.parametrize("percent", [80, 100])
+def test_random_delays_are_right_on_average(
+    make_job: MakeJob, emitted: Emitted, cache_dir: Path, percent: int
+) -> None:
+    job = make_job(STREAMED, images=24)
+    bus = BusModel(stall_percent=percent)
+    run = run_native(
+        emitted(STREAMED),
+        schedule=job.schedule,
+        images=job.images,
+        cache_dir=cache_dir,
+        bus=bus,
+        optimise=False,
+    )
+    cycles = run.counters[Counter.CYCLES]
+    found = model(job, bus=bus).run().counters
+    undisturbed = model(job).run().counters[Counter.CYCLES]
+    assert abs(found[Counter.CYCLES] - cycles) <= 0.02 * cycles
+    assert undisturbed < 0.95 * cycles
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

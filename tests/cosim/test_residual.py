@@ -1,7 +1,6 @@
 """Residual networks, executed word by word and through the generated Verilog."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,14 @@ import pytest
 from jpnet_cosim.map_samples import random_maps
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
-from jpnet_cosim.residual_samples import ResidualShape, random_residual_network, residual_network
+from jpnet_cosim.residual_samples import (
+    RESIDENT_RESIDUAL,
+    STREAMED_RESIDUAL,
+    ResidualShape,
+    random_residual_network,
+    residual_network,
+)
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import SMALL
 from jpnet_cosim.scoreboard import Subject, compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
@@ -25,10 +29,16 @@ from jpnet_sw.compiler import CompileError, compile_network
 
 Emitted = Callable[[AcceleratorConfig], Path]
 
-DEPTHS = {"acc_depth": 64, "act_depth": 256, "param_depth": 256, "program_depth": 128}
-RESIDENT = replace(SMALL, weight_depth=4096, pointer_depth=4096, **DEPTHS)
-STREAMED = replace(SMALL, weight_depth=512, pointer_depth=256, **DEPTHS)
-WIDE = AcceleratorConfig(lanes=4, groups=1, clusters=4, weight_depth=8192, **DEPTHS)
+WIDE = AcceleratorConfig(
+    lanes=4,
+    groups=1,
+    clusters=4,
+    weight_depth=8192,
+    acc_depth=64,
+    act_depth=256,
+    param_depth=256,
+    program_depth=128,
+)
 WORK = LayerFlag.CARRIED, LayerFlag.SUMMED, LayerFlag.SECOND, LayerFlag.TARGET_SWAPPED
 
 
@@ -62,7 +72,7 @@ def execute(network: IntegerNetwork, schedule: Schedule, images: np.ndarray) -> 
 
 @pytest.mark.parametrize("name", ["resident", "streamed", "wide"])
 def test_programs_compute_what_the_networks_compute(name: str) -> None:
-    config = {"resident": RESIDENT, "streamed": STREAMED, "wide": WIDE}[name]
+    config = {"resident": RESIDENT_RESIDUAL, "streamed": STREAMED_RESIDUAL, "wide": WIDE}[name]
     found, counts = LayerFlag(0), set()
     for seed in range(16):
         rng = np.random.default_rng([seed, *name.encode()])
@@ -80,7 +90,9 @@ def test_programs_compute_what_the_networks_compute(name: str) -> None:
     assert counts == {1, config.contexts}
 
 
-@pytest.mark.parametrize("config", [RESIDENT, STREAMED], ids=["resident", "streamed"])
+@pytest.mark.parametrize(
+    "config", [RESIDENT_RESIDUAL, STREAMED_RESIDUAL], ids=["resident", "streamed"]
+)
 def test_random_networks_are_exact_through_the_verilog(
     config: AcceleratorConfig, emitted: Emitted, cache_dir: Path
 ) -> None:
@@ -112,7 +124,7 @@ def test_random_networks_are_exact_through_the_verilog(
         streamed += schedule.stream_blocks > 0
     assert all(flag in found for flag in WORK)
     assert counts == {1, 2}
-    assert bool(streamed) == (config is STREAMED)
+    assert bool(streamed) == (config is STREAMED_RESIDUAL)
 
 
 @pytest.mark.parametrize("second", [False, True])
@@ -122,10 +134,14 @@ def test_a_wrong_value_of_either_tensor_is_located(
     rng = np.random.default_rng(3)
     shape = ResidualShape(size=6, stages=(4,), blocks=1, pre_activation=True)
     network = residual_network(rng, shape)
-    schedule = compile_network(network, RESIDENT)
+    schedule = compile_network(network, RESIDENT_RESIDUAL)
     images = random_maps(rng, 2, network.input_shape)
     result = run_native(
-        emitted(RESIDENT), schedule=schedule, images=images, cache_dir=cache_dir, optimise=False
+        emitted(RESIDENT_RESIDUAL),
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        optimise=False,
     )
     layer = int(np.flatnonzero(result.rows["second"])[0])
     mine = result.rows["layer"] == result.rows["layer"][layer]

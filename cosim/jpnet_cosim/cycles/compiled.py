@@ -22,18 +22,19 @@ def compiled(function: _Function) -> _Function:
     return cast(_Function, njit(**options)(function))
 
 
-def kept_compiled(function: Callable[..., int]) -> Callable[..., int]:
+def kept_compiled(make_entry: Callable[[str], Callable[..., int]]) -> Callable[..., int]:
     """Return an entry to a compiled function, kept for the next process.
 
     Numba looks at no file but the entry's own to find out whether what it kept is stale, so the
-    entry refers to a digest of all files of the model.
+    entry refers to a digest of all files of the model. It keeps nothing for entries that refer to
+    a compiled function but as a global one of their module.
+
+    Parameters
+    ----------
+    make_entry
+        Returns a function of one tuple of arguments that refers to the digest it is given.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-
-    def entry(arguments: tuple[Any, ...]) -> int:
-        _ = digest
-        return function(*arguments)
-
-    made = njit(cache=True, error_model="numpy")(entry)
+    made = njit(cache=True, error_model="numpy")(make_entry(digest))
     return lambda *arguments: int(made(arguments))

@@ -9,7 +9,16 @@ from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
 from jpnet_cosim.cycles.word_reader import is_waiting
 
-__all__ = ["CONTEXT", "activity", "is_watched", "new_contexts", "step_contexts"]
+__all__ = [
+    "CONTEXT",
+    "DRAIN",
+    "activity",
+    "adds_row",
+    "is_watched",
+    "new_contexts",
+    "new_drain",
+    "step_contexts",
+]
 
 _WATCHED = 3
 """Cycles after an image's arrival in which its readers still take notice."""
@@ -34,6 +43,22 @@ since the image began, was requested (``fetching``); the result is ``valid``; th
 the job (``draining``)."""
 
 
+_JOBS = 8
+"""Jobs of the drain whose additions may be under way."""
+
+DRAIN = record_dtype(numbers="free apart head count", first=(_JOBS,), last=(_JOBS,), pace=(_JOBS,))
+"""State of the drain.
+
+The cycle from which it takes another job (``free``), and the one after which counted jobs must be
+``apart``. Of jobs that add a tensor the ``first`` and the ``last`` cycle in which a row of it is
+read, one in as many cycles as the ``pace`` tells."""
+
+
+def new_drain() -> NDArray:
+    """Return the idle drain, of `DRAIN`, shape (1,)."""
+    return np.zeros(1, dtype=DRAIN)
+
+
 def new_contexts(shape: Shape, latency: Latencies) -> NDArray:
     """Return the contexts at the start of a run, of `CONTEXT`, shape (contexts,)."""
     contexts = np.zeros(shape.contexts, dtype=CONTEXT)
@@ -55,19 +80,18 @@ def is_watched(contexts: Record, now: int) -> bool:
 
 
 @compiled
-def activity(
-    contexts: Record, readers: Record, shares: Record, now: int
-) -> tuple[bool, bool, bool]:
-    """Return whether some context computes, drains and only waits for its threshold."""
-    computes, drains, waits = False, False, False
+def activity(contexts: Record, readers: Record, shares: Record, now: int) -> tuple[int, bool, bool]:
+    """Return which contexts compute, one bit each; whether some drain, and wait for a threshold."""
+    computing, drains, waits = 0, False, False
     for number in range(len(contexts)):
         context = contexts[number]
-        if context.state == _COMPUTE and not computes:
+        if context.state == _COMPUTE:
             computes = context.job > 0 or not is_waiting(readers, context, number, shares)
+            computing |= int(computes) << number
         elif context.state == _DRAIN:
             drains = drains or now < context.written
             waits = waits or now >= context.written
-    return computes, drains, waits
+    return computing, drains, waits
 
 
 @compiled
@@ -114,28 +138,45 @@ def _is_read(readers: Record, number: int, now: int) -> bool:
 
 @compiled
 def _drain(
-    contexts: Record,
-    instructions: Record,
-    sequencer: NDArray[np.int64],
-    oldest: int,
-    now: int,
+    contexts: Record, instructions: Record, drain: Record, oldest: int, latency: Latencies, now: int
 ) -> int:
     """Let the drain take the oldest image's job; return when it may take the next one."""
-    if now < sequencer[0]:
-        return int(sequencer[0])
+    if now < drain.free:
+        return int(drain.free)
     for step in range(len(contexts)):
         context = contexts[(oldest + step) & (len(contexts) - 1)]
         if context.state == _DRAIN and not context.draining:
             instruction = instructions[context.job]
-            able = sequencer[0] + instruction.pause
+            able = drain.apart + instruction.pause
             if now < able:
                 return int(able)
-            sequencer[0] = now + instruction.steps
+            last = now + instruction.steps
+            drain.free = last + instruction.rest
+            drain.apart = last + instruction.apart
             context.draining = True
-            context.written = sequencer[0] + instruction.written
-            context.drained = sequencer[0] + instruction.tail
-            return int(sequencer[0])
+            context.written = last + instruction.written
+            context.drained = last + instruction.tail
+            if instruction.added:
+                place = (drain.head + drain.count) & (_JOBS - 1)
+                drain.first[place] = now + latency.added
+                drain.last[place] = now + latency.added + (instruction.added - 1) * instruction.pace
+                drain.pace[place] = instruction.pace
+                drain.count += 1
+            return int(drain.free)
     return NEVER
+
+
+@compiled
+def adds_row(drain: Record, now: int) -> bool:
+    """Return whether a row of a tensor that is added is read."""
+    head = drain.head
+    if not drain.count or now < drain.first[head]:
+        return False
+    reads: bool = (now - drain.first[head]) % drain.pace[head] == 0
+    if now == drain.last[head]:
+        drain.head = (head + 1) & (_JOBS - 1)
+        drain.count -= 1
+    return reads
 
 
 @compiled
@@ -143,43 +184,54 @@ def step_contexts(
     contexts: Record,
     readers: Record,
     pipes: Record,
+    stream: Record,
     instructions: Record,
-    sequencer: NDArray[np.int64],
+    drain: Record,
     ends: NDArray[np.int64],
     clock: NDArray[np.int64],
     oldest: int,
-    fetch_cycles: int,
+    latency: Latencies,
     now: int,
-) -> bool:
-    """Step all contexts and the drain by a cycle; return whether a result was received.
+) -> tuple[bool, int]:
+    """Step all contexts and the drain by a cycle.
 
     Parameters
     ----------
     contexts : of `CONTEXT`, shape (contexts,)
     readers : of `jpnet_cosim.cycles.word_reader.READER`, shape (clusters,)
     pipes : of `jpnet_cosim.cycles.token_pipe.PIPE`, shape (clusters,)
+    stream : of `jpnet_cosim.cycles.list_stream.STREAM`
     instructions
         From `jpnet_cosim.cycles.program_tables.ProgramTables`.
-    sequencer : int64, shape (1,)
-        Cycle from which the drain takes another job.
+    drain : of `DRAIN`
     ends : int64, shape (images, instructions)
         Cycle in which each instruction ends; is filled.
     clock : int64, shape (1,)
         Is set to the next cycle in which a context may change.
     oldest
         The oldest image's context.
-    fetch_cycles, now
-        Cycles of an instruction's fetch; the cycle.
+    latency, now
+        Latencies; the cycle.
+
+    Returns
+    -------
+    released : bool
+        A result was received.
+    finished : int
+        Contexts that have used a block of lists up, one bit each.
     """
-    released, stirred = False, False
+    released, stirred, finished = False, False, 0
     for number in range(len(contexts)):
         context = contexts[number]
-        able, begins = context.prepared <= now, False
+        able, begins = context.prepared <= now and stream.ready[number] != 0, False
         if context.state == _IDLE:
             begins = able and context.present
         elif context.state == _COMPUTE:
             if _is_summed(pipes, number, now):
-                context.state = _DRAIN
+                kept = instructions[context.job].keeps_sums
+                context.state = _FETCH if kept else _DRAIN
+                ends[context.image, context.job] = now
+                finished |= int(instructions[context.job].ends_block) << number
                 context.prepared = max(context.fetched, now + 1) + 1
         elif context.state == _DRAIN:
             if context.drained == now:
@@ -203,15 +255,15 @@ def step_contexts(
         if context.arriving == now:
             context.present, stirred = True, True
         if begins:
-            _begin(context, number, readers, pipes, len(instructions), fetch_cycles, now)
+            _begin(context, number, readers, pipes, len(instructions), latency.fetch, now)
         elif context.limited and now + 1 >= context.complete:
             context.limited = False
             context.watched = now + _WATCHED
-    due = _drain(contexts, instructions, sequencer, oldest, now)
+    due = _drain(contexts, instructions, drain, oldest, latency, now)
     clock[0] = now + 1 if released or stirred else due
     for number in range(len(contexts)):
         clock[0] = min(clock[0], _next_time(contexts[number], pipes, readers, number, now))
-    return released
+    return released, finished
 
 
 @compiled

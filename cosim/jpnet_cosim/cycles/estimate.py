@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_cosim.cycles.contexts import new_contexts
+from jpnet_cosim.cycles.bus_delays import new_delays
+from jpnet_cosim.cycles.bus_reads import new_reads
+from jpnet_cosim.cycles.contexts import new_contexts, new_drain
 from jpnet_cosim.cycles.engine import HISTORY, run_machine
 from jpnet_cosim.cycles.image_loader import new_banks, new_loader
 from jpnet_cosim.cycles.lane_queues import new_lanes
 from jpnet_cosim.cycles.latencies import latencies
-from jpnet_cosim.cycles.program_tables import program_tables, source_offsets
+from jpnet_cosim.cycles.list_stream import new_stream, stream_tables
+from jpnet_cosim.cycles.program_tables import Source, program_tables, slot_masks
 from jpnet_cosim.cycles.result_writer import new_writer
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.cycles.token_pipe import new_pipes
@@ -19,15 +22,10 @@ from jpnet_cosim.cycles.word_reader import new_readers
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import BusModel, MemoryMap
 from jpnet_spec.counters import STALL_COUNTERS, Counter
-from jpnet_spec.image import HeaderWord
-from jpnet_spec.instruction import LayerFlag
 from jpnet_spec.network import LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["CycleModel", "Estimate"]
-
-_RESIDUAL = LayerFlag.KEEP_SUMS | LayerFlag.CARRIED | LayerFlag.SUMMED | LayerFlag.SECOND
-"""Options that only programs of residual networks have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,13 +57,8 @@ class CycleModel:
         `jpnet_spec.network.IntegerNetwork.run` on the images.
     images : int8, shape (images, *input_shape)
     bus
-        The memory.
-
-    Raises
-    ------
-    ValueError
-        If the schedule streams its lists, sums of several layers are added or layers have a second
-        output, or the memory delays transfers at random; none of them is modelled.
+        The memory. Random delays are as long and as frequent as those of the simulated one, but
+        not the same.
     """
 
     def __init__(
@@ -77,26 +70,17 @@ class CycleModel:
         bus: BusModel | None = None,
     ) -> None:
         self._schedule, self._bus = schedule, bus or BusModel()
-        if schedule.stream_blocks:
-            raise ValueError(
-                f"{schedule.network_name}: lists must be resident, {schedule.stream_blocks} blocks "
-                "of streamed lists are not modelled"
-            )
-        residual = _residual_layer(schedule)
-        if residual:
-            raise ValueError(
-                f"{schedule.network_name}: residual networks are not modelled, sums are added to "
-                f"those of {residual} or it has a second output"
-            )
-        if self._bus.stall_percent:
-            raise ValueError("CycleModel.bus must not stall, random delays are not modelled")
         config = schedule.config
         self._latency = latencies(config)
         self._shape = shape_of(
             config, in_flight=schedule.in_flight, memory_latency=self._bus.latency_cycles
         )
-        self._tables = program_tables(schedule, self._latency)
-        self._survivors = _survivors(schedule, traces, images)
+        self._tables, sources = program_tables(schedule, self._latency)
+        self._stream = stream_tables(
+            ProgramEditor(schedule.program), config, base_address=self._bus.base_address
+        )
+        survivors = _survivors(schedule, traces, images, sources)
+        self._masks = np.stack([slot_masks(self._tables.places, kept) for kept in survivors])
 
     def run(self, first: int = 0, count: int | None = None) -> Estimate:
         """Run images back to back.
@@ -108,13 +92,13 @@ class CycleModel:
         count
             How many; by default all.
         """
-        survivors = self._survivors[first:][:count]
+        masks = self._masks[first:][:count]
         schedule, shape, latency = self._schedule, self._shape, self._latency
         beat = schedule.config.beat_bytes
-        memory = MemoryMap.of(schedule, len(self._survivors), base_address=self._bus.base_address)
+        memory = MemoryMap.of(schedule, len(self._masks), base_address=self._bus.base_address)
         lanes, idle, empty = new_lanes(shape, int(self._tables.lengths.max()))
         counts = np.zeros(len(Counter), dtype=np.int64)
-        ends = np.zeros((len(survivors), len(self._tables.instructions)), dtype=np.int64)
+        ends = np.zeros((len(masks), len(self._tables.instructions)), dtype=np.int64)
         cycles = run_machine(
             shape,
             latency,
@@ -125,21 +109,29 @@ class CycleModel:
             lanes,
             idle,
             empty,
+            new_delays(self._bus),
+            new_reads(),
             new_loader(
-                images=len(survivors),
+                images=len(masks),
                 first_beat=(memory.images + first * schedule.image_bytes) // beat,
             ),
             new_banks(shape),
+            new_stream(
+                self._stream,
+                blocks=schedule.stream_blocks,
+                images=len(masks),
+                in_flight=schedule.in_flight,
+            ),
+            self._stream,
             new_writer(first_beat=(memory.results + first * schedule.result_bytes) // beat),
-            survivors,
+            masks,
             (schedule.image_bytes // beat, schedule.result_bytes // beat),
             counts,
             ends,
-            np.full(shape.clusters, shape.lanes * shape.groups),
             np.zeros(HISTORY, dtype=np.int64),
+            new_drain(),
             np.zeros(1, dtype=np.int64),
-            np.zeros(1, dtype=np.int64),
-            (len(survivors) + 1) * schedule.cycles_limit_image,
+            (len(masks) + 1) * schedule.cycles_limit_image,
         )
         assert cycles >= 0
         lane_cycles = cycles * schedule.config.mac_units
@@ -149,27 +141,23 @@ class CycleModel:
         return Estimate(counters=counters, ends=ends)
 
 
-def _residual_layer(schedule: Schedule) -> str | None:
-    """Return the name of the first layer with an option of residual networks, None for none."""
-    editor = ProgramEditor(schedule.program)
-    count = int(editor.words[HeaderWord.INSTRUCTIONS])
-    for number, layer in enumerate(schedule.instruction_layers[:count]):
-        if editor.field(number, "flags") & _RESIDUAL:
-            name: str = schedule.layers[layer].name
-            return name
-    return None
-
-
 def _survivors(
-    schedule: Schedule, traces: Mapping[str, LayerTrace], images: NDArray[np.int8]
+    schedule: Schedule,
+    traces: Mapping[str, LayerTrace],
+    images: NDArray[np.int8],
+    sources: Mapping[Source, int],
 ) -> NDArray[np.bool_]:
-    """Return which elements of image and layers survive, in the order of the bus."""
-    offsets = source_offsets(schedule)
-    found = np.full((len(images), offsets[-1]), schedule.dense)
-    if schedule.dense:
-        return found
-    found[:, : offsets[1]] = schedule.layout_images(images) != 0
-    for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
-        survivors = traces[plan.name].survivors.reshape(len(images), -1)
-        found[:, offset + plan.positions] = survivors != 0
-    return found
+    """Return which elements of the tensors that are read survive, in the order of the bus."""
+    parts = []
+    for source in sources:
+        if source.layer is None:
+            parts.append(schedule.layout_images(images) != 0)
+            continue
+        plan = schedule.layers[source.layer]
+        trace = traces[plan.name]
+        read = trace.survivors if source.filtered else trace.tensor
+        part = np.zeros((len(images), plan.rows * schedule.config.lanes), dtype=np.bool_)
+        part[:, plan.positions] = read.reshape(len(images), -1) != 0
+        parts.append(part)
+    found = np.concatenate(parts, axis=1)
+    return np.ones_like(found) if schedule.dense else found

@@ -8,8 +8,10 @@ from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_hw.cluster import Cluster
 from jpnet_hw.drain import Drain
 from jpnet_hw.drain_lane import DrainLane
+from jpnet_hw.drain_sequencer import DrainSequencer
 from jpnet_hw.instruction_fetch import InstructionFetch
 from jpnet_hw.memory import PairMemory
+from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_hw.token_builder import TokenBuilder
 from jpnet_hw.weight_lists import WeightLists
@@ -42,6 +44,10 @@ class Latencies(NamedTuple):
         Between the last rows of jobs that count.
     written
         From that step to the first cycle in which only the threshold is missing.
+    added
+        From the start of a drain to the read of the first row of a tensor that is added.
+    second
+        From a row's outputs to those of the second tensor.
     result
         From a result row's address to its data.
     """
@@ -55,6 +61,8 @@ class Latencies(NamedTuple):
     counted: int
     apart: int
     written: int
+    added: int
+    second: int
     result: int
 
 
@@ -64,9 +72,8 @@ def _stated(part: type, name: str, **members: Any) -> int:
     return found
 
 
-def _drain_latency(config: AcceleratorConfig) -> int:
+def _drain_latency(tree: int) -> int:
     """Return the cycles from a row's read in the accumulators to its place in memory."""
-    tree = _stated(DrainLane, "tree_latency", _config=config)
     lane = SimpleNamespace(latency=_stated(DrainLane, "latency", tree_latency=tree))
     return _stated(Drain, "latency", _read_latency=Cluster.DRAIN_LATENCY, _lanes=[lane])
 
@@ -78,7 +85,8 @@ def latencies(config: AcceleratorConfig) -> Latencies:
     walk = WeightLists.LATENCY - PairMemory.LATENCY - 1
     # A step's row is read in the next cycle; its magnitudes are counted a cycle before it is
     # written, and the end is a register behind the counter's early report.
-    row = 1 + _drain_latency(config)
+    tree = _stated(DrainLane, "tree_latency", _config=config)
+    row = 1 + _drain_latency(tree)
     almost = ThresholdCounter.LATENCY - ThresholdCounter.ALMOST_CYCLES
     return Latencies(
         fetch=InstructionFetch.LATENCY,
@@ -91,5 +99,13 @@ def latencies(config: AcceleratorConfig) -> Latencies:
         counted=row - 1 + almost + 1,
         apart=ThresholdCounter.TILE_CYCLES,
         written=row + 1,
+        # What is added meets the sums a register behind its memory; a row's place, which it is read
+        # at, is known three registers behind the start.
+        added=2
+        + Cluster.DRAIN_LATENCY
+        + tree
+        + Requantiser.ADDEND_DELAY
+        - ActivationMemory.CARRIED_LATENCY,
+        second=DrainSequencer.SECOND_CYCLES,
         result=ActivationMemory.RESULT_LATENCY,
     )

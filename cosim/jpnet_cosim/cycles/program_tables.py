@@ -1,32 +1,36 @@
 """A program as arrays: which words each cluster reads, what they meet, what is drained."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_cosim.cycles.latencies import Latencies
-from jpnet_cosim.cycles.records import Record, record_dtype
+from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
-from jpnet_cosim.program_tokens import Token, pass_tokens, passes, tokens
+from jpnet_cosim.program_tokens import Tokens, pass_tokens, passes, vector_tokens
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS, HeaderWord
 from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
 from jpnet_spec.schedule import Schedule
 from jpnet_spec.topn import ThresholdMode
 
-__all__ = ["ProgramTables", "program_tables", "source_offsets"]
+__all__ = ["ProgramTables", "Source", "program_tables", "slot_masks"]
 
 
 INSTRUCTION = record_dtype(
-    numbers="steps pause tail written", flags="convolution frees_image ends_block"
+    numbers="steps rest apart pause tail written added pace",
+    flags="convolution frees_image ends_block keeps_sums",
 )
-"""Rows that the drain reads (``steps``); cycles that it rests before them (``pause``); cycles from
-the last one to the end (``tail``), and to the first cycle in which only the threshold is missing
-(``written``)."""
+"""Cycles in which the drain reads rows (``steps``), and those that it rests after them, as far as
+another job's first row and as another counted job is concerned (``rest``, ``apart``); cycles that
+it rests before them (``pause``); cycles from the last one to the end (``tail``), and to the first
+cycle in which only the threshold is missing (``written``). Rows of a tensor that is ``added``, one
+in so many cycles (``pace``)."""
 
 SHARE = record_dtype(numbers="first_word end_word first_row")
 """A cluster's words of an instruction, and its first row."""
@@ -66,11 +70,39 @@ class ProgramTables(NamedTuple):
     lengths: NDArray[np.uint16]
 
 
-def source_offsets(schedule: Schedule) -> list[int]:
-    """Return where the image's and each layer's elements begin among an image's survivors."""
-    sizes = [schedule.image_bytes]
-    sizes += [plan.rows * schedule.config.lanes for plan in schedule.layers]
-    return [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A tensor that instructions read.
+
+    Parameters
+    ----------
+    layer
+        Its place in the schedule's layers, None for the image.
+    filtered
+        Whether only what the layer's filter leaves is read, not all that is stored.
+    """
+
+    layer: int | None
+    filtered: bool
+
+
+class _Sources:
+    """Tensors that are read, and where each one's elements begin among an image's survivors."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.offsets: dict[Source, int] = {}
+        self.size = 0
+
+    def offset(self, layer: int | None, *, filtered: bool) -> int:
+        """Return where the elements of a tensor begin."""
+        source = Source(layer=layer, filtered=filtered and layer is not None)
+        if source not in self.offsets:
+            schedule = self._schedule
+            self.offsets[source] = self.size
+            rows = None if layer is None else schedule.layers[layer].rows
+            self.size += schedule.image_bytes if rows is None else rows * schedule.config.lanes
+        return self.offsets[source]
 
 
 class _Words:
@@ -85,37 +117,27 @@ class _Words:
 
     def add(
         self,
-        found: Iterable[Token],
+        found: Tokens,
         fields: Mapping[str, int],
         *,
         offset: int,
         lists: NDArray[np.uint32],
     ) -> None:
         """Add the words of one row, or of a vector."""
-        config = self._config
-        columns = []
-        for word, (_, members) in enumerate(groupby(found, lambda token: token.word)):
-            for token in members:
-                owner = -1 if token.owner is None else token.owner
-                place = (self.count + word, token.bank, token.word, token.slot)
-                met = (owner, token.entry, token.entry + token.lists, token.cluster)
-                columns.append((*place, *met))
-        if not columns:
+        config, count = self._config, len(found.word)
+        if not count:
             return
-        number, bank, address, slot, owner, start, stop, cluster = np.array(
-            columns, dtype=np.int64
-        ).T
-        column, lane = np.divmod(slot, config.lanes)
-        row = (address - fields["source_base"]) * config.act_columns + column
-        element = offset + (row * config.clusters + bank) * config.lanes + lane
-        table = lists[cluster, np.maximum(owner, 0)]  # (tokens, lanes, pointer_depth)
-        token_index = np.arange(len(slot))[:, None]
-        lanes = np.arange(config.lanes)[None]
-        ends = table[token_index, lanes, stop[:, None]].astype(np.int64)
-        length = (ends - table[token_index, lanes, start[:, None]]) % config.weight_depth
-        self.parts.append((number, slot, element, owner, length))
-        firsts = np.flatnonzero(np.diff(number, prepend=-1))
-        self.banks += bank[firsts].tolist()
+        firsts = np.flatnonzero(np.diff(found.word, prepend=-1))
+        number = self.count + np.repeat(np.arange(len(firsts)), np.diff(firsts, append=count))
+        column, lane = np.divmod(found.slot, config.lanes)
+        row = (found.word - fields["source_base"]) * config.act_columns + column
+        element = offset + (row * config.clusters + found.bank) * config.lanes + lane
+        table, group = lists[found.cluster], np.maximum(found.owner, 0)[:, None]
+        lanes, entry = np.arange(config.lanes)[None], found.entry[:, None]
+        ends = table[group, lanes, entry + found.lists[:, None]].astype(np.int64)
+        length = (ends - table[group, lanes, entry]) % config.weight_depth  # (tokens, lanes)
+        self.parts.append((number, found.slot, element, found.owner, length))
+        self.banks += [found.bank] * len(firsts)
         self.row_last += [False] * (len(firsts) - 1) + [True]
         self.count += len(firsts)
 
@@ -137,7 +159,9 @@ class _Words:
         }
 
 
-def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
+def program_tables(
+    schedule: Schedule, latency: Latencies
+) -> tuple[ProgramTables, dict[Source, int]]:
     """Return the tables of a schedule's program.
 
     Parameters
@@ -146,6 +170,13 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
         Its program is read, nothing else of it but the sizes of its tensors.
     latency
         Of the accelerator.
+
+    Returns
+    -------
+    tables
+        The tables.
+    sources
+        The tensors that are read, and where each one's elements begin among an image's survivors.
     """
     config, editor = schedule.config, ProgramEditor(schedule.program)
     memories = ProgramModel(schedule.program, config)
@@ -158,9 +189,10 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
     instructions = [
         {name: editor.field(number, name) for name in FIELDS} for number in range(count)
     ]
-    sources = list(_sources(schedule, instructions))
+    sources = _Sources(schedule)
+    offsets = list(_offsets(schedule, instructions, sources))
     for number, fields in enumerate(instructions):
-        offset = sources[number]
+        offset = offsets[number]
         for cluster in range(config.clusters):
             share = shares[number, cluster]
             share["first_word"], share["first_row"] = words.count, len(delays)
@@ -170,29 +202,49 @@ def program_tables(schedule: Schedule, latency: Latencies) -> ProgramTables:
                     words.add(found, fields, offset=offset, lists=memories.lists)
                 delays += _row_delays(fields, config, cluster)
             else:
-                found = (item for item in tokens(fields, config) if item.cluster == cluster)
+                found = vector_tokens(fields, config, cluster)
                 words.add(found, fields, offset=offset, lists=memories.lists)
             share["end_word"] = words.count
         if fields["flags"] & LayerFlag.NEXT_BLOCK:
             memories.load_block(loaded)
             loaded += 1
-    return ProgramTables(
+    tables = ProgramTables(
         instructions=_instructions(instructions, latency),
         shares=shares,
         delays=np.array(delays or [0], dtype=np.int64),
         **words.arrays(),
     )
+    return tables, sources.offsets
 
 
-def _sources(schedule: Schedule, instructions: list[dict[str, int]]) -> Iterator[int]:
+def slot_masks(places: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the slots of survivors in each word, one bit each, int64, shape (words,).
+
+    Parameters
+    ----------
+    places : int32, shape (words, act_word)
+        From `ProgramTables`.
+    kept : bool, shape (elements,)
+        An image's survivors.
+    """
+    packed = np.packbits(np.append(kept, False)[places], axis=1, bitorder="little")
+    masks = np.zeros((len(places), 8), dtype=np.uint8)
+    masks[:, : packed.shape[1]] = packed
+    return masks.view("<i8").ravel()
+
+
+def _offsets(
+    schedule: Schedule, instructions: list[dict[str, int]], sources: _Sources
+) -> Iterator[int]:
     """Yield where the elements of each instruction's source begin among an image's survivors."""
-    offsets = source_offsets(schedule)
-    held = {int(schedule.program[HeaderWord.INPUT_BASE]): offsets[0]}
+    held: dict[int, int | None] = {int(schedule.program[HeaderWord.INPUT_BASE]): None}
     following = iter(instructions)
-    for plan, offset in zip(schedule.layers, offsets[1:-1], strict=True):
+    for layer, plan in enumerate(schedule.layers):
         for fields in islice(following, plan.instructions):
-            yield held[fields["source_base"]]
-        held[plan.base] = offset
+            base, filtered = fields["source_base"], fields["source_slot"] > 0
+            # What reads nothing, at the end of a shortened program, names no tensor.
+            yield sources.offset(held.get(base), filtered=filtered)
+        held[plan.base] = layer
 
 
 def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
@@ -203,17 +255,27 @@ def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:
         flags = LayerFlag(item["flags"])
         counts = item["threshold_mode"] in counting
         counted = LayerFlag.LAST_TILE in flags and counts
-        record["steps"] = _drain_steps(item)
-        record["pause"] = max(0, latency.apart - item["rows"]) if counts else 0
-        record["tail"] = latency.counted if counted else latency.drained
-        record["written"] = latency.written
+        second = LayerFlag.SECOND in flags
+        pace = 2 if second or LayerFlag.SUMMED in flags else 1
+        rows = _drain_rows(item)
+        # A row is known in the first of its cycles; its second outputs come that much later.
+        shift = 1 - pace + (latency.second if second else 0)
+        record["steps"] = pace * rows
+        record["rest"] = latency.second - 1 if second else 0
+        record["apart"] = latency.second - 2 if second else 0
+        record["pause"] = max(0, latency.apart - item["rows"]) if counts else -NEVER
+        record["tail"] = (latency.counted if counted else latency.drained) + shift
+        record["written"] = latency.written + shift
+        record["added"] = rows if LayerFlag.CARRIED in flags else 0
+        record["pace"] = pace
         record["convolution"] = item["opcode"] == Opcode.CONVOLUTION
         record["frees_image"] = LayerFlag.FREE_IMAGE in flags
         record["ends_block"] = LayerFlag.NEXT_BLOCK in flags
+        record["keeps_sums"] = LayerFlag.KEEP_SUMS in flags
     return found
 
 
-def _drain_steps(fields: Mapping[str, int]) -> int:
+def _drain_rows(fields: Mapping[str, int]) -> int:
     """Return the rows that the drain reads: those of every pooling window, clipped at the right."""
     if fields["opcode"] != Opcode.CONVOLUTION or fields["flags"] & LayerFlag.GATHER:
         return fields["rows"]

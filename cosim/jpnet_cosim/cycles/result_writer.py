@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from jpnet_cosim.cycles.bus_delays import draw_delay
 from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
@@ -43,15 +44,16 @@ def new_writer(*, first_beat: int) -> NDArray:
 
 
 @compiled
-def _open_burst(writer: Record, now: int) -> None:
+def _open_burst(writer: Record, delays: Record, now: int) -> None:
     """Ask for the next burst."""
     writer.open = min(writer.beats, _BURST_BEATS - writer.address % _BURST_BEATS)
-    writer.room = now + _CUT_CYCLES
+    writer.room = now + _CUT_CYCLES + draw_delay(delays)
 
 
 @compiled
 def _send(
     writer: Record,
+    delays: Record,
     contexts: Record,
     shape: Shape,
     read_cycles: int,
@@ -64,23 +66,27 @@ def _send(
     writer.open -= 1
     if writer.beats:
         if writer.open == 0:
-            _open_burst(writer, now)
+            _open_burst(writer, delays, now)
         writer.state = _READ
         writer.until = now + shape.beat_rows + read_cycles
     else:
         contexts[writer.context].received = now + 1
         clock[0] = min(clock[0], now + 1)
-        writer.idle = now + shape.memory_latency + _ANSWER_CYCLES
+        # Both the last beat and the answer may be delayed.
+        delay = draw_delay(delays) + draw_delay(delays)
+        writer.idle = now + shape.memory_latency + _ANSWER_CYCLES + delay
         writer.state = _ANSWER
 
 
 @compiled
 def step_results(
     writer: Record,
+    delays: Record,
     contexts: Record,
     shape: Shape,
     result_beats: int,
     read_cycles: int,
+    adds: bool,
     clock: NDArray[np.int64],
     now: int,
 ) -> bool:
@@ -89,6 +95,7 @@ def step_results(
     Parameters
     ----------
     writer : of `WRITER`
+    delays : of `jpnet_cosim.cycles.bus_delays.DELAYS`
     contexts : of `jpnet_cosim.cycles.contexts.CONTEXT`, shape (contexts,)
     shape
         Of the accelerator.
@@ -96,6 +103,8 @@ def step_results(
         Beats of a result.
     read_cycles
         From a row's address to its data.
+    adds
+        Whether the banks are read by the drain instead.
     clock : int64, shape (1,)
         Next cycle in which a context may change; is brought forward.
     now
@@ -106,17 +115,18 @@ def step_results(
             writer.state = _REQUEST
     elif writer.state == _REQUEST:
         writer.beats = result_beats
-        _open_burst(writer, now)
+        _open_burst(writer, delays, now)
         writer.state = _READ
         writer.until = now + shape.beat_rows + read_cycles
     elif writer.state == _READ:
         if now == writer.until:
             writer.state = _SEND
         reads: bool = now + read_cycles <= writer.until
+        writer.until += reads and adds
         return reads
     elif writer.state == _SEND:
         if now >= writer.room:
-            _send(writer, contexts, shape, read_cycles, clock, now)
+            _send(writer, delays, contexts, shape, read_cycles, clock, now)
     elif now >= writer.idle:
         writer.written += 1
         writer.finished = now + 1

@@ -8,15 +8,17 @@ from jpnet_cosim.cycles.lane_queues import accept_end, accept_token, has_room
 from jpnet_cosim.cycles.latencies import Latencies
 from jpnet_cosim.cycles.records import CONTEXTS, END, NEVER, NOBODY, Record, record_dtype
 from jpnet_cosim.cycles.shape import Shape
+from jpnet_spec.counters import Counter
 
 __all__ = ["PIPE", "new_pipes", "next_token_time", "step_tokens"]
 
 _STAGES = 16
-"""More stages than a token builder has."""
+"""More stages than a token builder has; a power of two."""
 
 PIPE = record_dtype(
-    numbers="context word slot left kept_context kept_word kept_slot turn count quiet",
-    flags="blocked skipping",
+    numbers="context word slot mask kept_context kept_word kept_slot turn count first quiet cause "
+    "since waiting",
+    flags="blocked",
     stage_context=(_STAGES,),
     stage_word=(_STAGES,),
     stage_slot=(_STAGES,),
@@ -24,11 +26,13 @@ PIPE = record_dtype(
 )
 """State of a cluster's token builder and dispatcher.
 
-The word that is worked on, its next ``slot`` and the survivors that are ``left``, no context where
-there is none; tokens in the builder's stages, and the one ``kept`` in the buffer behind them, in
-all ``count``; the group whose ``turn`` it is. Of each context the cycle in which all products of
-its job are summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word
-comes. Whether, in this cycle, a token is ``blocked`` and the skipper has a job."""
+The word that is worked on, its next ``slot`` and the slots of the survivors that are left, one bit
+each (``mask``), no context where there is none; tokens in the builder's stages, the ``first`` of
+which moves on through the ring, and the one ``kept`` in the buffer behind them, in all ``count``;
+the group whose ``turn`` it is. Of each context the cycle in which all products of its job are
+summed, `NEVER` until it is known. Nothing moves before ``quiet`` but where a word comes. Whether a
+token is ``blocked`` in this cycle. Lanes that are ``waiting`` for a product; they were counted up
+to the cycle ``since``, and wait for the ``cause`` from then on."""
 
 
 def new_pipes(shape: Shape) -> NDArray:
@@ -37,6 +41,8 @@ def new_pipes(shape: Shape) -> NDArray:
     for name in ("context", "kept_context", "stage_context"):
         pipes[name] = NOBODY
     pipes["done"] = NEVER
+    pipes["waiting"], pipes["since"] = shape.lanes * shape.groups, 1
+    pipes["cause"] = int(Counter.IDLE_MEMORY)
     return pipes
 
 
@@ -52,13 +58,17 @@ def _dispatch(
     token: tuple[int, int, int],
     depth: int,
     latency: Latencies,
+    closed: tuple[int, int],
     clock: NDArray[np.int64],
     now: int,
 ) -> bool:
     """Hand a token over to a group with room; return whether there was one."""
     number, word, slot = token
     groups = lanes.shape[1]
+    closing = closed[0] == cluster or closed[0] == lanes.shape[0]
     if word == END:
+        if closing:
+            return False
         for group in range(groups):
             if not has_room(lanes, cluster, group, depth, now):
                 return False
@@ -68,6 +78,8 @@ def _dispatch(
     owner = owners[word, slot]
     for step in range(groups):
         group = (pipe.turn + step) & (groups - 1)
+        if closing and (closed[1] == group or closed[1] == groups):
+            continue
         if (owner < 0 or owner == group) and has_room(lanes, cluster, group, depth, now):
             if owner < 0:
                 pipe.turn = (group + 1) & (groups - 1)
@@ -85,7 +97,7 @@ def _next_word(pipe: Record, reader: Record, contexts: int, oldest: int) -> int:
         if reader.level[number]:
             head = reader.head[number]
             pipe.word = reader.queued_word[number, head]
-            pipe.left = reader.queued_count[number, head]
+            pipe.mask = reader.queued_mask[number, head]
             pipe.slot = 0
             pipe.context = number
             reader.head[number] = (head + 1) & (reader.queued_word.shape[1] - 1)
@@ -96,48 +108,38 @@ def _next_word(pipe: Record, reader: Record, contexts: int, oldest: int) -> int:
 
 
 @compiled
-def _shift(
-    pipe: Record,
-    contexts: Record,
-    places: NDArray[np.int32],
-    kept: NDArray[np.bool_],
-    stages: int,
-) -> None:
+def _shift(pipe: Record) -> None:
     """Move the tokens on by a stage and put the word's next survivor into the first one."""
-    for stage in range(stages - 1, 0, -1):
-        pipe.stage_context[stage] = pipe.stage_context[stage - 1]
-        pipe.stage_word[stage] = pipe.stage_word[stage - 1]
-        pipe.stage_slot[stage] = pipe.stage_slot[stage - 1]
-    word, slot = pipe.word, pipe.slot
-    pipe.stage_context[0] = pipe.context
-    pipe.stage_word[0] = word
-    pipe.count += pipe.context != NOBODY
-    if pipe.context == NOBODY or word == END:
+    first = (pipe.first + 1) & (_STAGES - 1)
+    pipe.first = first
+    pipe.stage_context[first] = pipe.context
+    if pipe.context == NOBODY:
         return
-    image = contexts[pipe.context].image
-    while places[word, slot] < 0 or not kept[image, places[word, slot]]:
-        slot += 1
-    pipe.stage_slot[0] = slot
-    pipe.slot = slot + 1
-    pipe.left -= 1
+    pipe.count += 1
+    pipe.stage_word[first] = pipe.word
+    mask, slot = pipe.mask, pipe.slot
+    if mask:
+        while not mask >> slot & 1:
+            slot += 1
+        pipe.mask = mask & (mask - 1)
+    pipe.slot = pipe.stage_slot[first] = slot
 
 
 @compiled
 def step_tokens(
     pipe: Record,
     reader: Record,
-    contexts: Record,
+    contexts: int,
     lanes: Record,
     idle: NDArray[np.int64],
     empty: NDArray[np.int64],
-    places: NDArray[np.int32],
     owners: NDArray[np.int8],
     lengths: NDArray[np.uint16],
-    kept: NDArray[np.bool_],
     cluster: int,
     oldest: int,
     depth: int,
     latency: Latencies,
+    closed: tuple[int, int],
     clock: NDArray[np.int64],
     now: int,
 ) -> int:
@@ -147,19 +149,20 @@ def step_tokens(
     ----------
     pipe : of `PIPE`
     reader : of `jpnet_cosim.cycles.word_reader.READER`
-    contexts : of `jpnet_cosim.cycles.contexts.CONTEXT`, shape (contexts,)
+    contexts
+        How many.
     lanes, idle, empty
         From `jpnet_cosim.cycles.lane_queues.new_lanes`.
-    places, owners, lengths
+    owners, lengths
         From `jpnet_cosim.cycles.program_tables.ProgramTables`.
-    kept : bool, shape (images, elements)
-        Survivors.
     cluster, oldest
         Which one, and the oldest image's context as the cluster knows it.
     depth
         Of the lanes' queues.
     latency, now
         Latencies; the cycle.
+    closed
+        Cluster and group that take no token in this cycle, their numbers for all of them.
     clock : int64, shape (1,)
         Next cycle in which a context may change; is brought forward.
 
@@ -168,7 +171,7 @@ def step_tokens(
     int
         Whose word was taken from the queue, or `NOBODY`.
     """
-    last = latency.stages - 1
+    last = (pipe.first + 1 - latency.stages) & (_STAGES - 1)
     built, buffered = pipe.stage_context[last] != NOBODY, pipe.kept_context != NOBODY
     token = (pipe.stage_context[last], pipe.stage_word[last], pipe.stage_slot[last])
     if buffered:
@@ -176,7 +179,19 @@ def step_tokens(
     goes = False
     if built or buffered:
         goes = _dispatch(
-            pipe, lanes, idle, empty, owners, lengths, cluster, token, depth, latency, clock, now
+            pipe,
+            lanes,
+            idle,
+            empty,
+            owners,
+            lengths,
+            cluster,
+            token,
+            depth,
+            latency,
+            closed,
+            clock,
+            now,
         )
     pipe.blocked = (built or buffered) and not goes
     if goes:
@@ -188,11 +203,11 @@ def step_tokens(
     elif built and not buffered:
         pipe.kept_context, pipe.kept_word, pipe.kept_slot = token
     steps = not (built and buffered)
-    full, more = pipe.context != NOBODY, pipe.left > 1
+    full, more = pipe.context != NOBODY, pipe.mask & (pipe.mask - 1) != 0
     if steps and (built or pipe.count or full):
-        _shift(pipe, contexts, places, kept, latency.stages)
+        _shift(pipe)
     if not full or (steps and not more):
-        return _next_word(pipe, reader, len(contexts), oldest)
+        return _next_word(pipe, reader, contexts, oldest)
     return NOBODY
 
 
@@ -209,7 +224,8 @@ def next_token_time(
             if reader.level[number]:
                 return now + 1
         return NEVER
-    full = pipe.stage_context[stages - 1] != NOBODY and pipe.kept_context != NOBODY
+    last = (pipe.first + 1 - stages) & (_STAGES - 1)
+    full = pipe.stage_context[last] != NOBODY and pipe.kept_context != NOBODY
     if not full or not pipe.blocked or pipe.context == NOBODY:
         return now + 1
     due = NEVER

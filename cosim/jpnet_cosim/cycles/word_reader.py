@@ -19,11 +19,11 @@ _WALKER_START = 2
 """Cycles from the choice of a context to its walker's start."""
 
 _FLIGHT = 16
-"""More cycles than a word is under way."""
+"""More words than can be under way; a power of two."""
 
 READER = record_dtype(
     numbers="asked_word asked_context kept_word kept_context turn nearest winner busy_count "
-    "pending_count flying moving quiet",
+    "pending_count walker_count taken dropped finished flight_head flight_count quiet",
     flags="granted",
     word=(CONTEXTS,),
     vector=(CONTEXTS,),
@@ -32,41 +32,39 @@ READER = record_dtype(
     busy=(CONTEXTS,),
     read=(CONTEXTS,),
     arrived=(CONTEXTS,),
-    owner=(_WALKERS,),
-    offered=(_WALKERS,),
-    row=(_WALKERS,),
-    row_taken=(_WALKERS,),
-    finished=(CONTEXTS,),
+    offered=(CONTEXTS,),
+    row=(CONTEXTS,),
+    row_taken=(CONTEXTS,),
     outstanding=(CONTEXTS,),
-    room=(CONTEXTS,),
     flight_word=(_FLIGHT,),
     flight_context=(_FLIGHT,),
+    flight_arrival=(_FLIGHT,),
     level=(CONTEXTS,),
     head=(CONTEXTS,),
     queued_word=(CONTEXTS, _QUEUE_DEPTH),
-    queued_count=(CONTEXTS, _QUEUE_DEPTH),
+    queued_mask=(CONTEXTS, _QUEUE_DEPTH),
 )
 """State of a cluster's reader.
 
 Of each context: the next ``word``; whether a ``vector`` is walked through, its next word is
 ``there``, a convolution is ``pending`` without a walker, the job's end was not taken (``busy``);
 the cycle in which the last word was ``read``; words of the image that have ``arrived``; words asked
-for that have not left the queue (``outstanding``), those that left it a cycle ago (``finished``),
-and whether there is ``room``. Of each walker its ``owner``, when its next word is ``offered``, its
+for that have not left the queue (``outstanding``), but that a word has left is noticed two cycles
+later. When its next word is ``offered``, `NEVER` where none is; of a convolution with a walker the
 ``row`` and when that was taken. The word that is asked for and one that was not granted (``kept``).
 The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its ``winner``.
-Words in ``flight`` by the cycle of their arrival, and words that wait, with their survivors. How
-many contexts are busy and pending, how many words are ``flying``, and whether some have left the
-queue in the last cycle (``moving``). Nothing happens before ``quiet`` but where a word is taken."""
+Words in ``flight``, and words that wait, with the slots of their survivors, one bit each. How many
+contexts are busy and pending, how many have a walker, and whose words were ``taken`` and
+``dropped`` in the cycle in which some ``finished``. Nothing happens before ``quiet`` but where a
+word is taken."""
 
 
 def new_readers(shape: Shape) -> NDArray:
     """Return idle readers, of `READER`, shape (clusters,)."""
     readers = np.zeros(shape.clusters, dtype=READER)
-    for name in ("asked_context", "kept_context", "owner", "flight_context"):
+    for name in ("asked_context", "kept_context", "taken", "dropped"):
         readers[name] = NOBODY
     readers["read"] = readers["offered"] = NEVER
-    readers["room"] = 1
     return readers
 
 
@@ -127,6 +125,7 @@ def _start(
             reader.pending[number] = convolution
             reader.pending_count += convolution
             reader.vector[number] = 1 - convolution
+            reader.offered[number] = NEVER
             reader.busy[number] = 1
             reader.busy_count += 1
 
@@ -135,7 +134,10 @@ def _start(
 def _follow_images(
     reader: Record, contexts: Record, shares: Record, cluster: int, now: int
 ) -> None:
-    """Find out, for the next cycle, whether the next word of each vector is in the bank."""
+    """Find out, for the next cycle, whether the next word of each vector is in the bank.
+
+    The end of one is always there.
+    """
     for number in range(len(contexts)):
         context = contexts[number]
         there = not context.limited
@@ -143,6 +145,18 @@ def _follow_images(
             index = reader.word[number] - shares[context.job, cluster].first_word
             there = index + 1 < reader.arrived[number]
         reader.there[number] = int(there)
+
+
+@compiled
+def _offer_vectors(
+    reader: Record, contexts: Record, shares: Record, cluster: int, now: int
+) -> None:
+    """Offer the words of vectors that are there."""
+    for number in range(len(contexts)):
+        if reader.vector[number]:
+            end_word = shares[contexts[number].job, cluster].end_word
+            offers = reader.there[number] or reader.word[number] == end_word
+            reader.offered[number] = now + 1 if offers else NEVER
 
 
 @compiled
@@ -156,20 +170,19 @@ def _give_walker(
     now: int,
 ) -> None:
     """Give a free walker to the oldest image whose convolution waits for one."""
-    for walker in range(len(reader.owner)):
-        if walker < len(contexts) and reader.owner[walker] == NOBODY:
-            for step in range(len(contexts)):
-                number = (oldest + step) & (len(contexts) - 1)
-                if reader.pending[number] and not contexts[number].limited:
-                    reader.pending[number] = 0
-                    reader.pending_count -= 1
-                    row = shares[contexts[number].job, cluster].first_row
-                    taken = now + _WALKER_START + delays[row]
-                    reader.owner[walker] = number
-                    reader.row[walker] = row
-                    reader.row_taken[walker] = taken
-                    reader.offered[walker] = taken + 1
-                    return
+    if reader.walker_count == min(_WALKERS, len(contexts)):
+        return
+    for step in range(len(contexts)):
+        number = (oldest + step) & (len(contexts) - 1)
+        if reader.pending[number] and not contexts[number].limited:
+            reader.pending[number] = 0
+            reader.pending_count -= 1
+            row = shares[contexts[number].job, cluster].first_row
+            taken = now + _WALKER_START + delays[row]
+            reader.walker_count += 1
+            reader.row[number] = row
+            reader.row_taken[number] = taken
+            reader.offered[number] = taken + 1
             return
 
 
@@ -180,74 +193,50 @@ def _walk(
     row_last: NDArray[np.bool_],
     delays: NDArray[np.int64],
     number: int,
-    walker: int,
     now: int,
 ) -> int:
     """Take a context's next word, or its end; return it."""
     word: int = reader.word[number]
     if word == end_word:
+        reader.walker_count -= 1 - reader.vector[number]
         reader.vector[number] = 0
-        if walker != NOBODY:
-            reader.owner[walker] = NOBODY
-            reader.offered[walker] = NEVER
+        reader.offered[number] = NEVER
         return END
     reader.word[number] = word + 1
-    if walker != NOBODY:
-        reader.offered[walker] = now + 1
-        if row_last[word]:
-            row = reader.row[walker] + 1
-            taken = max(now, reader.row_taken[walker] + delays[row])
-            reader.row[walker] = row
-            reader.row_taken[walker] = taken
-            reader.offered[walker] = taken + 1
+    if not reader.vector[number] and row_last[word]:
+        row = reader.row[number] + 1
+        taken = max(now, reader.row_taken[number] + delays[row])
+        reader.row[number] = row
+        reader.row_taken[number] = taken
+        reader.offered[number] = taken + 1
     return word
 
 
 @compiled
-def _choose(
-    reader: Record, contexts: Record, shares: Record, cluster: int, oldest: int, now: int
-) -> tuple[int, int]:
-    """Return whose word is asked for, and its walker."""
-    for step in range(len(contexts)):
-        number = (oldest + step) & (len(contexts) - 1)
-        if not reader.room[number]:
-            continue
-        if reader.vector[number]:
-            end_word = shares[contexts[number].job, cluster].end_word
-            if reader.there[number] or reader.word[number] == end_word:
-                return number, NOBODY
-            continue
-        for walker in range(len(reader.owner)):
-            if reader.owner[walker] == number and reader.offered[walker] <= now:
-                return number, walker
-    return NOBODY, NOBODY
+def _choose(reader: Record, contexts: int, oldest: int, now: int) -> int:
+    """Return whose word is asked for."""
+    for step in range(contexts):
+        number = (oldest + step) & (contexts - 1)
+        if reader.offered[number] <= now and reader.outstanding[number] != _QUEUE_DEPTH:
+            return number
+    return NOBODY
 
 
 @compiled
-def _arrive(
-    reader: Record,
-    contexts: Record,
-    places: NDArray[np.int32],
-    kept: NDArray[np.bool_],
-    now: int,
-) -> int:
+def _arrive(reader: Record, contexts: Record, masks: NDArray[np.int64]) -> int:
     """Queue the word that arrives; return whose word was dropped instead."""
-    number: int = reader.flight_context[now & (_FLIGHT - 1)]
-    if number == NOBODY:
-        return NOBODY
-    reader.flight_context[now & (_FLIGHT - 1)] = NOBODY
-    reader.flying -= 1
-    word, count = reader.flight_word[now & (_FLIGHT - 1)], 0
+    place = reader.flight_head
+    number: int = reader.flight_context[place]
+    word, mask = reader.flight_word[place], 0
+    reader.flight_head = (place + 1) & (_FLIGHT - 1)
+    reader.flight_count -= 1
     if word != END:
-        image = contexts[number].image
-        for slot in range(places.shape[1]):
-            place = places[word, slot]
-            count += place >= 0 and kept[image, place]
-        if count == 0:
+        mask = masks[contexts[number].image, word]
+        if mask == 0:
             return number
     entry = (reader.head[number] + reader.level[number]) & (_QUEUE_DEPTH - 1)
     reader.queued_word[number, entry] = word
-    reader.queued_count[number, entry] = count
+    reader.queued_mask[number, entry] = mask
     reader.level[number] += 1
     return NOBODY
 
@@ -264,9 +253,11 @@ def _ask(reader: Record, clock: NDArray[np.int64], word_cycles: int, now: int) -
         return True
     if word == END or reader.granted:
         arrival = now + word_cycles
-        reader.flight_word[arrival & (_FLIGHT - 1)] = word
-        reader.flight_context[arrival & (_FLIGHT - 1)] = number
-        reader.flying += 1
+        place = (reader.flight_head + reader.flight_count) & (_FLIGHT - 1)
+        reader.flight_word[place] = word
+        reader.flight_context[place] = number
+        reader.flight_arrival[place] = arrival
+        reader.flight_count += 1
         reader.kept_context = NOBODY
         if word == END:
             reader.read[number] = arrival
@@ -277,6 +268,17 @@ def _ask(reader: Record, clock: NDArray[np.int64], word_cycles: int, now: int) -
 
 
 @compiled
+def _notice(reader: Record) -> None:
+    """Give the words that have left the queue their room back."""
+    if reader.taken != NOBODY:
+        reader.outstanding[reader.taken] -= 1
+        reader.taken = NOBODY
+    if reader.dropped != NOBODY:
+        reader.outstanding[reader.dropped] -= 1
+        reader.dropped = NOBODY
+
+
+@compiled
 def read_words(
     reader: Record,
     contexts: Record,
@@ -284,8 +286,7 @@ def read_words(
     shares: Record,
     delays: NDArray[np.int64],
     row_last: NDArray[np.bool_],
-    places: NDArray[np.int32],
-    kept: NDArray[np.bool_],
+    masks: NDArray[np.int64],
     cluster: int,
     oldest: int,
     taken: int,
@@ -300,10 +301,10 @@ def read_words(
     ----------
     reader : of `READER`
     contexts : of `jpnet_cosim.cycles.contexts.CONTEXT`, shape (contexts,)
-    instructions, shares, delays, row_last, places
+    instructions, shares, delays, row_last
         From `jpnet_cosim.cycles.program_tables.ProgramTables`.
-    kept : bool, shape (images, elements)
-        Survivors.
+    masks : int64, shape (images, words)
+        Slots of survivors, one bit each.
     cluster, oldest
         Which one, and the oldest image's context as the cluster knows it.
     taken
@@ -315,12 +316,14 @@ def read_words(
     word_cycles, now
         Cycles that a word is under way; the cycle.
     """
+    if reader.finished < now - 1:
+        _notice(reader)
     dropped = NOBODY
-    if reader.flying:
-        dropped = _arrive(reader, contexts, places, kept, now)
-    chosen, walker = NOBODY, NOBODY
+    if reader.flight_count and reader.flight_arrival[reader.flight_head] == now:
+        dropped = _arrive(reader, contexts, masks)
+    chosen = NOBODY
     if reader.asked_context == NOBODY or reader.kept_context == NOBODY:
-        chosen, walker = _choose(reader, contexts, shares, cluster, oldest, now)
+        chosen = _choose(reader, len(contexts), oldest, now)
     free = _ask(reader, clock, word_cycles, now)
     if reader.pending_count:
         _give_walker(reader, contexts, shares, delays, cluster, oldest, now)
@@ -330,37 +333,27 @@ def read_words(
         reader.asked_context = chosen
         if chosen != NOBODY:
             end_word = shares[contexts[chosen].job, cluster].end_word
-            reader.asked_word = _walk(reader, end_word, row_last, delays, chosen, walker, now)
-    leaves = taken != NOBODY or dropped != NOBODY
-    if reader.moving or leaves or chosen != NOBODY:
-        for number in range(len(contexts)):
-            following = reader.outstanding[number] - reader.finished[number] + (number == chosen)
-            reader.outstanding[number] = following
-            reader.room[number] = following != _QUEUE_DEPTH
-            reader.finished[number] = (number == taken) + (number == dropped)
-    reader.moving = leaves
+            reader.asked_word = _walk(reader, end_word, row_last, delays, chosen, now)
+            reader.outstanding[chosen] += 1
+    _notice(reader)
+    if taken != NOBODY or dropped != NOBODY:
+        reader.taken, reader.dropped, reader.finished = taken, dropped, now
     if watched:
         _start(reader, contexts, instructions, shares, cluster, now)
+        _offer_vectors(reader, contexts, shares, cluster, now)
 
 
 @compiled
-def next_word_time(reader: Record, now: int) -> int:
-    """Return the next cycle in which a reader may do something, unless a job starts.
-
-    It is the next one but where the reader only waits for room in its queue.
-    """
-    if reader.flying or reader.moving:
-        return now + 1
-    if reader.asked_context != NOBODY or reader.kept_context != NOBODY:
+def next_word_time(reader: Record, contexts: int, now: int) -> int:
+    """Return the next cycle in which a reader may do something, unless a job starts."""
+    if reader.asked_context != NOBODY or reader.kept_context != NOBODY or reader.pending_count:
         return now + 1
     due = NEVER
-    for walker in range(len(reader.owner)):
-        if reader.owner[walker] == NOBODY:
-            if reader.pending_count:
-                return now + 1
-        elif reader.offered[walker] > now or reader.room[reader.owner[walker]]:
-            due = min(due, max(now + 1, reader.offered[walker]))
-    for number in range(len(reader.vector)):
-        if reader.vector[number] and reader.room[number]:
-            return now + 1
+    if reader.flight_count:
+        due = reader.flight_arrival[reader.flight_head]
+    if reader.taken != NOBODY or reader.dropped != NOBODY:
+        due = min(due, now + 2)
+    for number in range(contexts):
+        if reader.outstanding[number] != _QUEUE_DEPTH:
+            due = min(due, max(now + 1, reader.offered[number]))
     return due

@@ -1,0 +1,302 @@
+"""Streamed lists of the cycle model: when blocks are requested, unpacked and free to be used."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jpnet_cosim.cycles.bus_reads import BURST_BEATS, LISTS, beat_comes
+from jpnet_cosim.cycles.compiled import compiled
+from jpnet_cosim.cycles.records import CONTEXTS, NOBODY, Record, record_dtype
+from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import SLOTS, HeaderWord, Memory
+
+__all__ = [
+    "STREAM",
+    "StreamTables",
+    "closed_group",
+    "is_streaming",
+    "new_stream",
+    "request_block",
+    "step_slots",
+    "step_stream",
+    "stream_tables",
+]
+
+_WAIT, _WORDS, _END = range(3)
+
+_WRITE_CYCLES = 3
+"""From the take of a list table's word to the cycle in which its group takes no token."""
+
+_SETTLED = 4
+"""Cycles after an event in which nothing changes any more."""
+
+_REMEMBERED = 8
+"""Cycles of which writes to list tables are remembered."""
+
+STREAM = record_dtype(
+    numbers="state block slot address cutting burst word words loaded filled release used_block "
+    "left settled",
+    flags="streamed requested rested",
+    full=(SLOTS,),
+    generation=(SLOTS,),
+    used=(SLOTS,),
+    place=(CONTEXTS,),
+    wanted=(CONTEXTS,),
+    ready=(CONTEXTS,),
+    needed=(CONTEXTS,),
+    written=(_REMEMBERED,),
+)
+"""State of the stream.
+
+The ``block`` that is, or will be, ``requested``, its ``slot`` and, in beats, the ``address`` of its
+next burst; its beats that are ``cutting`` into bursts, and those of the ``burst`` that is offered.
+The loader's ``state``, its next ``word`` of the stream and the ``words`` that it holds; whether it
+has ``rested`` before that word. The cycle in which a block was ``loaded``, and the slot that it
+``filled``. Of each slot whether it is ``full``, its ``generation`` and the contexts that have
+``used`` it, one bit each. Slot and number of the block that is given up next (``release``,
+``used_block``) and images that are ``left``. Of each context the ``place`` of its block, the
+generation that is ``wanted`` there, whether it is ``ready``, and whether its use is ``needed``.
+Nothing happens to the slots after ``settled`` but when a block is loaded or given up. By cycle,
+whose list table was ``written``."""
+
+
+class StreamTables(NamedTuple):
+    """What the cycle model needs of a program's stream.
+
+    Parameters
+    ----------
+    block_ends : int64, shape (blocks,)
+        Words of the stream up to the end of each block.
+    rests : bool, shape (words,)
+        Whether the loader rests for a cycle before it takes the word.
+    targets : int16, shape (words,)
+        Of an entry of a list table whose it is, ``(cluster, group)`` in base ``groups + 1`` where
+        the largest digits mean all; -1 of other words.
+    first_beat
+        Address of the stream.
+    beat_words
+        Words in a beat.
+    """
+
+    block_ends: NDArray[np.int64]
+    rests: NDArray[np.bool_]
+    targets: NDArray[np.int16]
+    first_beat: int
+    beat_words: int
+
+
+def stream_tables(
+    editor: ProgramEditor, config: AcceleratorConfig, *, base_address: int
+) -> StreamTables:
+    """Return the tables of a program's stream; without one they hold a word that is never read.
+
+    Parameters
+    ----------
+    editor
+        Of the program.
+    config
+        The accelerator.
+    base_address
+        Where the program lies.
+    """
+    first = int(editor.words[HeaderWord.TOTAL_WORDS])
+    starts = [block.offset - first for block in editor.blocks]
+    words = max(len(editor.words) - first, 1)
+    rests, targets = np.zeros(words, dtype=np.bool_), np.full(words, -1, dtype=np.int16)
+    for section in (section for block in editor.blocks for section in block.sections):
+        entry = section.offset + 2 - first
+        rests[entry] = True
+        if section.memory is Memory.POINTER:
+            cluster = config.clusters if section.cluster is None else section.cluster
+            group = config.groups if section.group is None else section.group
+            targets[entry : entry + section.words] = cluster * (config.groups + 1) + group
+    return StreamTables(
+        block_ends=np.array([*starts[1:], words], dtype=np.int64),
+        rests=rests,
+        targets=targets,
+        first_beat=base_address // config.beat_bytes + first * 4 // config.beat_bytes,
+        beat_words=config.beat_bytes // 4,
+    )
+
+
+def new_stream(tables: StreamTables, *, blocks: int, images: int, in_flight: int) -> NDArray:
+    """Return the stream at the start of a run, when both slots are full, of `STREAM`, shape (1,).
+
+    Parameters
+    ----------
+    tables
+        Of the stream.
+    blocks
+        Of the stream, 0 where all lists are resident.
+    images
+        Of the run.
+    in_flight
+        Images in flight.
+    """
+    stream = np.zeros(1, dtype=STREAM)
+    stream["ready"] = 1
+    stream["loaded"] = -1
+    stream["written"] = NOBODY
+    if blocks:
+        stream["streamed"], stream["full"], stream["left"] = True, 1, images
+        stream["needed"][0] = np.arange(CONTEXTS) < min(images, in_flight)
+        stream["block"] = SLOTS % blocks
+        start = tables.block_ends[SLOTS - 1] if blocks > SLOTS else 0
+        stream["word"] = start
+        stream["address"] = tables.first_beat + start // tables.beat_words
+    return stream
+
+
+@compiled
+def closed_group(stream: Record, groups: int, now: int) -> tuple[int, int]:
+    """Return the cluster and the group whose list tables are written instead of read."""
+    target = stream.written[now & (_REMEMBERED - 1)]
+    if target == NOBODY:
+        return NOBODY, NOBODY
+    return target // (groups + 1), target % (groups + 1)
+
+
+@compiled
+def is_streaming(stream: Record) -> bool:
+    """Return whether a slot is empty or being filled."""
+    missing: bool = stream.streamed and (
+        stream.requested or stream.full[0] == 0 or stream.full[1] == 0
+    )
+    return missing
+
+
+@compiled
+def step_slots(stream: Record, finished: int, in_flight: int, blocks: int, now: int) -> bool:
+    """Step the slots by a cycle; return whether a context's block comes to be ready.
+
+    Parameters
+    ----------
+    stream : of `STREAM`
+    finished
+        Contexts that have used their block up in this cycle, one bit each.
+    in_flight
+        Images in flight.
+    blocks
+        Of the stream.
+    now
+        The cycle.
+    """
+    is_loaded = stream.loaded == now
+    if finished or is_loaded:
+        stream.settled = now + _SETTLED
+    if now >= stream.settled:
+        return False
+    slot = stream.release
+    missing, wanted = False, False
+    for context in range(in_flight):
+        wanted = wanted or stream.needed[context] != 0
+        missing = missing or (stream.needed[context] and not stream.used[slot] >> context & 1)
+        stream.needed[context] = stream.left > context
+    complete, comes = wanted and not missing, False
+    for context in range(in_flight):
+        here, ends = stream.place[context], finished >> context & 1
+        fresh = stream.generation[here] == stream.wanted[context]
+        ready = int(stream.full[here] and fresh and not ends)
+        comes = comes or ready > stream.ready[context]
+        stream.ready[context] = ready
+        if ends:
+            stream.used[here] |= 1 << context
+            stream.wanted[context] ^= here
+            stream.place[context] = 1 - here
+    if is_loaded:
+        stream.full[stream.filled] = 1
+        stream.generation[stream.filled] ^= 1
+    if complete:
+        stream.full[slot] = 0
+        stream.used[slot] = 0
+        stream.settled = now + _SETTLED
+        stream.release = 1 - slot
+        stream.used_block += 1
+        if stream.used_block == blocks:
+            stream.used_block = 0
+            stream.left = max(stream.left - in_flight, 0)
+    return comes
+
+
+@compiled
+def _unpack(stream: Record, tables: StreamTables, comes: bool, now: int) -> bool:
+    """Let the loader take a word; return whether it takes the beat that comes."""
+    takes, there = False, stream.words > 0
+    if stream.state == _WAIT:
+        if there:
+            stream.state = _WORDS
+    elif stream.state == _END:
+        stream.state = _WAIT
+        stream.loaded, stream.filled = now + 1, stream.slot
+    elif tables.rests[stream.word] and not stream.rested:
+        stream.rested = True
+    else:
+        takes = True
+        if there:
+            stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = tables.targets[stream.word]
+            stream.rested = False
+            stream.word += 1
+            if stream.word == tables.block_ends[stream.block]:
+                stream.state = _END
+    if stream.words == 0 or (stream.words == 1 and takes):
+        stream.words = tables.beat_words if comes else 0
+        return comes
+    stream.words -= takes
+    return False
+
+
+@compiled
+def request_block(
+    stream: Record, tables: StreamTables, reads: Record, taken: bool, now: int
+) -> None:
+    """Request the next block as soon as its slot is free, burst after burst.
+
+    Parameters
+    ----------
+    stream : of `STREAM`
+    tables
+        Of the stream.
+    reads : of `jpnet_cosim.cycles.bus_reads.READS`
+    taken
+        Whether the bus takes the burst that was offered.
+    now
+        The cycle.
+    """
+    if taken:
+        stream.cutting -= stream.burst
+        stream.address += stream.burst
+        stream.burst = 0
+    elif stream.cutting and not stream.burst:
+        stream.burst = min(stream.cutting, BURST_BEATS - stream.address % BURST_BEATS)
+        reads.asks[LISTS], reads.ask_addresses[LISTS] = stream.burst, stream.address
+    if not stream.requested and stream.full[stream.slot] == 0:
+        stream.requested = True
+        words = tables.block_ends[stream.block] - stream.word
+        stream.cutting = words // tables.beat_words
+    elif stream.loaded == now:
+        stream.requested = False
+        stream.slot = 1 - stream.slot
+        stream.block += 1
+        if stream.block == len(tables.block_ends):
+            stream.block = 0
+            stream.word = 0
+            stream.address = tables.first_beat
+
+
+@compiled
+def step_stream(stream: Record, tables: StreamTables, reads: Record, now: int) -> bool:
+    """Step the loader by a cycle; return whether it takes the beat that comes.
+
+    Parameters
+    ----------
+    stream : of `STREAM`
+    tables
+        Of the stream.
+    reads : of `jpnet_cosim.cycles.bus_reads.READS`
+    now
+        The cycle.
+    """
+    stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = NOBODY
+    return _unpack(stream, tables, beat_comes(reads, LISTS), now)
