@@ -1,7 +1,7 @@
 """The next combination: least harm at a given load, by measurements of single changes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -11,8 +11,10 @@ from jpnet_sw.tuning.space import Group, Point
 
 __all__ = ["Proposal", "propose"]
 
-_POWERS = (0.5, 1.0, 2.0, 4.0)
+_POWERS = (0.5, 1.0, 2.0)
 """Steps of a single change: powers of the wanted ratio of loads."""
+_HEALING = -0.5
+"""The same of a rate that is raised."""
 _CORRECTIONS = 4
 _SLACK = 0.01
 """Share by which the load may miss its target."""
@@ -69,6 +71,14 @@ class _Change:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Knob:
+    """A density or a rate: its changes, and the load that is in proportion to it."""
+
+    changes: tuple[_Change, ...]
+    load: float
+
+
 class _Prober:
     """Measures single changes of a combination."""
 
@@ -89,63 +99,53 @@ class _Prober:
         self.measurements += 1
         return self._load(point)
 
-    def measured(self, change: _Change) -> _Change:
-        """Return a change with its harm and saving."""
-        point = self._now.scaled(change.layers, change.filters)
-        return _Change(
-            layers=change.layers,
-            filters=change.filters,
-            harm=self._loss(point) - self.base_loss,
-            saving=self.base_load - self.load(point),
-        )
-
-    def densities(self, group: Group, ratio: float) -> list[_Change]:
-        """Return the changes of a group's density that save."""
+    def densities(self, group: Group, ratio: float) -> "_Knob | None":
+        """Return the changes of a group's density, if there is any that saves."""
         if not group.layers:
-            return []
+            return None
         now = self._now.densities[group.layers[0]]
-        found = [
-            self.measured(_Change(layers=dict.fromkeys(group.layers, now * ratio**p), filters={}))
-            for p in _POWERS
-        ]
-        return [change for change in found if change.saving > 0]
 
-    def rates(self, group: Group, ratio: float) -> list[_Change]:
-        """Return the changes of a group's rate that save, and one that heals."""
+        def change(share: float) -> _Change:
+            return _Change(layers=dict.fromkeys(group.layers, now * share), filters={})
+
+        return self._knob(change, [ratio**power for power in _POWERS])
+
+    def rates(self, group: Group, ratio: float) -> "_Knob | None":
+        """Return the changes of a group's rate, if there is any that saves."""
         if not group.filters:
-            return []
-        now = min(
-            self._now.rates[group.filters[0]],
-            max(self._occupied[name] for name in group.filters),
-        )
-        found = [
-            self.measured(_Change(layers={}, filters=dict.fromkeys(group.filters, rate)))
-            for rate in {min(1.0, now * ratio**p) for p in (-_POWERS[0], *_POWERS)}
-            if rate != self._now.rates[group.filters[0]]
-        ]
-        return [change for change in found if change.saving > 0 or change.saving < 0 > change.harm]
+            return None
+        now = self._now.rates[group.filters[0]]
+        reach = min(now, max(self._occupied[name] for name in group.filters))
+
+        def change(share: float) -> _Change:
+            return _Change(layers={}, filters=dict.fromkeys(group.filters, reach * share))
+
+        powers = (_HEALING, *_POWERS) if now < 1 else _POWERS
+        return self._knob(change, [min(ratio**power, 1 / reach) for power in powers])
+
+    def _knob(self, change: Callable[[float], _Change], shares: list[float]) -> "_Knob | None":
+        """Return changes to shares of what is there, the last one the least share."""
+        least = change(shares[-1])
+        saving = self.base_load - self.load(self._now.scaled(least.layers, least.filters))
+        if not (isfinite(saving) and saving > 0):
+            return None
+        load = saving / (1 - shares[-1])
+        changes = []
+        for share in shares:
+            given = change(share)
+            harm = self._loss(self._now.scaled(given.layers, given.filters)) - self.base_loss
+            if share < 1 or harm < 0:
+                changes.append(replace(given, harm=harm, saving=load * (1 - share)))
+        return _Knob(changes=tuple(changes), load=load)
 
     def candidates(self, group: Group, ratio: float) -> list[_Change]:
-        """Return all combinations of a group's changes, no change first.
-
-        A group's load is the product of what its density and its rate leave.
-        """
+        """Return all combinations of a group's changes, no change first."""
         nothing = _Change(layers={}, filters={})
-        densities = self.densities(group, ratio)
-        own = max(
-            (
-                change.saving / (1 - change.layers[name] / self._now.densities[name])
-                for change in densities
-                for name in group.layers[:1]
-            ),
-            default=0.0,
-        )
-        rates = self.rates(group, ratio)
-        return [
-            density.with_rates(rate, own)
-            for density in (nothing, *densities)
-            for rate in (nothing, *rates)
-        ]
+        density, rate = self.densities(group, ratio), self.rates(group, ratio)
+        densities = (nothing, *(density.changes if density is not None else ()))
+        rates = (nothing, *(rate.changes if rate is not None else ()))
+        own = density.load if density is not None else 0.0
+        return [one.with_rates(other, own) for one in densities for other in rates]
 
     def together(self, changes: Sequence[_Change]) -> Proposal:
         """Return what changes of all groups come to."""
@@ -172,10 +172,11 @@ def propose(
 ) -> Proposal:
     """Return the combination of least harm whose load is at most a share of the present one.
 
-    Harm is the rise of the loss before any training. Changes of one density or rate at a time are
-    measured; harms add up, savings add up over groups and multiply within one. An integer program
-    chooses one candidate for each group. The combination's load is measured, and the program solved
-    again with a limit that is corrected by the difference, until the choice stays the same.
+    Harm is the rise of the loss before any training. Densities and rates are changed one at a
+    time; the loss of each step and the load of the largest are measured, and the load is taken to
+    be linear between. Harms add up, savings add up over groups and multiply within one. An integer
+    program chooses one candidate for each group. The combination's load is measured, and the
+    program solved again with a limit corrected by the difference, until the choice stays the same.
 
     Parameters
     ----------
@@ -198,10 +199,7 @@ def propose(
     """
     probe = _Prober(now, occupied, loss, load)
     target = ratio * probe.base_load
-    lists = [
-        [change for change in probe.candidates(group, ratio) if isfinite(change.saving)]
-        for group in groups
-    ]
+    lists = [probe.candidates(group, ratio) for group in groups]
     harms = [np.array([change.harm for change in changes]) for changes in lists]
     loads = [np.array([-change.saving for change in changes]) for changes in lists]
     limit = target - probe.base_load

@@ -40,8 +40,11 @@ class TuneConfig:
         Passes of the chosen network, in integers.
     ratio
         Cycles that the first rounds want, over those before.
-    sample
-        Held-out images that measure single changes, and images of the cycle model.
+    images
+        Held-out images that measure the loss under single changes.
+    cycle_images
+        Held-out images of which the cycles are predicted, and training images by which the
+        compiler deals channels to lanes.
     """
 
     tolerance_percent: float = 0.5
@@ -49,7 +52,8 @@ class TuneConfig:
     epochs: int = 1
     final_epochs: int = 2
     ratio: float = 0.5
-    sample: int = 64
+    images: int = 1000
+    cycle_images: int = 64
 
     def __post_init__(self) -> None:
         ranges = {
@@ -58,7 +62,8 @@ class TuneConfig:
             "epochs": (1, 1000),
             "final_epochs": (0, 1000),
             "ratio": (0.05, _FINEST),
-            "sample": (1, 10_000),
+            "images": (1, 1_000_000),
+            "cycle_images": (1, 10_000),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)

@@ -23,7 +23,7 @@ class Point:
     densities: dict[str, float]
     rates: dict[str, float]
 
-    def scaled(self, layers: Mapping[str, float], filters: Mapping[str, float]) -> "Point":
+    def scaled(self, layers: dict[str, float], filters: dict[str, float]) -> "Point":
         """Return the combination with other densities and rates for some layers."""
         return Point(densities=self.densities | layers, rates=self.rates | filters)
 
