@@ -1,6 +1,4 @@
-"""A search of densities and winner rates for a configuration, and the networks that it is
-compared with.
-"""
+"""A search of densities and winner rates for a configuration, beside simpler ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -96,7 +96,9 @@ def _stage_config(
     return configs[stage]
 
 
-def epoch_plan(run: Run, *, epoch: int, epochs: int, learning_rate: float) -> EpochPlan:
+def epoch_plan(
+    run: Run, *, epoch: int, epochs: int, learning_rate: float, share: float = 1.0
+) -> EpochPlan:
     """Return what an epoch of the current stage does.
 
     Parameters
@@ -107,9 +109,11 @@ def epoch_plan(run: Run, *, epoch: int, epochs: int, learning_rate: float) -> Ep
         Number of the epoch, from 0, and how many share one cosine of learning rates.
     learning_rate
         At the top of that cosine.
+    share
+        Of the training images that an epoch passes over.
     """
     state, recipe = run.state, run.state.recipe
-    per_epoch = max(1, len(run.images.images) // recipe.batch_size)
+    per_epoch = max(1, int(len(run.images.images) // recipe.batch_size * share))
     steps = per_epoch * epochs
     pruner = state.pruner
 
@@ -136,6 +140,7 @@ def epoch_plan(run: Run, *, epoch: int, epochs: int, learning_rate: float) -> Ep
         answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
+        share=share,
         pruner=pruner,
         before_step=before_step,
         workers=run.workers,

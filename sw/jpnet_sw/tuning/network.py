@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ _SPARSEST = 1e-9
 _BATCH = 500
 
 
-def train_epochs(run: Run, *, name: str, epochs: int, learning_rate: float) -> None:
+def train_epochs(run: Run, *, name: str, epochs: float, learning_rate: float) -> None:
     """Train a run's current network under its masks, with one cosine of learning rates.
 
     Parameters
@@ -42,16 +42,18 @@ def train_epochs(run: Run, *, name: str, epochs: int, learning_rate: float) -> N
     name
         With the run's seed it decides the random numbers.
     epochs
-        Passes over the training images.
+        Passes over the training images; other than whole ones are passes over a share of them.
     learning_rate
         At the top of the cosine.
     """
-    state = run.state
+    state, count = run.state, ceil(epochs)
     state.optimiser = None
     optimiser = state.start_optimiser(learning_rate)
-    for epoch in range(epochs):
+    for epoch in range(count):
         seed_epoch(state.seed, name, epoch)
-        plan = epoch_plan(run, epoch=epoch, epochs=epochs, learning_rate=learning_rate)
+        plan = epoch_plan(
+            run, epoch=epoch, epochs=count, learning_rate=learning_rate, share=epochs / count
+        )
         train_epoch(state.trained, optimiser, run.images, plan)
     state.optimiser = None
 
@@ -93,8 +95,9 @@ class TunedNetwork:
         densities = densities or {layer.name: 1.0 for layer in self._layers}
         rates = {name: state.rates.get(name, 1.0) for name in self._filters}
         self._point = Point(densities=densities, rates=rates)
+        self._predicted: tuple[Point, float] | None = None
         self._before: tuple[Point, dict[str, Tensor], dict[str, Tensor]] | None = None
-        self._scales = calibrate(state.layers, run.images.calibration_images)
+        self._calibrate()
 
     @property
     def point(self) -> Point:
@@ -143,10 +146,12 @@ class TunedNetwork:
                     for layer in self._layers
                 )
             )
-        try:
-            return self._predict(point)
-        except CompileError:
-            return inf
+        if self._predicted is None or self._predicted[0] != point:
+            try:
+                self._predicted = (point, self._predict(point))
+            except CompileError:
+                self._predicted = (point, inf)
+        return self._predicted[1]
 
     def check_fits(self) -> None:
         """Refuse an accelerator that even the sparsest network does not fit.
@@ -171,7 +176,7 @@ class TunedNetwork:
             learning_rate=state.recipe.prune.learning_rate,
         )
         self._point = point
-        self._scales = calibrate(state.layers, self._run.images.calibration_images)
+        self._calibrate()
         return self._accuracy_percent()
 
     def undo(self) -> None:
@@ -182,7 +187,12 @@ class TunedNetwork:
         state.model.load_state_dict(weights)
         state.masks.load(masks)
         self._set_rates(self._point)
-        self._scales = calibrate(state.layers, self._run.images.calibration_images)
+        self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Take what follows from the weights anew."""
+        self._scales = calibrate(self._run.state.layers, self._run.images.calibration_images)
+        self._predicted = None
 
     def _accuracy_percent(self) -> float:
         labels = self._run.images.held_out_labels

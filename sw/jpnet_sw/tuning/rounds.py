@@ -35,7 +35,7 @@ class TuneConfig:
     rounds
         How many networks are tried.
     epochs
-        Passes over the training images in each round.
+        Passes over the training images in each round; below 1, a share of them.
     final_epochs
         Passes of the chosen network, in integers.
     ratio
@@ -49,17 +49,17 @@ class TuneConfig:
 
     tolerance_percent: float = 0.5
     rounds: int = 16
-    epochs: int = 1
+    epochs: float = 1
     final_epochs: int = 2
     ratio: float = 0.5
-    images: int = 1000
-    cycle_images: int = 64
+    images: int = 500
+    cycle_images: int = 32
 
     def __post_init__(self) -> None:
         ranges = {
             "tolerance_percent": (0, 100),
             "rounds": (1, 1000),
-            "epochs": (1, 1000),
+            "epochs": (0.01, 1000),
             "final_epochs": (0, 1000),
             "ratio": (0.05, _FINEST),
             "images": (1, 1_000_000),
