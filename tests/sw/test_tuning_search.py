@@ -203,8 +203,8 @@ def test_network_that_is_not_kept_is_undone_and_steps_become_finer():
     assert len(kept) < len(rounds)
     assert toy.point == kept[-1].point
     for before, after in pairwise(rounds):
-        finer = before.ratio if before.kept else min(0.97, before.ratio**0.5)
-        assert after.ratio == finer
+        bolder, finer = max(0.5, before.ratio**1.4), min(0.97, before.ratio**0.5)
+        assert after.ratio == (bolder if before.kept else finer)
 
 
 def test_search_goes_on_where_it_was_stopped():
