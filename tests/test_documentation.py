@@ -9,7 +9,11 @@ import typer.main
 from jpnet.cli import app
 from jpnet.cycle_tables import cycle_model_table, reference_layers_table
 from jpnet.method_table import BEGIN, END, method_table
+from jpnet.page import put_between
 from jpnet.results_table import insert_results, results_table
+from jpnet.tuning_page import BEGIN as BEGIN_TUNE
+from jpnet.tuning_page import END as END_TUNE
+from jpnet.tuning_page import cycles_at, read_searches, tuning_table
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS
 from jpnet_spec.errors import ErrorCode
@@ -65,6 +69,28 @@ def test_methods_page_names_every_method() -> None:
     page = (DOCS / "methods.md").read_text()
     for name in method_names():
         assert f"`{name}`" in page
+
+
+def test_tuning_page_has_the_committed_results() -> None:
+    page = (DOCS / "tuning.md").read_text()
+    content = read_searches(DOCS / "results" / "tune-lenet4.json")
+    remedy = "`make tunepage` brings them"
+    assert put_between(page, tuning_table(content), begin=BEGIN_TUNE, end=END_TUNE) == page, remedy
+
+
+def test_committed_search_saves_what_it_must_within_its_tolerance() -> None:
+    content = read_searches(DOCS / "results" / "tune-lenet4.json")
+    joint, uniform = (
+        next(found for found in content["searches"] if found["family"] == family)
+        for family in ("joint", "uniform")
+    )
+    reached = joint["held_out_percent"]
+    assert reached["int8"] >= reached["dense"] - content["budget"]["tolerance_percent"]
+    chosen = joint["rounds"][joint["chosen"] - 1]
+    same = cycles_at(uniform, chosen["accuracy_percent"])
+    assert same is not None
+    assert chosen["cycles"] <= 0.85 * same
+    assert joint["cycles"] <= 0.85 * uniform["cycles"]
 
 
 def test_results_cover_every_preset() -> None:

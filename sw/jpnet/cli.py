@@ -330,7 +330,7 @@ def tune(
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Points of accuracy that may be lost.")
     ] = 0.5,
-    rounds: Annotated[int, typer.Option("--rounds", help="Networks that are tried.")] = 12,
+    rounds: Annotated[int, typer.Option("--rounds", help="Networks that are tried.")] = 16,
     epochs: Annotated[float, typer.Option("--epochs", help="Epochs of training in a round.")] = 1,
     baseline: Annotated[
         list[str] | None,

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from math import ceil, inf
 
 import numpy as np
@@ -17,6 +19,7 @@ from jpnet_sw.quantisation import CapturedLayer, calibrate, quantise, to_integer
 from jpnet_sw.quantisation.network import input_activations
 from jpnet_sw.recipe.epoch import seed_epoch, train_epoch
 from jpnet_sw.recipe.stages import Run, epoch_plan
+from jpnet_sw.sparsity.clock import Clock, cubic_density
 from jpnet_sw.sparsity.selector import kept_count
 from jpnet_sw.tuning.rounds import Load, TuneConfig
 from jpnet_sw.tuning.space import Point
@@ -30,9 +33,18 @@ where the network does not fit."""
 
 _SPARSEST = 1e-9
 _BATCH = 500
+_TIGHTENINGS = 20
+"""Steps in which a round's densities are reached."""
 
 
-def train_epochs(run: Run, *, name: str, epochs: float, learning_rate: float) -> None:
+def train_epochs(
+    run: Run,
+    *,
+    name: str,
+    epochs: float,
+    learning_rate: float,
+    before_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> None:
     """Train a run's current network under its masks, with one cosine of learning rates.
 
     Parameters
@@ -45,6 +57,8 @@ def train_epochs(run: Run, *, name: str, epochs: float, learning_rate: float) ->
         Passes over the training images; other than whole ones are passes over a share of them.
     learning_rate
         At the top of the cosine.
+    before_step
+        Called with the number of a step and of all steps.
     """
     state, count = run.state, ceil(epochs)
     state.optimiser = None
@@ -54,6 +68,7 @@ def train_epochs(run: Run, *, name: str, epochs: float, learning_rate: float) ->
         plan = epoch_plan(
             run, epoch=epoch, epochs=count, learning_rate=learning_rate, share=epochs / count
         )
+        plan = replace(plan, before_step=partial(before_step, steps=plan.stage_steps))
         train_epoch(state.trained, optimiser, run.images, plan)
     state.optimiser = None
 
@@ -164,16 +179,31 @@ class TunedNetwork:
         self._predict(Point(densities=dict.fromkeys(self._point.densities, _SPARSEST), rates={}))
 
     def train(self, point: Point, number: int) -> float:
-        """Train the network under a combination; return its held-out accuracy in percent."""
+        """Train the network while its densities fall to those of a combination.
+
+        Its rates apply from the first step. Returns the held-out accuracy in percent.
+        """
         state = self._run.state
         kept = {name: value.clone() for name, value in state.model.state_dict().items()}
         self._before = (self._point, kept, dict(state.masks.masks))
-        self._put(point)
+        self._set_rates(point)
+        start, ends = self._point.densities, self._lower(point)
+
+        def tighten(step: int, steps: int) -> None:
+            clock = Clock(step=step, active_steps=max(1, int(state.recipe.prune.ramp * steps)))
+            done = clock.round_begun(_TIGHTENINGS)
+            if done is not None:
+                shares = {
+                    name: cubic_density(end / start[name], done) for name, end in ends.items()
+                }
+                state.masks.tighten({name: start[name] * share for name, share in shares.items()})
+
         train_epochs(
             self._run,
             name=f"tune {number}",
             epochs=self._config.epochs,
             learning_rate=state.recipe.prune.learning_rate,
+            before_step=tighten,
         )
         self._point = point
         self._calibrate()
@@ -228,14 +258,10 @@ class TunedNetwork:
         self._run.state.rates = dict(point.rates)
         self._run.state.set_filters()
 
-    def _put(self, point: Point) -> None:
-        lower = {
-            name: density
-            for name, density in point.densities.items()
-            if density < self._point.densities[name]
-        }
-        self._run.state.masks.tighten(lower)
-        self._set_rates(point)
+    def _lower(self, point: Point) -> dict[str, float]:
+        """Return the densities that are below the present ones."""
+        now = self._point.densities
+        return {name: share for name, share in point.densities.items() if share < now[name]}
 
     @contextmanager
     def _under(self, point: Point) -> Iterator[None]:
@@ -243,7 +269,8 @@ class TunedNetwork:
         masks = self._run.state.masks
         kept = dict(masks.masks)
         weights = {name: masks.weight(name).detach().clone() for name in kept}
-        self._put(point)
+        masks.tighten(self._lower(point))
+        self._set_rates(point)
         try:
             yield
         finally:

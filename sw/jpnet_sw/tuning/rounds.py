@@ -50,7 +50,7 @@ class TuneConfig:
     """
 
     tolerance_percent: float = 0.5
-    rounds: int = 12
+    rounds: int = 16
     epochs: float = 1
     final_epochs: int = 2
     ratio: float = 0.5
@@ -167,8 +167,8 @@ def run_rounds(
 
     Each round wants a share of the last kept network's cycles: `propose` says how, the network
     is trained, and kept if its accuracy is at least the floor. Otherwise it is undone, and the
-    next round takes a smaller step; after a kept network the steps grow again. While the cycles cannot be predicted, the rounds remove
-    weights, in steps twice as large.
+    next round takes a smaller step; after a kept network the steps grow again. While the cycles
+    cannot be predicted, the rounds remove weights, in steps twice as large.
 
     Parameters
     ----------
