@@ -43,7 +43,7 @@ def train_epochs(
     name: str,
     epochs: float,
     learning_rate: float,
-    before_step: Callable[[int, int], None] = lambda step, steps: None,
+    before_step: Callable[[int, int], None] = lambda steps, step: None,
 ) -> None:
     """Train a run's current network under its masks, with one cosine of learning rates.
 
@@ -58,7 +58,7 @@ def train_epochs(
     learning_rate
         At the top of the cosine.
     before_step
-        Called with the number of a step and of all steps.
+        Called with the number of all steps and of the next one.
     """
     state, count = run.state, ceil(epochs)
     state.optimiser = None
@@ -68,8 +68,8 @@ def train_epochs(
         plan = epoch_plan(
             run, epoch=epoch, epochs=count, learning_rate=learning_rate, share=epochs / count
         )
-        plan = replace(plan, before_step=partial(before_step, steps=plan.stage_steps))
-        train_epoch(state.trained, optimiser, run.images, plan)
+        acts = partial(before_step, plan.stage_steps)
+        train_epoch(state.trained, optimiser, run.images, replace(plan, before_step=acts))
     state.optimiser = None
 
 
