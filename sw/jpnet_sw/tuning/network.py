@@ -192,11 +192,11 @@ class TunedNetwork:
         def tighten(step: int, steps: int) -> None:
             clock = Clock(step=step, active_steps=max(1, int(state.recipe.prune.ramp * steps)))
             done = clock.round_begun(_TIGHTENINGS)
-            if done is not None:
-                shares = {
-                    name: cubic_density(end / start[name], done) for name, end in ends.items()
-                }
-                state.masks.tighten({name: start[name] * share for name, share in shares.items()})
+            if done == 1:
+                state.masks.tighten(ends)
+            elif done is not None:
+                shares = {name: cubic_density(end / now[name], done) for name, end in ends.items()}
+                state.masks.tighten({name: now[name] * share for name, share in shares.items()})
 
         train_epochs(
             self._run,
