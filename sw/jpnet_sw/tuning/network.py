@@ -187,7 +187,7 @@ class TunedNetwork:
         kept = {name: value.clone() for name, value in state.model.state_dict().items()}
         self._before = (self._point, kept, dict(state.masks.masks))
         self._set_rates(point)
-        start, ends = self._point.densities, self._lower(point)
+        now, ends = self._point.densities, self._lower(point)
 
         def tighten(step: int, steps: int) -> None:
             clock = Clock(step=step, active_steps=max(1, int(state.recipe.prune.ramp * steps)))
