@@ -189,7 +189,7 @@ class TunedNetwork:
         self._set_rates(point)
         now, ends = self._point.densities, self._lower(point)
 
-        def tighten(step: int, steps: int) -> None:
+        def tighten(steps: int, step: int) -> None:
             clock = Clock(step=step, active_steps=max(1, int(state.recipe.prune.ramp * steps)))
             done = clock.round_begun(_TIGHTENINGS)
             if done == 1:
