@@ -117,6 +117,13 @@ def test_rounds_of_another_search_are_refused(folder, found):
         search(folder / "joint", other, resume=True)
 
 
+def test_search_goes_on_with_more_rounds(folder, found):
+    fewer = replace(SEARCH, config=replace(SEARCH.config, rounds=2))
+    assert search(folder / "more", fewer).rounds == found.rounds[:2]
+    again = search(folder / "more", resume=True)
+    assert again.network.content_hash == found.network.content_hash
+
+
 def test_new_search_takes_no_old_rounds(folder, found):
     old = (folder / "joint" / "round-04.safetensors").read_bytes()
     own = folder / "new" / "joint"

@@ -58,6 +58,13 @@ class Search:
         """Return everything as plain values."""
         return asdict(self) | {"family": self.family.value}
 
+    def is_continued_by(self, settings: dict[str, Any]) -> bool:
+        """Return whether a search of some settings is this one but for the number of rounds."""
+        own, other = self.settings(), {**settings, "config": dict(settings.get("config", {}))}
+        for values in (own, other):
+            values["config"].pop("rounds", None)
+        return own == other
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Tuned:
@@ -144,10 +151,12 @@ class _Tuning:
             If they are of another search.
         """
         found: list[Round] = []
-        while (path := self.file(len(found) + 1)).is_file():
+        while (
+            len(found) < self.search.config.rounds and (path := self.file(len(found) + 1)).is_file()
+        ):
             header, _ = read_artefact(path, kind="checkpoint")
             facts = header["facts"]
-            if facts.get("search") != self.search.settings():
+            if not self.search.is_continued_by(facts.get("search", {})):
                 raise ArtefactError(
                     f"{path}: round must be of this search to resume, not of another"
                 )
@@ -183,6 +192,7 @@ class _Tuning:
             state = run.state
             state.restore(self.file(found.number))
             dense = 100 * state.facts["held_out_accuracy_dense"]
+            state.facts["search"] = self.search.settings()
             state.facts["accuracy_jp"] = run.test_accuracy()
             state.stage = Stage.QUANTISE
             state.quantise(run.images.calibration_images)
@@ -244,7 +254,8 @@ def tune(
     warm_start
         A trained dense network instead, see `jpnet_sw.models.read_checkpoint`.
     resume
-        Go on after the last round that is kept, to the same bits.
+        Go on after the last round that is kept in a file, to the same bits; the search may have
+        more or fewer rounds than before.
     device
         Torch device; CUDA where there is one, else the CPU.
     quiet
