@@ -1,6 +1,7 @@
 """What a search found, as Markdown and as a picture: `python -m jpnet.tuning_page`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,7 +18,16 @@ from jpnet.page import put_between
 from jpnet.tuning import TUNE_KIND
 from jpnet_spec.artefact import atomic_path
 
-__all__ = ["BEGIN", "END", "cycles_at", "draw_searches", "main", "read_searches", "tuning_table"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "cycles_at",
+    "draw_searches",
+    "main",
+    "page_part",
+    "read_searches",
+    "tuning_table",
+]
 
 BEGIN, END = "<!-- tune -->\n", "<!-- end of tune -->\n"
 """Lines of a page between which the tables stand."""
@@ -144,6 +154,19 @@ def tuning_table(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page_part(content: Mapping[str, Any], picture: str) -> str:
+    """Return what a page has between its markers: the picture and the tables.
+
+    Parameters
+    ----------
+    content
+        Of the results' file.
+    picture
+        Its path, seen from the page.
+    """
+    return f"![accuracy against cycles of all rounds]({picture})\n\n{tuning_table(content)}"
+
+
 def draw_searches(content: Mapping[str, Any], path: Path) -> Path:
     """Draw accuracy against cycles of everything that was tried, as an SVG or PNG.
 
@@ -191,7 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", type=Path, required=True, help="picture to draw")
     options = parser.parse_args(arguments)
     content = read_searches(options.results)
-    text = put_between(options.page.read_text(), tuning_table(content), begin=BEGIN, end=END)
+    picture = Path(os.path.relpath(options.image, options.page.parent)).as_posix()
+    part = page_part(content, picture)
+    text = put_between(options.page.read_text(), part, begin=BEGIN, end=END)
     with atomic_path(options.page) as temporary:
         temporary.write_text(text)
     draw_searches(content, options.image)

@@ -90,7 +90,9 @@ def test_page_and_picture_are_made_from_the_file(tmp_path: Path) -> None:
     arguments = [str(results), "--page", str(page), "--image", str(image)]
     assert main(arguments) == 0
     first = page.read_text(), image.read_bytes()
-    assert first[0] == f"before\n{BEGIN}\n{tuning_table(CONTENT)}\n{END}after\n"
+    assert first[0] == f"before\n{BEGIN}\n{page_part(CONTENT, 'i.svg')}\n{END}after\n"
+    assert "](i.svg)\n" in first[0]
+    assert tuning_table(CONTENT) in first[0]
     assert b"joint: 810 cycles" in first[1]
     assert main(arguments) == 0
     assert (page.read_text(), image.read_bytes()) == first
@@ -116,8 +118,7 @@ def test_missing_results_name_their_command(tmp_path: Path) -> None:
         (["--baseline", "some"], "baseline must be one of one-rate, uniform, not 'some'"),
         (["--seed", "-1"], "Invalid value for '--seed'"),
         (["--warm-start", "none.safetensors"], "none.safetensors"),
-        (["--model", "resnet32", "--data", "cifar-10"], "residual networks are not modelled"),
-        (["--config", "small.json"], "(acc_depth)"),
+        (["--config", "small.json"], "activation memory (act_depth) of one image needs"),
     ],
 )
 def test_impossible_searches_end_with_one_line_and_code_2(
@@ -128,7 +129,7 @@ def test_impossible_searches_end_with_one_line_and_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    parameters = preset("tiny").as_dict() | {"acc_depth": 4}
+    parameters = preset("tiny").as_dict() | {"act_depth": 16}
     Path("small.json").write_text(str(parameters).replace("'", '"'))
     own = ["--model", "mlp3", "--data", "digits", "--build", "made"]
     assert cli.run(["tune", *own, *arguments]) == 2
