@@ -14,6 +14,7 @@ from jpnet.tuning_page import (
     cycles_at,
     draw_searches,
     main,
+    page_part,
     read_searches,
     tuning_table,
 )
