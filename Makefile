@@ -136,7 +136,7 @@ tune: | $(JPNET) ## search densities and winner rates of MODEL for the fewest cy
 
 .PHONY: benchtune
 benchtune: | $(JPNET) ## search LeNet-4 for edge16 jointly and uniformly, as quoted in docs; a search that was stopped goes on
-	$(JPNET) tune --model lenet4 --data mnist --config edge16 --tolerance 0.5 --rounds 12 --epochs 0.5 --seed 0 --baseline uniform --resume --results docs/results/tune-lenet4.json --build $(BUILD) $(ROOT)
+	$(JPNET) tune --model lenet4 --data mnist --config edge16 --tolerance 0.5 --seed 0 --baseline uniform --resume --results docs/results/tune-lenet4.json --build $(BUILD) $(ROOT)
 
 .PHONY: tunepage
 tunepage: | $(JPNET) ## make the table and picture of the search in docs from the results' file

@@ -71,7 +71,7 @@ def tune_model(
     ------
     ValueError
         If a name is unknown, the network does not fit the accelerator or its cycles are not
-        predicted, data or files are missing or damaged, or nothing was found.
+        predicted, data or files are missing or damaged, or nothing is within the tolerance.
     """
     from jpnet_sw.tuning import Family, Search
 
@@ -135,6 +135,13 @@ def _tune_one(
         warm_start=warm_start,
         resume=resume,
     )
+    if not found.within and search.family.value == "joint":
+        raise ValueError(
+            f"tolerance must leave a network: none of {len(found.rounds)} rounds was within "
+            f"{search.config.tolerance_percent:g} points and had cycles, the nearest has "
+            f"{found.accuracy_percent:.2f} % of the dense network's {found.dense_percent:.2f} %; "
+            "a larger tolerance or more rounds may find one"
+        )
     made = provenance(seed=search.seed, data=search.data)
     network = replace(found.network, metadata={**found.network.metadata, "provenance": made})
     save_network(network, workspace.trained_file)
@@ -149,6 +156,7 @@ def _entry(search: "Search", found: "Tuned", estimate: dict[str, Any]) -> dict[s
     return {
         "family": search.family.value,
         "chosen": found.chosen,
+        "within": found.within,
         "held_out_percent": {"dense": found.dense_percent, "int8": found.accuracy_percent},
         "test_percent": {
             "dense": 100 * facts["accuracy_dense"],

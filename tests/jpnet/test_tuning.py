@@ -12,6 +12,7 @@ from jpnet.tuning_page import (
     BEGIN,
     END,
     cycles_at,
+    cycles_at_equal_accuracy,
     draw_searches,
     main,
     page_part,
@@ -34,6 +35,7 @@ def entry(family: str, cycles: list[float | None], accuracies: list[float]) -> d
     return {
         "family": family,
         "chosen": len(rounds),
+        "within": True,
         "rounds": rounds,
         "held_out_percent": {"dense": 99.5, "int8": 99.1},
         "test_percent": {"dense": 99.4, "float": 99.0, "int8": 99.05},
@@ -61,7 +63,7 @@ CONTENT = {
 
 @pytest.mark.parametrize(
     ("accuracy", "cycles"),
-    [(98.9, 1000.0), (99.0, sqrt(3e6)), (99.1, 3000.0), (99.2, 4000.0), (99.3, None), (98, None)],
+    [(98, 1000.0), (98.9, 1000.0), (99.0, sqrt(3e6)), (99.1, 3000.0), (99.2, 4000.0), (99.3, None)],
 )
 def test_cycles_at_an_accuracy_are_between_those_of_two_rounds(
     accuracy: float, cycles: float | None
@@ -73,15 +75,24 @@ def test_cycles_at_an_accuracy_are_between_those_of_two_rounds(
 def test_round_that_another_beats_in_both_does_not_count() -> None:
     worse = entry("uniform", [4000.0, 3500.0, 3000.0, 1000.0], [99.2, 98.0, 99.1, 98.9])
     assert cycles_at(worse, 99.15) == cycles_at(UNIFORM, 99.15)
-    assert cycles_at(worse, 98.0) is None
+    assert cycles_at(worse, 98.0) == 1000.0
+
+
+def test_searches_are_compared_where_both_come() -> None:
+    assert cycles_at_equal_accuracy(JOINT, UNIFORM) == pytest.approx((99.0, 800.0, sqrt(3e6)))
+    poor = entry("uniform", [None, 3000.0, 1000.0], [99.4, 98.7, 98.5])
+    assert cycles_at_equal_accuracy(JOINT, poor) == pytest.approx((98.7, 800.0, 3000.0))
 
 
 def test_table_says_what_each_search_found_and_what_joint_saves() -> None:
     table = tuning_table(CONTENT)
     assert "| joint | 99.10 % | 99.05 % | 12,346 | 810 | - |" in table
-    assert "| uniform | 99.10 % | 99.05 % | 12,346 | 810 | 1,732: 54 % fewer |" in table
+    equal = "800 and 1,732 at 99.00 %: 54 % fewer"
+    assert f"| uniform | 99.10 % | 99.05 % | 12,346 | 810 | {equal} |" in table
     assert "| uniform | 12.50 / 25.0 | 50.00 / - |" in table
     assert "3 rounds of 1 epochs" in table
+    outside = {**CONTENT, "searches": [JOINT, {**UNIFORM, "within": False}]}
+    assert "| uniform | 99.10 %, outside the tolerance |" in tuning_table(outside)
 
 
 def test_page_and_picture_are_made_from_the_file(tmp_path: Path) -> None:

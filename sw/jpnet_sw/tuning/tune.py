@@ -73,11 +73,14 @@ class Tuned:
     Parameters
     ----------
     network
-        With fewest cycles within the tolerance; its metadata has the accuracies.
+        With fewest cycles within the tolerance, or else the most accurate one whose cycles are
+        predicted; its metadata has the accuracies.
     dense_percent
         Held-out accuracy of the dense network.
     accuracy_percent
         Of the integer network on the same images.
+    within
+        Whether that is within the tolerance.
     chosen
         Number of the round that it comes from.
     rounds
@@ -87,6 +90,7 @@ class Tuned:
     network: IntegerNetwork
     dense_percent: float
     accuracy_percent: float
+    within: bool
     chosen: int
     rounds: tuple[Round, ...]
 
@@ -180,45 +184,54 @@ class _Tuning:
     def finish(self, rounds: list[Round]) -> Tuned:
         """Return the network of fewest cycles that is within the tolerance in integers, too.
 
+        Where there is none, it is the most accurate one whose cycles are predicted.
+
         Raises
         ------
         ValueError
-            If there is none.
+            If no network's cycles are predicted.
         """
-        config = self.search.config
-        kept = [found for found in rounds if found.kept and isfinite(found.cycles)]
-        for found in sorted(kept, key=lambda found: found.cycles):
-            run = self.run()
-            state = run.state
-            state.restore(self.file(found.number))
-            dense = 100 * state.facts["held_out_accuracy_dense"]
-            state.facts["search"] = self.search.settings()
-            state.facts["accuracy_jp"] = run.test_accuracy()
-            state.stage = Stage.QUANTISE
-            state.quantise(run.images.calibration_images)
-            train_epochs(
-                run,
-                name="tune integers",
-                epochs=config.final_epochs,
-                learning_rate=self.recipe.quantise.learning_rate,
+        known = [found for found in rounds if isfinite(found.cycles)]
+        if not known:
+            raise ValueError(
+                f"rounds must be enough for weight lists that are resident, not {len(rounds)}: "
+                f"{rounds[-1].weights} weights are left"
             )
-            reached = 100 * run.held_out_accuracy()
-            self.progress.update(
-                f"tune {self.search.family.value} integers", 1, 1, f"{reached:.2f} %"
-            )
-            if reached >= dense - config.tolerance_percent:
-                network, _ = finished_network(state, self.dataset)
-                return Tuned(
-                    network=network,
-                    dense_percent=dense,
-                    accuracy_percent=reached,
-                    chosen=found.number,
-                    rounds=tuple(rounds),
-                )
-        raise ValueError(
-            f"tolerance must leave a network whose cycles can be predicted: none of "
-            f"{config.rounds} rounds was within {config.tolerance_percent:g} points; "
-            "a larger tolerance or more rounds may find one"
+        kept = sorted((one for one in known if one.kept), key=lambda found: found.cycles)
+        for found in kept:
+            tuned = self.in_integers(found, rounds)
+            if tuned.within:
+                return tuned
+        best = max(known, key=lambda found: found.accuracy_percent)
+        return self.in_integers(best, rounds)
+
+    def in_integers(self, found: Round, rounds: list[Round]) -> Tuned:
+        """Train the network of a round on in integers."""
+        config, run = self.search.config, self.run()
+        state = run.state
+        state.restore(self.file(found.number))
+        state.facts["search"] = self.search.settings()
+        state.facts["accuracy_jp"] = run.test_accuracy()
+        state.stage = Stage.QUANTISE
+        state.quantise(run.images.calibration_images)
+        train_epochs(
+            run,
+            name="tune integers",
+            epochs=config.final_epochs,
+            learning_rate=self.recipe.quantise.learning_rate,
+        )
+        reached = 100 * run.held_out_accuracy()
+        stage = f"tune {self.search.family.value} integers"
+        self.progress.update(stage, 1, 1, f"round {found.number}, {reached:.2f} %")
+        dense = 100 * state.facts["held_out_accuracy_dense"]
+        network, _ = finished_network(state, self.dataset)
+        return Tuned(
+            network=network,
+            dense_percent=dense,
+            accuracy_percent=reached,
+            within=reached >= dense - config.tolerance_percent,
+            chosen=found.number,
+            rounds=tuple(rounds),
         )
 
 
@@ -265,7 +278,7 @@ def tune(
     ------
     ValueError
         If a name is unknown, data is missing or damaged, the accelerator does not fit, the rounds
-        are of another search, or nothing was found.
+        are of another search, or too few.
     """
     recipe = preset(search.model, search.data)
     dataset = load_dataset(search.data, data_root)
