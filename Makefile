@@ -14,6 +14,7 @@ DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the vari
 WARM_START ?= #     trained dense network that make train starts from, a .safetensors file
 SEED ?= 1#          seed of everything random in training
 SEEDS ?= 3#         runs of each row of make table
+TOLERANCE ?= 0.5#   points of accuracy that make tune may lose
 IMAGES ?= all#      test images to simulate: a number or all
 WAVES ?= 0#         1 keeps the waveforms of make cosim
 JOBS ?= 2#          processes that tests and builds use
@@ -21,7 +22,7 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS TOLERANCE IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
@@ -128,6 +129,18 @@ table: | $(JPNET) ## train every pruning method on MODEL (MODEL=lenet4 or mlp3),
 .PHONY: comparison
 comparison: | $(JPNET) ## make the methods' table and plots in docs from their result files
 	$(JPNET) comparison docs/results/methods --page docs/methods.md --images docs/images
+
+.PHONY: tune
+tune: | $(JPNET) ## search densities and winner rates of MODEL for the fewest cycles on CONFIG within TOLERANCE
+	$(JPNET) tune --model $(MODEL) --data $(DATA) --config $(CONFIG) --tolerance $(TOLERANCE) --seed $(SEED) --build $(BUILD) $(ROOT) $(if $(WARM_START),--warm-start $(WARM_START))
+
+.PHONY: benchtune
+benchtune: | $(JPNET) ## search LeNet-4 for edge16 jointly and uniformly, as quoted in docs; a search that was stopped goes on
+	$(JPNET) tune --model lenet4 --data mnist --config edge16 --tolerance 0.5 --seed 0 --baseline uniform --resume --results docs/results/tune-lenet4.json --build $(BUILD) $(ROOT)
+
+.PHONY: tunepage
+tunepage: | $(JPNET) ## make the table and picture of the search in docs from the results' file
+	$(BIN)/python -m jpnet.tuning_page docs/results/tune-lenet4.json --page docs/tuning.md --image docs/images/tune-lenet4.svg
 
 .PHONY: benchtraining
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs

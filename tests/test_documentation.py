@@ -10,6 +10,9 @@ from jpnet.cli import app
 from jpnet.cycle_tables import cycle_model_table, reference_layers_table
 from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
+from jpnet.tuning_page import BEGIN as BEGIN_TUNE
+from jpnet.tuning_page import END as END_TUNE
+from jpnet.tuning_page import cycles_at_equal_accuracy, page_part, read_searches
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS
 from jpnet_spec.errors import ErrorCode
@@ -65,6 +68,28 @@ def test_methods_page_names_every_method() -> None:
     page = (DOCS / "methods.md").read_text()
     for name in method_names():
         assert f"`{name}`" in page
+
+
+def test_tuning_page_has_the_committed_results() -> None:
+    page = (DOCS / "tuning.md").read_text()
+    path = DOCS / "results" / "tune-lenet4.json"
+    part = page_part(read_searches(path), "images/tune-lenet4.svg") if path.is_file() else ""
+    remedy = "`make tunepage` brings them"
+    between = page.partition(BEGIN_TUNE)[2].partition(END_TUNE)[0]
+    assert between.strip() == part.strip(), remedy
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "results").glob("tune-*.json")))
+def test_committed_searches_save_what_they_must_within_their_tolerance(path: Path) -> None:
+    content = read_searches(path)
+    joint, uniform = (
+        next(found for found in content["searches"] if found["family"] == family)
+        for family in ("joint", "uniform")
+    )
+    reached = joint["held_out_percent"]
+    assert reached["int8"] >= reached["dense"] - content["budget"]["tolerance_percent"]
+    _, mine, its = cycles_at_equal_accuracy(joint, uniform)
+    assert mine <= 0.85 * its
 
 
 def test_results_cover_every_preset() -> None:

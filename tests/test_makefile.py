@@ -14,11 +14,11 @@ TARGETS = {
     *("help", "setup", "demo", "test", "train", "compile", "rtl", "cosim", "simulate", "report"),
     *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
     *("lint", "types", "clean", "longtest", "table", "comparison"),
-    *("estimate", "benchcycles", "benchlayers"),
+    *("estimate", "benchcycles", "benchlayers", "tune", "benchtune", "tunepage"),
 }
 
 VARIABLES = {
-    *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "SEEDS", "IMAGES"),
+    *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "SEEDS", "IMAGES", "TOLERANCE"),
     *("WAVES", "JOBS", "BUILD"),
 }
 

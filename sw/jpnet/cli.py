@@ -322,6 +322,59 @@ def table(
 
 
 @app.command()
+def tune(
+    *,
+    model: Annotated[str, typer.Option("--model", help="Architecture (jpnet models).")] = "lenet4",
+    data: Annotated[str, typer.Option("--data", help="Data set (jpnet data).")] = "mnist",
+    config: Config = "edge16",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Points of accuracy that may be lost.")
+    ] = 0.5,
+    rounds: Annotated[int, typer.Option("--rounds", help="Networks that are tried.")] = 16,
+    epochs: Annotated[float, typer.Option("--epochs", help="Epochs of training in a round.")] = 1,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Search uniform or one-rate, too; repeat for both."),
+    ] = None,
+    seed: Seed = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a search that was stopped.")
+    ] = False,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", help="A trained dense network, .safetensors, to start from."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="File that gets the results, too.")
+    ] = None,
+    build: Build = _BUILD,
+    data_root: DataRoot = None,
+) -> None:
+    """Search weight densities and winner rates for the fewest cycles within a tolerance."""
+    from jpnet.tuning import tune_model
+    from jpnet.tuning_page import draw_searches, read_searches, tuning_table
+    from jpnet_sw.tuning import TuneConfig
+
+    path = tune_model(
+        model,
+        data=data,
+        config=config,
+        budget=TuneConfig(tolerance_percent=tolerance, rounds=rounds, epochs=epochs),
+        baselines=baseline or (),
+        seed=seed,
+        build=build,
+        results=results,
+        data_root=data_root,
+        warm_start=warm_start,
+        resume=resume,
+    )
+    content = read_searches(path)
+    typer.echo(tuning_table(content))
+    for made in (path, draw_searches(content, path.with_suffix(".png"))):
+        typer.echo(f"wrote {made}")
+
+
+@app.command()
 def comparison(
     folder: Annotated[Path, typer.Argument(help="Folder that jpnet table wrote.")],
     page: Annotated[

@@ -70,6 +70,8 @@ class EpochPlan:
         Whether to multiply in bfloat16.
     label_smoothing
         Share of a label that is spread over all classes.
+    share
+        Of the batches of the training images, drawn at random.
     pruner
         What makes the masks, None where they are final.
     before_step
@@ -89,6 +91,7 @@ class EpochPlan:
     answers: Tensor | None = None
     bfloat16: bool = False
     label_smoothing: float = 0.0
+    share: float = 1.0
     pruner: Pruner | None = None
     before_step: Callable[[int], None] = lambda step: None
     after_step: Callable[[int], None] = lambda step: None
@@ -167,15 +170,15 @@ def train_epoch(
     data: TrainingImages,
     plan: EpochPlan,
 ) -> float:
-    """Pass once over the training images in random order and return the mean loss.
+    """Pass once over the plan's share of the training images and return the mean loss.
 
-    Images that do not fill a last batch are left to another epoch.
+    They come in random order; those that do not fill a last batch are left to another epoch.
     """
     model.train()
     batch = min(plan.recipe.batch_size, len(data.images))
     order = torch.randperm(len(data.images))
     losses = []
-    for index in range(len(data.images) // batch):
+    for index in range(max(1, int(len(data.images) // batch * plan.share))):
         step = plan.first_step + index
         chosen = order[index * batch : (index + 1) * batch].to(data.images.device)
         images = data.images[chosen]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.metrics import accuracy
-from jpnet_sw.quantisation import QuantisedLayer, calibrate
+from jpnet_sw.quantisation import QuantisedLayer
 from jpnet_sw.recipe.config import (
     DenseConfig,
     FilterConfig,
@@ -30,7 +30,7 @@ from jpnet_sw.sparsity.density import measure_density
 from jpnet_sw.sparsity.joint_rates import choose_rates_jointly
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
-__all__ = ["Run", "run_stages"]
+__all__ = ["Run", "epoch_plan", "run_stages"]
 
 _ORDER = tuple(Stage)
 
@@ -96,9 +96,24 @@ def _stage_config(
     return configs[stage]
 
 
-def _plan(run: Run, epochs: int) -> EpochPlan:
+def epoch_plan(
+    run: Run, *, epoch: int, epochs: int, learning_rate: float, share: float = 1.0
+) -> EpochPlan:
+    """Return what an epoch of the current stage does.
+
+    Parameters
+    ----------
+    run
+        Whose network is trained.
+    epoch, epochs
+        Number of the epoch, from 0, and how many share one cosine of learning rates.
+    learning_rate
+        At the top of that cosine.
+    share
+        Of the training images that an epoch passes over.
+    """
     state, recipe = run.state, run.state.recipe
-    per_epoch = max(1, len(run.images.images) // recipe.batch_size)
+    per_epoch = max(1, int(len(run.images.images) // recipe.batch_size * share))
     steps = per_epoch * epochs
     pruner = state.pruner
 
@@ -117,14 +132,15 @@ def _plan(run: Run, epochs: int) -> EpochPlan:
     once = run.teacher is not None or recipe.distill.view is TeacherView.CLEAN
     return EpochPlan(
         recipe=recipe,
-        learning_rate=_stage_config(recipe, state.stage).learning_rate,
-        first_step=state.epoch * per_epoch,
+        learning_rate=learning_rate,
+        first_step=epoch * per_epoch,
         stage_steps=steps,
         masks=state.masks,
         teacher=teacher if teaches and not once else None,
         answers=_answers(run) if teaches and once else None,
         bfloat16=recipe.bfloat16 and state.stage is not Stage.QUANTISE,
         label_smoothing=recipe.dense.label_smoothing if state.stage is Stage.DENSE else 0.0,
+        share=share,
         pruner=pruner,
         before_step=before_step,
         workers=run.workers,
@@ -148,7 +164,8 @@ def _answers(run: Run) -> Tensor:
 
 def _train_one(run: Run, epochs: int) -> None:
     state = run.state
-    plan = _plan(run, epochs)
+    rate = _stage_config(state.recipe, state.stage).learning_rate
+    plan = epoch_plan(run, epoch=state.epoch, epochs=epochs, learning_rate=rate)
     if state.stage is Stage.DENSE:
         state.set_dropout(state.recipe.dense.dropout)
     optimiser = state.optimiser or state.start_optimiser(plan.learning_rate)
@@ -204,7 +221,7 @@ def _finish_stage(run: Run) -> None:
         state.set_filters()
     elif state.stage is Stage.TOP_N:
         _record(run, "accuracy_jp")
-        _quantise(run)
+        state.quantise(run.images.calibration_images)
     state.stage = _ORDER[_ORDER.index(state.stage) + 1]
     state.epoch = 0
     state.optimiser = None
@@ -249,18 +266,3 @@ def _choose_rates(run: Run) -> None:
         groups=state.recipe.grouped(filters),
     )
     state.facts["scan"] = [asdict(point) for point in scan]
-
-
-def _quantise(run: Run) -> None:
-    state = run.state
-    images = run.images.calibration_images
-    quantised = state.start_quantised(calibrate(state.layers, images))
-    # The median image's exact threshold: about N winners on average.
-    config = state.recipe.top_n
-    state.set_integer_filters(
-        {
-            name: int(found.median())
-            for name, found in quantised.thresholds(images).items()
-            if config.mode_of(name) is ThresholdMode.STATIC
-        }
-    )

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
 from jpnet_sw.models import Checkpoint, build_model
-from jpnet_sw.quantisation import Captured, QuantisedNetwork, capture, layer_shapes, quantise
+from jpnet_sw.quantisation import (
+    Captured,
+    QuantisedNetwork,
+    calibrate,
+    capture,
+    layer_shapes,
+    quantise,
+)
 from jpnet_sw.recipe.config import OptimiserKind, RecipeConfig
 from jpnet_sw.recipe.pruning import begin_pruner, check_choices, masks_of, without_channels
 from jpnet_sw.sparsity.channels import fit_to
@@ -214,11 +221,14 @@ class TrainingState:
                 layer.dropout.p = probability
 
     def set_filters(self) -> None:
-        """Switch the filters on at the chosen winner rates, and the dropout after them."""
+        """Set the filters to the chosen winner rates, and the dropout after them."""
         config, elements = self.recipe.top_n, self.elements
         for layer in self.layers:
             rate = self.rates.get(layer.name, 1.0)
-            if layer.top_n is None or rate >= 1:
+            if layer.top_n is None:
+                continue
+            if rate >= 1:
+                layer.top_n.top_n = TopN()
                 continue
             winners = winners_for_rate(rate, elements[layer.name])
             layer.top_n.top_n = TopN(mode=ThresholdMode.EXACT, winners=winners)
@@ -233,6 +243,23 @@ class TrainingState:
         self.masks = WeightMasks({layer.name: layer.weight for layer in self.quantised.weighted()})
         self.masks.load(masks)
         return self.quantised
+
+    def quantise(self, images: Tensor) -> None:
+        """Go on in integers, with scales and static thresholds taken from images.
+
+        Parameters
+        ----------
+        images : float32, shape (images, channels, height, width), 0 to 1
+        """
+        quantised = self.start_quantised(calibrate(self.layers, images))
+        # The median image's exact threshold: about N winners on average.
+        self.set_integer_filters(
+            {
+                name: int(found.median())
+                for name, found in quantised.thresholds(images).items()
+                if self.recipe.top_n.mode_of(name) is ThresholdMode.STATIC
+            }
+        )
 
     def set_integer_filters(self, static_thresholds: dict[str, int]) -> None:
         """Give the quantised network's filters the recipe's mode.

@@ -1,8 +1,6 @@
 """The recipe from the first dense epoch to ``model.safetensors``."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +8,10 @@ from torch import nn
 
 from jpnet_spec.model_file import load_network, save_network
 from jpnet_sw.data import Dataset, centre_crop, load_dataset
-from jpnet_sw.metrics import accuracy, measure
+from jpnet_sw.metrics import accuracy
 from jpnet_sw.models import read_checkpoint
-from jpnet_sw.quantisation import to_integer_network
 from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.recipe.finished import finished_network
 from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
@@ -171,33 +169,8 @@ def _is_finished(path: Path, state: TrainingState) -> bool:
 
 
 def _export(state: TrainingState, dataset: Dataset, out: Path) -> None:
-    assert state.quantised is not None
     assert state.stage is Stage.DONE
-    state.quantised.eval()
-    facts: dict[str, Any] = {
-        "model": state.recipe.model,
-        "dataset": state.recipe.dataset,
-        "recipe": state.recipe.name,
-        "recipe_settings": state.recipe.settings(),
-        "seed": state.seed,
-        "winner_rates": state.rates,
-        **({"teacher": state.taught_by} if state.taught_by else {}),
-        **{key: value for key, value in state.facts.items() if key != "scan"},
-    }
-    network = _network(state, facts)
-    images, labels = dataset.test_activations(state.image_shape), dataset.test_labels
-    counts = measure(network, images, labels)
-    network = _network(state, {**facts, **counts.summary()})
+    network, counts = finished_network(state, dataset)
     save_network(network, out / MODEL_FILE)
     write_history(out / HISTORY_FILE, state, result=counts.summary())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
-
-
-def _network(state: TrainingState, metadata: Mapping[str, Any]) -> Any:
-    assert state.quantised is not None
-    return to_integer_network(
-        state.quantised,
-        name=state.recipe.model,
-        input_shape=state.image_shape,
-        metadata=metadata,
-    )

@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
+from jpnet_sw.sparsity.choice import solve_choice
 from jpnet_sw.sparsity.top_n_filter import TopNFilter
 
-__all__ = ["JointChoice", "Measurement", "choose_rates_jointly", "solve_choice"]
+__all__ = ["JointChoice", "Measurement", "choose_rates_jointly"]
 
 _HALVINGS = 12
 
@@ -57,36 +56,6 @@ class JointChoice:
     chosen: Measurement
     budget: float
     points: tuple[dict[str, Any], ...]
-
-
-def solve_choice(
-    costs: NDArray[np.float64], harms: NDArray[np.float64], budget: float
-) -> list[int]:
-    """Return which candidate each layer takes: least cost, sum of harms within the budget.
-
-    An integer program (HiGHS, through `scipy.optimize.milp`): one binary per layer and candidate,
-    exactly one candidate per layer.
-
-    Parameters
-    ----------
-    costs, harms : shape (layers, candidates)
-        Each layer has a candidate without harm.
-    budget
-        At least 0.
-    """
-    layers, candidates = costs.shape
-    one_each = np.kron(np.eye(layers), np.ones(candidates))
-    found = milp(
-        costs.reshape(-1),
-        integrality=np.ones(costs.size),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_each, 1, 1),
-            LinearConstraint(harms.reshape(1, -1), -np.inf, budget),
-        ],
-    )
-    assert found.success
-    return [int(row.argmax()) for row in found.x.reshape(layers, candidates)]
 
 
 def _harm(before: Measurement, after: Measurement) -> float:
@@ -152,7 +121,8 @@ def choose_rates_jointly(
     low, high = 0.0, float(harms.max(axis=1).sum()) if names else 0.0
     budget = high
     for _ in range(_HALVINGS if names else 0):
-        solved = solve_choice(costs, harms, budget)
+        solved = solve_choice(list(costs), list(harms), budget)
+        assert solved is not None  # no filter does no harm
         choice = {name: candidates[column] for name, column in zip(names, solved, strict=True)}
         together = measured(choice)
         if together.accuracy_percent >= floor:
