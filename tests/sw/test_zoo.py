@@ -11,23 +11,28 @@ from jpnet_sw.metrics import measure
 from jpnet_sw.zoo import zoo_names, zoo_path
 from jpnet_sw.zoo.publish import main, publish
 
-NAMES = ("lenet4-mnist", "mlp3-digits", "mlp3-mnist")
+SEEDS = {
+    "convnet5-cifar-10": [1],
+    "lenet4-mnist": [0, 1, 2],
+    "mlp3-digits": [0, 1, 2],
+    "mlp3-mnist": [0, 1, 2],
+}
 
 
-def test_zoo_has_the_networks_of_both_digit_sets():
-    assert zoo_names() == NAMES
+def test_zoo_has_these_networks():
+    assert zoo_names() == tuple(SEEDS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(SEEDS))
 def test_card_and_results_agree_with_the_model(name):
     network = load_network(zoo_path(name))
     results = json.loads((zoo_path(name).parent / "results.json").read_text())
     first = results["seeds"][0]
-    assert first["seed"] == network.metadata["seed"] == 0
+    assert [row["seed"] for row in results["seeds"]] == SEEDS[name]
+    assert first["seed"] == network.metadata["seed"]
     assert first["accuracy_int8"] == network.metadata["accuracy_int8"]
     assert first["macs_effective"] == network.metadata["macs_effective"]
     assert first["content_hash"] == network.content_hash
-    assert len(results["seeds"]) == 3
     card = (zoo_path(name).parent / "card.md").read_text()
     assert results["command"] in card
     assert f"{100 * results['mean']['accuracy_int8']:.2f}" in card
