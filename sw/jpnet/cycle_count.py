@@ -21,7 +21,7 @@ def cycle_counter(
 
     It takes a network, images by which the compiler deals channels to lanes, and the images
     that run, both int8 of shape (images, *input_shape). What it returns is infinite where the
-    weight lists are streamed, which the cycle model does not know.
+    weight lists are streamed: a search goes for networks whose lists stay in the lanes.
 
     Parameters
     ----------
