@@ -135,7 +135,10 @@ def _beginning_layout() -> data.StructLayout:
 
 
 class _Tap:
-    """Place in a pooling window, and the accumulator rows that lead there."""
+    """Place in a pooling window, and the accumulator rows that lead there.
+
+    `last_block` tells that the windows' first rows lie in the tile's last local block.
+    """
 
     def __init__(self, config: AcceleratorConfig) -> None:
         width = config.acc_row_width
@@ -143,6 +146,7 @@ class _Tap:
         self.down = Signal(2, name="down", reset_less=True)
         self.place = Signal(width, name="place", reset_less=True)
         self.over = Signal(width, name="over", reset_less=True)
+        self.last_block = Signal(reset_less=True)
 
     def reset(self, m: Module) -> None:
         """Go to the first window's first place."""
@@ -298,6 +302,10 @@ class DrainSequencer(wiring.Component):
                     lines = _lines_below(reader, config.clusters, 1 + pooled, down)
                     with m.Case(pooled << 2 | down):
                         m.d.comb += below.eq(job.line_rows * lines)
+                        if lines >= 1 << pooled:
+                            # A row below the tile may be another image's: not that one is read.
+                            with m.If(tap.last_block):
+                                m.d.comb += below.eq(0)
             with m.If(odd):
                 m.d.comb += below.eq(job.summed_row)
             # A cluster's rows are read by the windows of that many clusters before it, and before
@@ -406,9 +414,8 @@ class DrainSequencer(wiring.Component):
         begun = Signal(reset_less=True)
         channel_row = Signal(config.acc_row_width, reset_less=True)
         # Told a cycle ahead: off the path of the choice of a job.
-        right_last, row_last, column_last, block_last = (
-            Signal(name=name, reset_less=True)
-            for name in ("right_last", "row_last", "column_last", "block_last")
+        right_last, row_last, column_last = (
+            Signal(name=name, reset_less=True) for name in ("right_last", "row_last", "column_last")
         )
         one_tap, one_wide = job.last_tap == 0, job.output_width == 1
         block_lines = exact_log2(config.clusters) + job.pooled
@@ -426,7 +433,7 @@ class DrainSequencer(wiring.Component):
             step.window_last.eq(right_last & (tap.down == job.last_tap)),
             step.pixel_last.eq(step.window_last & row_last),
             step.line_last.eq(step.pixel_last & column_last),
-            step.last.eq(step.line_last & block_last),
+            step.last.eq(step.line_last & tap.last_block),
         ]
         exists = [lines > (cluster << job.pooled) + tap.down for cluster in range(config.clusters)]
         for cluster in range(config.clusters):
@@ -469,7 +476,7 @@ class DrainSequencer(wiring.Component):
                     tap.place.eq(next_line),
                     line.eq(next_line),
                     blocks.eq(blocks - 1),
-                    block_last.eq(blocks == 2),
+                    tap.last_block.eq(blocks == 2),
                     lines.eq(lines - (1 << block_lines)),
                 ]
         with m.If(start):
@@ -482,7 +489,7 @@ class DrainSequencer(wiring.Component):
                 right_last.eq(beginning.right_last),
                 row_last.eq(beginning.row_last),
                 column_last.eq(beginning.column_last),
-                block_last.eq(beginning.block_last),
+                tap.last_block.eq(beginning.block_last),
                 line.eq(0),
                 channel_row.eq(0),
             ]

@@ -313,6 +313,7 @@ class Bench:
                 if y < layer.shape.height:
                     values[cluster] = sums[y, column, j]
                 continue
+            assert row < layer.lines(tile), "a row of another image or tile is read"
             self.last_read[cluster] = context, row
             y, column, j = layer.place(config, tile, cluster, row)
             armed = self.armed[context]
