@@ -41,20 +41,15 @@ GROUPS = ("conv1", "layer1", "layer2", "layer3", "linear")
 
 SCRIPT = """
 import pathlib, sys
-sys.path.insert(0, sys.argv[2])
-from residual_recipe import RECIPE
+import test_residual_recipe
 from jpnet_sw.recipe import train
-train(model=RECIPE.model, data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=RECIPE,
+recipe = getattr(test_residual_recipe, sys.argv[2])()
+train(model=recipe.model, data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=recipe,
       quiet=True, device="cpu")
 """
-
-
-def write_recipe(folder, function):
-    """Let the script find a recipe of this file."""
-    (folder / "residual_recipe.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from test_residual_recipe import {function}\nRECIPE = {function}()\n"
-    )
+PATHS = (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
+"""Lets the script find this file."""
 
 
 def tiny(model="resnet20"):
@@ -132,11 +127,11 @@ def test_loss_falls(trained):
 
 @pytest.mark.slow
 def test_killed_training_resumes_to_the_same_bytes(tmp_path, trained):
-    write_recipe(tmp_path, "tiny")
     out = tmp_path / "killed"
     rng = np.random.default_rng(3)
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(tmp_path)])
+        command = [sys.executable, "-c", SCRIPT, str(out), "tiny"]
+        process = subprocess.Popen(command, env=ENVIRONMENT)
         deadline = time.monotonic() + 120
         while not (out / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
             assert process.poll() is None
@@ -235,25 +230,24 @@ def test_padding_moves_images_by_up_to_its_width():
     assert places == {(row, column) for row in range(1, 6) for column in range(1, 6)}
 
 
-def torchrun(out, folder, count):
-    """Train on `count` CPU processes with torch's launcher."""
-    script = folder / "worker.py"
-    script.write_text(SCRIPT.replace("sys.argv[2]", repr(str(folder))))
+def torchrun(out, recipe, count):
+    """Train a recipe of this file on `count` CPU processes with torch's launcher."""
+    script = out.with_name("worker.py")
+    script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     subprocess.run(
-        [*command, f"--nproc-per-node={count}", str(script), str(out)],
+        [*command, f"--nproc-per-node={count}", str(script), str(out), recipe],
         check=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
     )
     return out / "model.safetensors"
 
 
 def test_two_workers_train_the_network_that_one_trains(tmp_path):
     """Without batch normalisation the batch is the same sum, whoever adds it."""
-    write_recipe(tmp_path, "fully_connected")
     one = load_network(run(tmp_path / "one", fully_connected()))
-    two = load_network(torchrun(tmp_path / "two", tmp_path, 2))
+    two = load_network(torchrun(tmp_path / "two", "fully_connected", 2))
     digits = load_dataset("digits")
     images = quantise_unit_image(digits.test_images)
     same = one.logits(images).argmax(axis=1) == two.logits(images).argmax(axis=1)
@@ -274,8 +268,7 @@ def fully_connected():
 
 @pytest.mark.slow
 def test_two_workers_train_a_residual_network(tmp_path):
-    write_recipe(tmp_path, "tiny")
-    network = load_network(torchrun(tmp_path / "out", tmp_path, 2))
+    network = load_network(torchrun(tmp_path / "out", "tiny", 2))
     assert network.metadata["accuracy_int8"] > 0.5
 
 
