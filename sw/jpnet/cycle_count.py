@@ -31,7 +31,7 @@ def cycle_counter(
     Raises
     ------
     ValueError
-        By the function, if the network does not fit or is a residual one.
+        By the function, if the network does not fit.
     """
     from jpnet_sw.compiler import compile_network
 
