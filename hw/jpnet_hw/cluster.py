@@ -38,7 +38,7 @@ class Cluster(wiring.Component):
     arm : in, one bit per context
         Forget that the context's last job is done.
     done : out, one bit per context
-        All products of the context's job are in memory; stays until `arm`.
+        All products of the context's job are in memory; stays until the end of the `arm` cycle.
     issue_count, empty_count : out
         Lanes that issue a product, and that dropped an empty list instead, `COUNT_LATENCY` cycles
         ago.
@@ -99,8 +99,8 @@ class Cluster(wiring.Component):
             drain_valid_q.eq(self.drain_valid),
             drain_q.eq(self.drain),
             arm_q.eq(self.arm),
-            self.done.eq(reduce(and_, (group.done for group in groups)) & ~self.arm & ~arm_q),
         ]
+        m.d.comb += self.done.eq(reduce(and_, (group.done for group in groups)) & ~arm_q)
         for number, group in enumerate(groups):
             m.submodules[f"group_{number}"] = group
             wiring.connect(m, dispatcher.o[number], group.i)

@@ -27,7 +27,7 @@ class ImageContext(wiring.Component):
     cycles after the clusters' report. After the instruction with the flag RESULT the result is read
     out, then the next image begins.
 
-    Transitions: `cluster_done` to `request` 0 cycles, `drain_done` to `begin` 0 cycles,
+    Transitions: `cluster_done` to `request` 1 cycle, `drain_done` to `begin` 0 cycles,
     `image_ready` or `result_done` to the first instruction's `begin` 1 cycle.
 
     Parameters
@@ -230,27 +230,37 @@ class ImageContext(wiring.Component):
         prepared, summing = levels
         able = prepared & self.block_ready
         present, freed, reading_q = Signal(), Signal(), Signal()
+        coming, summed = Signal(), Signal()
         reading = self.reading.any()
         flags = running.flags
-        m.d.sync += [reading_q.eq(reading), self.arm.eq(0)]
-        m.d.comb += self.input_free.eq(~present)
+        keeps = (flags & LayerFlag.KEEP_SUMS).any()
+        m.d.sync += [
+            reading_q.eq(reading),
+            self.arm.eq(0),
+            summed.eq(coming),
+            # A register: the choice of a job is a long path by itself.
+            self.request.eq(0),
+        ]
+        m.d.comb += [
+            self.input_free.eq(~present),
+            coming.eq(self.cluster_done.all() & ~self.arm),
+        ]
         with m.FSM():
             with m.State("IDLE"), m.If(present & able):
                 m.d.comb += self.begin.eq(1)
                 m.next = "COMPUTE"
             with m.State("COMPUTE"):
                 m.d.comb += summing.eq(1)
-                with m.If(self.cluster_done.all()):
+                m.d.sync += self.request.eq(coming & ~keeps)
+                with m.If(summed):
                     m.d.comb += self.block_done.eq((flags & LayerFlag.NEXT_BLOCK).any())
                     m.d.sync += self.arm.eq(1)
-                    with m.If((flags & LayerFlag.KEEP_SUMS).any()):
+                    m.next = "DRAIN"
+                    with m.If(keeps):
                         m.next = "FETCH"
-                    with m.Else():
-                        m.d.comb += self.request.eq(1)
-                        m.next = "DRAIN"
             with m.State("DRAIN"):
+                m.d.sync += self.request.eq(~self.drain_done)
                 m.d.comb += [
-                    self.request.eq(1),
                     self.draining.eq(~self.drain_written),
                     self.topn.eq(self.drain_written),
                 ]

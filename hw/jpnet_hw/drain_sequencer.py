@@ -244,7 +244,7 @@ class DrainSequencer(wiring.Component):
         tap = _Tap(config)
         pausing = self._build_pause(m, active & advance & step.last & job.second)
         begin = self._build_choice(m, active, clearing, (following, pausing), job)
-        self._build_walk(m, begin, (clearing, advance), job, (step, tap))
+        self._build_walk(m, begin, (clearing, following, advance), job, (step, tap))
         paced = job.second | job.summed
         m.d.comb += [
             advance.eq(~paced | odd),
@@ -332,12 +332,12 @@ class DrainSequencer(wiring.Component):
         clearing: Signal,
         levels: tuple[Signal, Value],
         job: data.View,
-    ) -> tuple[Signal, Signal, data.View]:
+    ) -> tuple[Signal, data.View]:
         """Take the next job when none is left to walk.
 
         Returns
         -------
-        The pulse, the job's context and, of `_beginning_layout`, where it begins.
+        The job's context and, of `_beginning_layout`, where it begins.
         """
         config = self._config
         following, pausing = levels
@@ -372,9 +372,10 @@ class DrainSequencer(wiring.Component):
                 with m.Case(number):
                     m.d.comb += [coming[name].eq(source[name]) for name in job.shape().members]
                     m.d.comb += beginning.eq(beginnings[number])
-        with m.If(start):
+        # Whether anything starts is told by `active` alone: what comes is loaded anyway.
+        with m.If(following):
             m.d.sync += job.eq(coming)
-        return start, chosen, beginning
+        return chosen, beginning
 
     def _build_beginning(self, m: Module, context: int) -> data.View:
         """Return, a cycle late, where the walk of a context's job begins."""
@@ -397,16 +398,16 @@ class DrainSequencer(wiring.Component):
     def _build_walk(
         self,
         m: Module,
-        begin: tuple[Signal, Signal, data.View],
-        levels: tuple[Signal, Signal],
+        begin: tuple[Signal, data.View],
+        levels: tuple[Signal, Signal, Signal],
         job: data.View,
         position: tuple[data.View, _Tap],
     ) -> None:
         """Count windows' rows and columns, channel rows, columns and blocks."""
         step, tap = position
         config = self._config
-        start, chosen, beginning = begin
-        clearing, advance = levels
+        chosen, beginning = begin
+        clearing, following, advance = levels
         columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
         lines = Signal(signed(_EXTENT + 6), reset_less=True)
         line = Signal(config.acc_row_width, reset_less=True)
@@ -479,7 +480,7 @@ class DrainSequencer(wiring.Component):
                     tap.last_block.eq(blocks == 2),
                     lines.eq(lines - (1 << block_lines)),
                 ]
-        with m.If(start):
+        with m.If(following & ~clearing):
             m.d.sync += [
                 context.eq(chosen),
                 begun.eq(1),

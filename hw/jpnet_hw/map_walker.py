@@ -36,6 +36,8 @@ class MapWalker(wiring.Component):
         The job's `jpnet_hw.row_walker.first_row`.
     active : out
         From the cycle after `start` until the end was taken.
+    coming : out
+        `valid` of the next cycle.
     valid, o : out, `word_place_layout`
         The next word, or the end.
     taken : in
@@ -46,6 +48,7 @@ class MapWalker(wiring.Component):
     job: data.View
     first_row: Signal
     active: Signal
+    coming: Signal
     valid: Signal
     o: data.View
     taken: Signal
@@ -60,6 +63,7 @@ class MapWalker(wiring.Component):
                 "job": In(skip_job_layout(config)),
                 "first_row": In(EXTENT_WIDTH + 1),
                 "active": Out(1),
+                "coming": Out(1),
                 "valid": Out(1),
                 "o": Out(word_place_layout(config)),
                 "taken": In(1),
@@ -87,15 +91,24 @@ class MapWalker(wiring.Component):
                 m.d.sync += self.active.eq(1)
                 m.next = "MAP"
             with m.State("MAP"), m.If(rows.valid):
+                m.d.comb += self.coming.eq(1)
                 follow_row()
             with m.State("ROW"):
-                m.d.comb += self.valid.eq(1)
+                m.d.comb += [
+                    self.valid.eq(1),
+                    self.coming.eq(~self.taken | ~row_ended | rows.valid),
+                ]
                 with m.If(self.taken & row_ended):
                     m.next = "MAP"
                     with m.If(rows.valid):
                         follow_row()
             with m.State("END"):
-                m.d.comb += [self.valid.eq(1), self.o.end.eq(1), self.o.used.eq(0)]
+                m.d.comb += [
+                    self.valid.eq(1),
+                    self.coming.eq(~self.taken),
+                    self.o.end.eq(1),
+                    self.o.used.eq(0),
+                ]
                 with m.If(self.taken):
                     m.d.sync += self.active.eq(0)
                     m.next = "IDLE"

@@ -175,22 +175,22 @@ class ZeroSkipper(wiring.Component):
             m.submodules[f"vector_{context}"] = vector
             outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
             following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
-            room = Signal(name=f"room_{context}", init=1)
             # Told a cycle late: off the path behind the comparisons and the queues.
             finished = Signal(2, name=f"finished_{context}")
             walks = Cat(owner[context] for owner, _ in walkers)
-            walked = Cat(owner[context] & walker.valid for owner, walker in walkers)
+            walked = Cat(owner[context] & walker.coming for owner, walker in walkers)
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(following),
-                room.eq(following != _QUEUE_DEPTH),
+                requests[context].eq(
+                    (vector.coming | walked.any()) & (following != _QUEUE_DEPTH)
+                ),
             ]
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(chosen[context] & ~walks.any()),
                 following.eq(outstanding + chosen[context] - finished),
-                requests[context].eq((vector.valid | walked.any()) & room),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)

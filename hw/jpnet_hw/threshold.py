@@ -260,7 +260,12 @@ class ThresholdCounter(wiring.Component):
     def _build_borders(
         self, m: Module, row: tuple[Value, data.View], take: Signal, sums: list[Signal]
     ) -> Signal:
-        """Stage 4: count row by row between the quarters; return which one the threshold is in."""
+        """Stage 4: count row by row between the quarters.
+
+        Returns
+        -------
+        Which quarter is served: the one that the threshold is in, and then the others in turn.
+        """
         valid, tag = row
         width = self._count_width + 1
         counters: memory.Memory = memory.Memory(
@@ -281,6 +286,7 @@ class ThresholdCounter(wiring.Component):
             write.en.eq(valid),
             write.data.eq(Cat(after)),
         ]
+        m.d.sync += quarter.eq(quarter + 1)
         with m.If(take):
             m.d.sync += quarter.eq(_count_ones([value[-1] for value in after]))
         return quarter
@@ -312,7 +318,7 @@ class ThresholdCounter(wiring.Component):
     ) -> Signal:
         """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
         valid, tag = row
-        take, first_quarter = group
+        take, quarter = group
         width, fine = self._count_width + 1, _QUARTER - 1
         counters: memory.Memory = memory.Memory(
             shape=unsigned(width * fine), depth=_QUARTERS * 2 ** len(tag.context), init=[]
@@ -330,7 +336,6 @@ class ThresholdCounter(wiring.Component):
         )
         present = struct_signal(self._group_layout())
         active, place = Signal(), Signal(range(_QUARTERS), reset_less=True)
-        quarter = Signal(range(_QUARTERS))
         m.d.comb += present.eq(growing)
         with m.If(tag.first):
             m.d.comb += [present.opens.eq(tag.opens), present.winners.eq(tag.winners)]
@@ -357,7 +362,6 @@ class ThresholdCounter(wiring.Component):
                         m.d.comb += count.eq(kept[index])
             following.append(_lowered(before, count))
         m.d.comb += [
-            quarter.eq(first_quarter + place),
             read.addr.eq(Cat(quarter, taken.context)),
             write.addr.eq(read.addr),
             write.en.eq(active),

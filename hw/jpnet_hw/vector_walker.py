@@ -32,6 +32,8 @@ class VectorWalker(wiring.Component):
     job : in, `skip_job_layout`
     waiting : out
         The next word is not in the bank yet.
+    coming : out
+        `valid` of the next cycle.
     valid, o : out, `word_place_layout`
         The next word, or the end.
     taken : in
@@ -41,6 +43,7 @@ class VectorWalker(wiring.Component):
     start: Signal
     job: data.View
     waiting: Signal
+    coming: Signal
     valid: Signal
     o: data.View
     taken: Signal
@@ -53,6 +56,7 @@ class VectorWalker(wiring.Component):
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
                 "waiting": Out(1),
+                "coming": Out(1),
                 "valid": Out(1),
                 "o": Out(word_place_layout(config)),
                 "taken": In(1),
@@ -72,12 +76,27 @@ class VectorWalker(wiring.Component):
             for name in ("lists", "word_lists")
         )
         some_left, last_word = Signal(reset_less=True), Signal()
+        following = Signal()
         used = Signal.like(self.o.used)
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
             last_word.eq(pixel_word == job.pixel_words - 1),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
+            following.eq(~job.limited | (index + 1 < job.limit)),
+            # What the choice decides joins last.
+            self.coming.eq(
+                Mux(
+                    self.start,
+                    ~job.limited | (job.words == 0),
+                    active
+                    & Mux(
+                        self.taken,
+                        some_left & (following | (left == 1)),
+                        following | ~some_left,
+                    ),
+                )
+            ),
             used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
         fields = {
@@ -93,7 +112,7 @@ class VectorWalker(wiring.Component):
         m.d.comb += self.o.eq(Cat(fields[name] for name in self.o.shape().members))
         m.d.sync += [
             # A cycle old, and as if a word had been read since: off the path of the choice.
-            there.eq(Mux(self.start, ~job.limited, ~job.limited | (index + 1 < job.limit))),
+            there.eq(Mux(self.start, ~job.limited, following)),
             word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
         ]
         with m.If(self.taken):
