@@ -129,6 +129,7 @@ def _beginning_layout() -> data.StructLayout:
             "right_last": unsigned(1),
             "row_last": unsigned(1),
             "column_last": unsigned(1),
+            "down_last": unsigned(1),
             "block_last": unsigned(1),
         }
     )
@@ -391,6 +392,7 @@ class DrainSequencer(wiring.Component):
             beginning.right_last.eq((job.last_tap == 0) | (columns == 1)),
             beginning.row_last.eq(job.last_row == 0),
             beginning.column_last.eq((columns == 1) | (job.pooled & (columns == 2))),
+            beginning.down_last.eq(job.last_tap == 0),
             beginning.block_last.eq(blocks == 1),
         ]
         return beginning
@@ -415,8 +417,9 @@ class DrainSequencer(wiring.Component):
         begun = Signal(reset_less=True)
         channel_row = Signal(config.acc_row_width, reset_less=True)
         # Told a cycle ahead: off the path of the choice of a job.
-        right_last, row_last, column_last = (
-            Signal(name=name, reset_less=True) for name in ("right_last", "row_last", "column_last")
+        right_last, down_last, row_last, column_last = (
+            Signal(name=name, reset_less=True)
+            for name in ("right_last", "down_last", "row_last", "column_last")
         )
         one_tap, one_wide = job.last_tap == 0, job.output_width == 1
         block_lines = exact_log2(config.clusters) + job.pooled
@@ -431,7 +434,7 @@ class DrainSequencer(wiring.Component):
             step.final.eq(~job.second),
             step.first.eq(begun),
             step.window_first.eq((tap.across == 0) & (tap.down == 0)),
-            step.window_last.eq(right_last & (tap.down == job.last_tap)),
+            step.window_last.eq(right_last & down_last),
             step.pixel_last.eq(step.window_last & row_last),
             step.line_last.eq(step.pixel_last & column_last),
             step.last.eq(step.line_last & tap.last_block),
@@ -454,7 +457,10 @@ class DrainSequencer(wiring.Component):
                 ),
             ]
             with m.If(right_last):
-                m.d.sync += tap.down.eq(Mux(step.window_last, 0, tap.down + 1))
+                m.d.sync += [
+                    tap.down.eq(Mux(down_last, 0, tap.down + 1)),
+                    down_last.eq(Mux(down_last, one_tap, tap.down + 1 == job.last_tap)),
+                ]
             with m.If(step.window_last):
                 m.d.sync += [
                     channel_row.eq(channel_row + 1),
@@ -488,6 +494,7 @@ class DrainSequencer(wiring.Component):
                 blocks.eq(beginning.blocks),
                 lines.eq(beginning.lines),
                 right_last.eq(beginning.right_last),
+                down_last.eq(beginning.down_last),
                 row_last.eq(beginning.row_last),
                 column_last.eq(beginning.column_last),
                 tap.last_block.eq(beginning.block_last),

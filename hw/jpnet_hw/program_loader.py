@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.layouts import load_layout, struct_signal
+from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import BLOCK_HEADER_WORDS, HEADER_WORDS, SLOTS, HeaderWord, Memory
@@ -253,9 +254,12 @@ class ProgramLoader(wiring.Component):
         beat = Signal(config.axi_data_width, reset_less=True)
         count = Signal(range(beat_words + 1))
         take = Signal()
-        m.d.comb += self.i.ready.eq((count == 0) | ((count == 1) & take))
-        with m.If(self.i.ready):
-            m.d.sync += [beat.eq(self.i.payload), count.eq(Mux(self.i.valid, beat_words, 0))]
+        # The bus does not see when the loader, whose choice of words is long, takes a beat.
+        m.submodules.skid = skid = SkidBuffer(unsigned(config.axi_data_width))
+        wiring.connect(m, wiring.flipped(self.i), skid.i)
+        m.d.comb += skid.o.ready.eq((count == 0) | ((count == 1) & take))
+        with m.If(skid.o.ready):
+            m.d.sync += [beat.eq(skid.o.payload), count.eq(Mux(skid.o.valid, beat_words, 0))]
         with m.Elif(take):
             m.d.sync += [beat.eq(beat >> 32), count.eq(count - 1)]
         return _Words(beat[:32], count != 0, take, crc)

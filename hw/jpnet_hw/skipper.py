@@ -11,6 +11,7 @@ from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.context_space import bank_address
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.map_walker import MapWalker
+from jpnet_hw.register_slice import RegisterSlice
 from jpnet_hw.row_walker import first_row
 from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.skip_job import skip_job_layout
@@ -163,9 +164,7 @@ class ZeroSkipper(wiring.Component):
         """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
         requests, first = Signal(config.contexts), Signal(config.contexts)
-        chosen = Signal(config.contexts)
-        asked = struct_signal(_asked_layout(config), reset_less=True)
-        asked_valid, step = Signal(), Signal()
+        chosen, step = Signal(config.contexts), Signal()
         walkers = self._build_map_walkers(m)
         for owner, walker in walkers:
             m.d.comb += walker.taken.eq((first & owner).any() & step)
@@ -195,21 +194,17 @@ class ZeroSkipper(wiring.Component):
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
             places.append((first[context] & ~walks.any(), vector.o))
+        m.submodules.asks = asks = RegisterSlice(_asked_layout(config))
+        wanted = asks.o.payload
         m.d.comb += [
             first.eq(first_from(requests, self.oldest)),
             chosen.eq(Mux(step, first, 0)),
-        ]
-        with m.If(step):
-            m.d.sync += [asked_valid.eq(requests.any()), asked.context.eq(place_of(first))]
-            m.d.sync += asked.place.eq(
+            step.eq(asks.i.ready),
+            asks.i.valid.eq(requests.any()),
+            asks.i.payload.context.eq(place_of(first)),
+            asks.i.payload.place.eq(
                 reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
-            )
-        m.submodules.asks = asks = SkidBuffer(_asked_layout(config))
-        wanted = asks.o.payload
-        m.d.comb += [
-            step.eq(~asked_valid | asks.i.ready),
-            asks.i.valid.eq(asked_valid),
-            asks.i.payload.eq(asked),
+            ),
             self.ask_valid.eq(asks.o.valid & ~wanted.place.end),
             self.ask.bank.eq(wanted.place.bank),
             self.ask.address.eq(bank_address(config, wanted.context, wanted.place.address)),
