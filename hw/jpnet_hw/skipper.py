@@ -181,9 +181,7 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(following),
-                requests[context].eq(
-                    (vector.coming | walked.any()) & (following != _QUEUE_DEPTH)
-                ),
+                requests[context].eq((vector.coming | walked.any()) & (following != _QUEUE_DEPTH)),
             ]
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
