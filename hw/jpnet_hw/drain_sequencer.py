@@ -119,7 +119,8 @@ def _beginning_layout() -> data.StructLayout:
     """Return where a job's walk begins.
 
     ``columns`` and ``blocks`` that are left, and output ``lines`` from the first one down. The rest
-    tells of the first row whether it is the last one of its kind.
+    tells of the first row whether it is the last one of its kind, and ``blocks_last`` whether its
+    block is one of the last two.
     """
     return data.StructLayout(
         {
@@ -131,6 +132,7 @@ def _beginning_layout() -> data.StructLayout:
             "column_last": unsigned(1),
             "down_last": unsigned(1),
             "block_last": unsigned(1),
+            "blocks_last": unsigned(1),
         }
     )
 
@@ -138,7 +140,8 @@ def _beginning_layout() -> data.StructLayout:
 class _Tap:
     """Place in a pooling window, and the accumulator rows that lead there.
 
-    `last_block` tells that the windows' first rows lie in the tile's last local block.
+    `last_block` tells that the windows' first rows lie in the tile's last local block, and
+    `last_blocks` in one of its last two.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
@@ -148,6 +151,7 @@ class _Tap:
         self.place = Signal(width, name="place", reset_less=True)
         self.over = Signal(width, name="over", reset_less=True)
         self.last_block = Signal(reset_less=True)
+        self.last_blocks = Signal(reset_less=True)
 
     def reset(self, m: Module) -> None:
         """Go to the first window's first place."""
@@ -303,9 +307,10 @@ class DrainSequencer(wiring.Component):
                     lines = _lines_below(reader, config.clusters, 1 + pooled, down)
                     with m.Case(pooled << 2 | down):
                         m.d.comb += below.eq(job.line_rows * lines)
-                        if lines >= 1 << pooled:
-                            # A row below the tile may be another image's: not that one is read.
-                            with m.If(tap.last_block):
+                        # A row below the tile may be another image's: not that one is read.
+                        blocks = lines >> pooled
+                        if blocks:
+                            with m.If(tap.last_block if blocks == 1 else tap.last_blocks):
                                 m.d.comb += below.eq(0)
             with m.If(odd):
                 m.d.comb += below.eq(job.summed_row)
@@ -394,6 +399,7 @@ class DrainSequencer(wiring.Component):
             beginning.column_last.eq((columns == 1) | (job.pooled & (columns == 2))),
             beginning.down_last.eq(job.last_tap == 0),
             beginning.block_last.eq(blocks == 1),
+            beginning.blocks_last.eq(blocks <= 2),
         ]
         return beginning
 
@@ -484,6 +490,7 @@ class DrainSequencer(wiring.Component):
                     line.eq(next_line),
                     blocks.eq(blocks - 1),
                     tap.last_block.eq(blocks == 2),
+                    tap.last_blocks.eq(blocks <= 3),
                     lines.eq(lines - (1 << block_lines)),
                 ]
         with m.If(following & ~clearing):
@@ -498,6 +505,7 @@ class DrainSequencer(wiring.Component):
                 row_last.eq(beginning.row_last),
                 column_last.eq(beginning.column_last),
                 tap.last_block.eq(beginning.block_last),
+                tap.last_blocks.eq(beginning.blocks_last),
                 line.eq(0),
                 channel_row.eq(0),
             ]
