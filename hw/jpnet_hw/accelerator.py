@@ -415,11 +415,11 @@ class Accelerator(wiring.Component):
             zip(parts.skippers, parts.clusters, strict=True)
         ):
             wiring.connect(m, skipper.o, cluster.i)
+            m.d.comb += skipper.oldest.eq(oldest)
             oldest_q = Signal.like(oldest, name=f"oldest_{place}", init=1)
             m.d.sync += oldest_q.eq(oldest)
             oldest = oldest_q
             m.d.comb += [
-                skipper.oldest.eq(oldest),
                 parts.memory.ask_valid[place].eq(skipper.ask_valid),
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),

@@ -25,7 +25,7 @@ class JobOrder(wiring.Component):
     Members
     -------
     streamed : in
-        Level: the program has a stream.
+        Level: the program has a stream. Read a cycle late.
     oldest : in, one bit a context
         The context of the oldest image.
     computing : in, one bit a context
@@ -53,7 +53,9 @@ class JobOrder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         first = Signal(self._contexts, init=1)
-        m.d.comb += self.first.eq(Mux(self.streamed, first, self.oldest))
+        streamed = Signal()
+        m.d.sync += streamed.eq(self.streamed)
+        m.d.comb += self.first.eq(Mux(streamed, first, self.oldest))
         with m.If(self.computing.any() & ~(self.computing & first).any()):
             m.d.sync += first.eq(first_from(self.computing, first))
         return m

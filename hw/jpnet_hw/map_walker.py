@@ -118,22 +118,24 @@ class MapWalker(wiring.Component):
         """Step from word to word; return whether this is the last one of a row."""
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
+        final_word = Signal.like(pixel_word, reset_less=True)
         word_lists = Signal(config.pointer_addr_width, reset_less=True)
         row_lists = Signal(config.pointer_addr_width, reset_less=True)
         pixels = Signal(EXTENT_WIDTH, reset_less=True)
         last_word, neighbours = Signal(), Signal(config.act_word.bit_length())
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
-            last_word.eq(pixel_word == job.pixel_words - 1),
+            last_word.eq(pixel_word == final_word),
             neighbours.eq(1 << job.packing),
             self.o.eq(word),
             self.o.used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
         with m.If(pixels < neighbours):
             m.d.comb += self.o.used.eq((pixels << exact_log2(config.act_word)) >> job.packing)
-        m.d.sync += word_lists.eq(
-            Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)
-        )
+        m.d.sync += [
+            final_word.eq(job.pixel_words - 1),
+            word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
+        ]
         with m.If(self.taken):
             m.d.sync += [
                 word.address.eq(word.address + 1),

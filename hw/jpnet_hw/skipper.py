@@ -69,7 +69,8 @@ class ZeroSkipper(wiring.Component):
         Pulse; the context's job is held until `busy` falls.
     jobs : in, one `skip_job_layout` per context
     oldest : in, one bit per context
-        The context of the oldest image; those after it, in turn, hold the younger ones.
+        The context of the oldest image, in the next cycle; those after it, in turn, hold the
+        younger ones.
     ask_valid, ask, granted, word
         To the banks, as in `jpnet_hw.word_network.WordNetwork`.
     o : out, stream of tokens
@@ -107,6 +108,7 @@ class ZeroSkipper(wiring.Component):
         self._limit = Signal(7, reset_less=True)
         self._dense = Signal(reset_less=True)
         self._present = Signal(config.act_word, reset_less=True)
+        self._oldest = Signal(config.contexts, init=1)
         count = range(config.act_word + 1)
         super().__init__(
             {
@@ -138,8 +140,9 @@ class ZeroSkipper(wiring.Component):
         dropped, taken = Signal(config.contexts), Signal(config.contexts)
         valid, asked = self._build_reader(m, taken, dropped)
         self._build_filter(m, queues, dropped, (valid, asked))
+        m.d.sync += self._oldest.eq(self.oldest)
         m.d.comb += [
-            queues.oldest.eq(self.oldest),
+            queues.oldest.eq(self._oldest),
             taken.eq(Mux(queues.r_en & queues.r_valid, 1 << queues.r_context, 0)),
             tokens.i_valid.eq(queues.r_valid),
             tokens.i.eq(queues.r_data),
@@ -163,7 +166,7 @@ class ZeroSkipper(wiring.Component):
     def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Value, data.View]:
         """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
-        requests, first = Signal(config.contexts), Signal(config.contexts)
+        coming, first = Signal(config.contexts), Signal(config.contexts)
         chosen, step = Signal(config.contexts), Signal()
         walkers = self._build_map_walkers(m)
         for owner, walker in walkers:
@@ -181,24 +184,25 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(following),
-                requests[context].eq((vector.coming | walked.any()) & (following != _QUEUE_DEPTH)),
             ]
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(chosen[context] & ~walks.any()),
                 following.eq(outstanding + chosen[context] - finished),
+                coming[context].eq((vector.coming | walked.any()) & (following != _QUEUE_DEPTH)),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
             places.append((first[context] & ~walks.any(), vector.o))
+        # Chosen a cycle ahead: what a choice does to the walkers is a long path by itself.
+        m.d.sync += first.eq(first_from(coming, self.oldest))
         m.submodules.asks = asks = RegisterSlice(_asked_layout(config))
         wanted = asks.o.payload
         m.d.comb += [
-            first.eq(first_from(requests, self.oldest)),
             chosen.eq(Mux(step, first, 0)),
             step.eq(asks.i.ready),
-            asks.i.valid.eq(requests.any()),
+            asks.i.valid.eq(first.any()),
             asks.i.payload.context.eq(place_of(first)),
             asks.i.payload.place.eq(
                 reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
@@ -236,7 +240,7 @@ class ZeroSkipper(wiring.Component):
         free = Cat(~owner.any() for owner in owners)
         m.d.comb += [
             ready.eq(pending & ~Cat(here.limited for here in self.jobs)),
-            granted.eq(Mux(free.any(), first_from(ready, self.oldest), 0)),
+            granted.eq(Mux(free.any(), first_from(ready, self._oldest), 0)),
         ]
         for context, here in enumerate(self.jobs):
             with m.If(self.start[context] & here.convolution):

@@ -75,12 +75,13 @@ class VectorWalker(wiring.Component):
             Signal(config.pointer_addr_width, name=name, reset_less=True)
             for name in ("lists", "word_lists")
         )
+        final_word = Signal.like(pixel_word, reset_less=True)
         some_left, last_word = Signal(reset_less=True), Signal()
         following = Signal()
         used = Signal.like(self.o.used)
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
-            last_word.eq(pixel_word == job.pixel_words - 1),
+            last_word.eq(pixel_word == final_word),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
             following.eq(~job.limited | (index + 1 < job.limit)),
@@ -113,6 +114,7 @@ class VectorWalker(wiring.Component):
         m.d.sync += [
             # A cycle old, and as if a word had been read since: off the path of the choice.
             there.eq(Mux(self.start, ~job.limited, following)),
+            final_word.eq(job.pixel_words - 1),
             word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
         ]
         with m.If(self.taken):
