@@ -115,23 +115,25 @@ def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({name: members[name] for name in names})
 
 
+_ENDS = data.StructLayout(
+    {name: unsigned(1) for name in ("across", "down", "channel_row", "column", "block")}
+)
+"""Of what the row that is read is the last one: of the window's columns and rows, and so on."""
+
+
 def _beginning_layout() -> data.StructLayout:
     """Return where a job's walk begins.
 
-    ``columns`` and ``blocks`` that are left, and output ``lines`` from the first one down. The rest
-    tells of the first row whether it is the last one of its kind, and ``blocks_last`` whether its
-    block is one of the last two.
+    ``columns`` and ``blocks`` that are left, and output ``lines`` from the first one down.
+    ``ends`` are those of the first row, and ``blocks_last`` tells whether its block is one of the
+    last two.
     """
     return data.StructLayout(
         {
             "columns": unsigned(_EXTENT),
             "blocks": unsigned(_EXTENT),
             "lines": signed(_EXTENT + 6),
-            "right_last": unsigned(1),
-            "row_last": unsigned(1),
-            "column_last": unsigned(1),
-            "down_last": unsigned(1),
-            "block_last": unsigned(1),
+            "ends": _ENDS,
             "blocks_last": unsigned(1),
         }
     )
@@ -150,7 +152,7 @@ class _Tap:
         self.down = Signal(2, name="down", reset_less=True)
         self.place = Signal(width, name="place", reset_less=True)
         self.over = Signal(width, name="over", reset_less=True)
-        self.last_block = Signal(reset_less=True)
+        self.last_block = Signal()
         self.last_blocks = Signal(reset_less=True)
 
     def reset(self, m: Module) -> None:
@@ -390,15 +392,16 @@ class DrainSequencer(wiring.Component):
         columns = Mux(job.convolution, job.output_width, 1)
         blocks = Mux(job.convolution, job.blocks, 1)
         first_line = job.first_block << (exact_log2(self._config.clusters) + job.pooled)
+        ends = beginning.ends
         m.d.sync += [
             beginning.columns.eq(columns),
             beginning.blocks.eq(blocks),
             beginning.lines.eq(job.output_height - first_line),
-            beginning.right_last.eq((job.last_tap == 0) | (columns == 1)),
-            beginning.row_last.eq(job.last_row == 0),
-            beginning.column_last.eq((columns == 1) | (job.pooled & (columns == 2))),
-            beginning.down_last.eq(job.last_tap == 0),
-            beginning.block_last.eq(blocks == 1),
+            ends.across.eq((job.last_tap == 0) | (columns == 1)),
+            ends.down.eq(job.last_tap == 0),
+            ends.channel_row.eq(job.last_row == 0),
+            ends.column.eq((columns == 1) | (job.pooled & (columns == 2))),
+            ends.block.eq(blocks == 1),
             beginning.blocks_last.eq(blocks <= 2),
         ]
         return beginning
@@ -422,11 +425,13 @@ class DrainSequencer(wiring.Component):
         context = Signal(context_shape(config), reset_less=True)
         begun = Signal(reset_less=True)
         channel_row = Signal(config.acc_row_width, reset_less=True)
-        # Told a cycle ahead: off the path of the choice of a job.
-        right_last, down_last, row_last, column_last = (
-            Signal(name=name, reset_less=True)
-            for name in ("right_last", "down_last", "row_last", "column_last")
-        )
+        # Told a cycle ahead, and so is that all of them are last: off the path of the choice of a
+        # job.
+        ends = struct_signal(_ENDS, reset_less=True)
+        coming = struct_signal(_ENDS)
+        last = Signal(reset_less=True)
+        m.d.comb += [coming.eq(ends), tap.last_block.eq(ends.block)]
+        m.d.sync += [ends.eq(coming), last.eq(Value.cast(coming).all())]
         one_tap, one_wide = job.last_tap == 0, job.output_width == 1
         block_lines = exact_log2(config.clusters) + job.pooled
         next_line = line + (job.line_rows << job.pooled)
@@ -440,10 +445,10 @@ class DrainSequencer(wiring.Component):
             step.final.eq(~job.second),
             step.first.eq(begun),
             step.window_first.eq((tap.across == 0) & (tap.down == 0)),
-            step.window_last.eq(right_last & down_last),
-            step.pixel_last.eq(step.window_last & row_last),
-            step.line_last.eq(step.pixel_last & column_last),
-            step.last.eq(step.line_last & tap.last_block),
+            step.window_last.eq(ends.across & ends.down),
+            step.pixel_last.eq(step.window_last & ends.channel_row),
+            step.line_last.eq(step.pixel_last & ends.column),
+            step.last.eq(last),
         ]
         exists = [lines > (cluster << job.pooled) + tap.down for cluster in range(config.clusters)]
         for cluster in range(config.clusters):
@@ -452,46 +457,48 @@ class DrainSequencer(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 begun.eq(0),
-                tap.across.eq(Mux(right_last, 0, tap.across + 1)),
-                tap.over.eq(Mux(right_last, 0, tap.over + job.last_row + 1)),
-                right_last.eq(
-                    Mux(
-                        right_last,
-                        one_tap | (columns == 1),
-                        (tap.across + 1 == job.last_tap) | (columns == tap.across + 2),
-                    )
-                ),
+                tap.across.eq(Mux(ends.across, 0, tap.across + 1)),
+                tap.over.eq(Mux(ends.across, 0, tap.over + job.last_row + 1)),
             ]
-            with m.If(right_last):
-                m.d.sync += [
-                    tap.down.eq(Mux(down_last, 0, tap.down + 1)),
-                    down_last.eq(Mux(down_last, one_tap, tap.down + 1 == job.last_tap)),
-                ]
+            m.d.comb += coming.across.eq(
+                Mux(
+                    ends.across,
+                    one_tap | (columns == 1),
+                    (tap.across + 1 == job.last_tap) | (columns == tap.across + 2),
+                )
+            )
+            with m.If(ends.across):
+                m.d.sync += tap.down.eq(Mux(ends.down, 0, tap.down + 1))
+                m.d.comb += coming.down.eq(Mux(ends.down, one_tap, tap.down + 1 == job.last_tap))
             with m.If(step.window_last):
-                m.d.sync += [
-                    channel_row.eq(channel_row + 1),
-                    row_last.eq(channel_row + 1 == job.last_row),
-                ]
+                m.d.sync += channel_row.eq(channel_row + 1)
+                m.d.comb += coming.channel_row.eq(channel_row + 1 == job.last_row)
             with m.If(step.pixel_last):
                 m.d.sync += [
                     channel_row.eq(0),
-                    row_last.eq(job.last_row == 0),
                     columns.eq(columns - (1 << job.pooled)),
-                    right_last.eq(one_tap | (columns == Mux(job.pooled, 3, 2))),
-                    column_last.eq(Mux(job.pooled, (columns == 3) | (columns == 4), columns == 2)),
                     tap.place.eq(tap.place + ((job.last_row + 1) << job.pooled)),
+                ]
+                m.d.comb += [
+                    coming.across.eq(one_tap | (columns == Mux(job.pooled, 3, 2))),
+                    coming.channel_row.eq(job.last_row == 0),
+                    coming.column.eq(
+                        Mux(job.pooled, (columns == 3) | (columns == 4), columns == 2)
+                    ),
                 ]
             with m.If(step.line_last):
                 m.d.sync += [
                     columns.eq(job.output_width),
-                    right_last.eq(one_tap | one_wide),
-                    column_last.eq(one_wide | (job.pooled & (job.output_width == 2))),
                     tap.place.eq(next_line),
                     line.eq(next_line),
                     blocks.eq(blocks - 1),
-                    tap.last_block.eq(blocks == 2),
                     tap.last_blocks.eq(blocks <= 3),
                     lines.eq(lines - (1 << block_lines)),
+                ]
+                m.d.comb += [
+                    coming.across.eq(one_tap | one_wide),
+                    coming.column.eq(one_wide | (job.pooled & (job.output_width == 2))),
+                    coming.block.eq(blocks == 2),
                 ]
         with m.If(following & ~clearing):
             m.d.sync += [
@@ -500,15 +507,11 @@ class DrainSequencer(wiring.Component):
                 columns.eq(beginning.columns),
                 blocks.eq(beginning.blocks),
                 lines.eq(beginning.lines),
-                right_last.eq(beginning.right_last),
-                down_last.eq(beginning.down_last),
-                row_last.eq(beginning.row_last),
-                column_last.eq(beginning.column_last),
-                tap.last_block.eq(beginning.block_last),
                 tap.last_blocks.eq(beginning.blocks_last),
                 line.eq(0),
                 channel_row.eq(0),
             ]
+            m.d.comb += coming.eq(beginning.ends)
             tap.reset(m)
         self._build_clear(m, clearing, context, channel_row, tap)
 

@@ -118,19 +118,23 @@ class MapWalker(wiring.Component):
         """Step from word to word; return whether this is the last one of a row."""
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
-        final_word = Signal.like(pixel_word, reset_less=True)
         word_lists = Signal(config.pointer_addr_width, reset_less=True)
         row_lists = Signal(config.pointer_addr_width, reset_less=True)
         pixels = Signal(EXTENT_WIDTH, reset_less=True)
-        last_word, neighbours = Signal(), Signal(config.act_word.bit_length())
+        neighbours = Signal(config.act_word.bit_length())
         every_slot = job.channel_lists << exact_log2(config.act_word)
+        # Told as the word before is taken: off the path of the choice of a word.
+        last_word, last_pixels, few_pixels = (
+            Signal(name=name, reset_less=True)
+            for name in ("last_word", "last_pixels", "few_pixels")
+        )
+        final_word = Signal.like(pixel_word, reset_less=True)
         m.d.comb += [
-            last_word.eq(pixel_word == final_word),
             neighbours.eq(1 << job.packing),
             self.o.eq(word),
             self.o.used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
-        with m.If(pixels < neighbours):
+        with m.If(few_pixels):
             m.d.comb += self.o.used.eq((pixels << exact_log2(config.act_word)) >> job.packing)
         m.d.sync += [
             final_word.eq(job.pixel_words - 1),
@@ -141,12 +145,15 @@ class MapWalker(wiring.Component):
                 word.address.eq(word.address + 1),
                 word.lists.eq(word.lists + word_lists),
                 pixel_word.eq(Mux(last_word, 0, pixel_word + 1)),
+                last_word.eq(Mux(last_word, final_word == 0, pixel_word + 1 == final_word)),
             ]
             with m.If(last_word):
                 m.d.sync += [
                     word.lists.eq(row_lists),
                     word.column.eq(word.column + neighbours),
                     pixels.eq(pixels - neighbours),
+                    last_pixels.eq(pixels <= (neighbours << 1)),
+                    few_pixels.eq(pixels < (neighbours << 1)),
                 ]
         with m.If(rows.taken):
             m.d.sync += [
@@ -155,5 +162,8 @@ class MapWalker(wiring.Component):
                 pixel_word.eq(0),
                 row_lists.eq(rows.o.lists),
                 pixels.eq(job.source_width),
+                last_word.eq(final_word == 0),
+                last_pixels.eq(job.source_width <= neighbours),
+                few_pixels.eq(job.source_width < neighbours),
             ]
-        return last_word & (pixels <= neighbours)
+        return last_word & last_pixels

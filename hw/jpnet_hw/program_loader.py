@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc import Processor
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -45,11 +46,10 @@ class _Words:
     registers.
     """
 
-    def __init__(self, word: Value, valid: Value, take: Signal, crc: Signal) -> None:
+    def __init__(self, word: Value, valid: Value, take: Signal) -> None:
         self.word = word
         self.valid = valid
         self.take = take
-        self.crc = crc
         self.left = Signal(32, reset_less=True)
         self.one_left = Signal(reset_less=True)
         self.none_left = Signal(reset_less=True)
@@ -159,14 +159,15 @@ class ProgramLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
-        words = self._build_words(m, crc.crc)
+        words = self._build_words(m)
         taken = words.valid & words.take
+        crc, wrong = self._build_checksum(m, words.word, taken)
+        checking = Signal()
         misfit = self._build_misfit(m)
         self._build_limits(m)
         m.d.comb += self.load.eq(self._load)
-        m.d.comb += [crc.data.eq(words.word), crc.valid.eq(taken), crc.start.eq(self.start)]
         m.d.sync += [
+            checking.eq(0),
             self.error_valid.eq(0),
             self.load_valid.eq(0),
             self.opened.eq(0),
@@ -180,9 +181,11 @@ class ProgramLoader(wiring.Component):
                 with m.If(words.valid):
                     self._build_header(m, words)
             with m.State("CHECK"):
-                m.d.comb += crc.start.eq(1)
+                m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
                 words.expect(m, self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
+                with m.If(wrong):
+                    self._fail(m, ErrorCode.BAD_CRC)
             with m.State("REQUEST"):
                 with m.If(misfit):
                     self._fail(m, ErrorCode.BAD_SECTION)
@@ -193,15 +196,13 @@ class ProgramLoader(wiring.Component):
             with m.State("CHECKSUM"):
                 m.d.comb += words.take.eq(1)
                 with m.If(words.valid):
+                    m.d.sync += checking.eq(1)
                     m.next = "PADDING"
-                    with m.If(words.word != words.crc):
-                        self._fail(m, ErrorCode.BAD_CRC)
             with m.State("PADDING"):
                 m.d.comb += words.take.eq(~words.none_left)
-                with m.If(words.none_left):
-                    self._build_end(m)
+                self._build_end(m, wrong=checking & wrong, ended=words.none_left)
             with m.State("BLOCK"):
-                m.d.comb += crc.start.eq(1)
+                m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
                 words.expect(m, self.block_words)
                 with m.If(words.valid):
                     m.next = "FOLLOWING"
@@ -214,6 +215,21 @@ class ProgramLoader(wiring.Component):
             m.d.sync += self.transfers.valid.eq(0)
         return m
 
+    def _build_checksum(self, m: Module, word: Value, taken: Value) -> tuple[Processor, Value]:
+        """Checksum the words that are taken, each in the cycle after that.
+
+        Returns
+        -------
+        The checksum's processor, and whether the word that was taken in the cycle before is not
+        the checksum of those before it.
+        """
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        taken_q = Signal()
+        word_q = Signal(32, reset_less=True)
+        m.d.sync += [taken_q.eq(taken), word_q.eq(word)]
+        m.d.comb += [crc.data.eq(word_q), crc.valid.eq(taken_q), crc.start.eq(self.start)]
+        return crc, word_q != crc.crc
+
     def _build_start(self, m: Module) -> None:
         """Begin a load."""
         with m.If(self.start):
@@ -221,18 +237,21 @@ class ProgramLoader(wiring.Component):
             self._request(m, self.base, HEADER_WORDS)
             m.next = "HEADER"
 
-    def _build_end(self, m: Module) -> None:
-        """End a program or a block; blocks follow a program that has some."""
-        m.d.sync += [
-            self.busy.eq(0),
-            self._in_block.eq(1),
-            self.opened.eq(~self._in_block),
-            self.block_done.eq(self._in_block),
-            self.block_words.eq(Mux(self._in_block, self._following, self.header.block_words)),
-        ]
-        m.next = "IDLE"
-        with m.If(self.header.blocks != 0):
-            m.next = "BLOCK"
+    def _build_end(self, m: Module, *, wrong: Value, ended: Value) -> None:
+        """Fail, or end a program or a block; blocks follow a program that has some."""
+        with m.If(wrong):
+            self._fail(m, ErrorCode.BAD_CRC)
+        with m.Elif(ended):
+            m.d.sync += [
+                self.busy.eq(0),
+                self._in_block.eq(1),
+                self.opened.eq(~self._in_block),
+                self.block_done.eq(self._in_block),
+                self.block_words.eq(Mux(self._in_block, self._following, self.header.block_words)),
+            ]
+            m.next = "IDLE"
+            with m.If(self.header.blocks != 0):
+                m.next = "BLOCK"
 
     def _fail(self, m: Module, code: ErrorCode) -> None:
         m.d.sync += [self.error_valid.eq(1), self.error.eq(code)]
@@ -247,7 +266,7 @@ class ProgramLoader(wiring.Component):
             transfer.beats.eq(words >> shift),
         ]
 
-    def _build_words(self, m: Module, crc: Signal) -> _Words:
+    def _build_words(self, m: Module) -> _Words:
         """Cut beats into words."""
         config = self._config
         beat_words = config.beat_bytes // 4
@@ -262,7 +281,7 @@ class ProgramLoader(wiring.Component):
             m.d.sync += [beat.eq(skid.o.payload), count.eq(Mux(skid.o.valid, beat_words, 0))]
         with m.Elif(take):
             m.d.sync += [beat.eq(beat >> 32), count.eq(count - 1)]
-        return _Words(beat[:32], count != 0, take, crc)
+        return _Words(beat[:32], count != 0, take)
 
     def _build_header(self, m: Module, words: _Words) -> None:
         """Check and keep a header word."""
@@ -288,8 +307,6 @@ class ProgramLoader(wiring.Component):
                     ]
             with m.Case(HeaderWord.CHECKSUM):
                 m.next = "CHECK"
-                with m.If(words.word != words.crc):
-                    self._fail(m, ErrorCode.BAD_CRC)
 
     def _build_misfit(self, m: Module) -> Signal:
         """Return, one cycle late, whether counts or regions of the header do not fit."""

@@ -166,12 +166,18 @@ class ZeroSkipper(wiring.Component):
     def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Value, data.View]:
         """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
-        coming, first = Signal(config.contexts), Signal(config.contexts)
-        chosen, step = Signal(config.contexts), Signal()
+        # Chosen a cycle ahead: what a choice does to the walkers is a long path by itself.
+        coming, coming_first = Signal(config.contexts), Signal(config.contexts)
+        first, step = Signal(config.contexts), Signal()
+        m.d.comb += coming_first.eq(first_from(coming, self.oldest))
+        m.d.sync += first.eq(coming_first)
         walkers = self._build_map_walkers(m)
-        for owner, walker in walkers:
-            m.d.comb += walker.taken.eq((first & owner).any() & step)
-        places = [((first & owner).any(), walker.o) for owner, walker in walkers]
+        places = []
+        for number, (owner, walker) in enumerate(walkers):
+            walks = Signal(name=f"walks_{number}")
+            m.d.sync += walks.eq((coming_first & owner).any())
+            m.d.comb += walker.taken.eq(walks & step)
+            places.append((walks, walker.o))
         for context, job in enumerate(self.jobs):
             vector = VectorWalker(config, cluster=self._cluster)
             m.submodules[f"vector_{context}"] = vector
@@ -179,28 +185,27 @@ class ZeroSkipper(wiring.Component):
             following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
             # Told a cycle late: off the path behind the comparisons and the queues.
             finished = Signal(2, name=f"finished_{context}")
-            walks = Cat(owner[context] for owner, _ in walkers)
+            steps = Signal(name=f"steps_{context}")
+            owned = Cat(owner[context] for owner, _ in walkers)
             walked = Cat(owner[context] & walker.coming for owner, walker in walkers)
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(following),
+                steps.eq(coming_first[context] & ~owned.any()),
             ]
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
-                vector.taken.eq(chosen[context] & ~walks.any()),
-                following.eq(outstanding + chosen[context] - finished),
+                vector.taken.eq(steps & step),
+                following.eq(outstanding + (first[context] & step) - finished),
                 coming[context].eq((vector.coming | walked.any()) & (following != _QUEUE_DEPTH)),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
-            places.append((first[context] & ~walks.any(), vector.o))
-        # Chosen a cycle ahead: what a choice does to the walkers is a long path by itself.
-        m.d.sync += first.eq(first_from(coming, self.oldest))
+            places.append((steps, vector.o))
         m.submodules.asks = asks = RegisterSlice(_asked_layout(config))
         wanted = asks.o.payload
         m.d.comb += [
-            chosen.eq(Mux(step, first, 0)),
             step.eq(asks.i.ready),
             asks.i.valid.eq(first.any()),
             asks.i.payload.context.eq(place_of(first)),
