@@ -195,10 +195,12 @@ class RegistersBlock(wiring.Component):
             word = Signal(32, name=f"block_{block}", reset_less=True)
             known = Signal(name=f"known_{block}", reset_less=True)
             m.d.sync += known.eq(0)
-            for entry in REGISTERS:
-                if entry.offset // 4 // _BLOCK_REGISTERS == block:
-                    with m.If(number[:place_bits] == entry.offset // 4 % _BLOCK_REGISTERS):
-                        m.d.sync += [word.eq(self._read(entry)), known.eq(1)]
+            with m.Switch(number[:place_bits]):
+                for entry in REGISTERS:
+                    entry_block, place = divmod(entry.offset // 4, _BLOCK_REGISTERS)
+                    if entry_block == block:
+                        with m.Case(place):
+                            m.d.sync += [word.eq(self._read(entry)), known.eq(1)]
             with m.If(selected & (number[place_bits:] == block) & known):
                 m.d.sync += [self.r_data.eq(word), self.r_resp.eq(0)]
                 m.d.comb += refused.eq(0)

@@ -2,7 +2,7 @@
 
 __all__ = ["ADDERS_FILE", "SHORT_ADDERS", "synthesis_script"]
 
-_DELAY_PS = 5500
+_DELAY_PS = 2500
 """What logic may take between registers, wires as ABC9 guesses them; the rest goes to routing.
 
 Without it, ABC9 makes every path as short as the longest one and pays for that in area.
