@@ -125,8 +125,8 @@ def _beginning_layout() -> data.StructLayout:
     """Return where a job's walk begins.
 
     ``columns`` and ``blocks`` that are left, and output ``lines`` from the first one down.
-    ``ends`` are those of the first row, and ``blocks_last`` tells whether its block is one of the
-    last two.
+    ``ends`` are those of the first row, ``last`` all of them, and ``blocks_last`` tells whether its
+    block is one of the last two.
     """
     return data.StructLayout(
         {
@@ -134,6 +134,7 @@ def _beginning_layout() -> data.StructLayout:
             "blocks": unsigned(_EXTENT),
             "lines": signed(_EXTENT + 6),
             "ends": _ENDS,
+            "last": unsigned(1),
             "blocks_last": unsigned(1),
         }
     )
@@ -392,16 +393,20 @@ class DrainSequencer(wiring.Component):
         columns = Mux(job.convolution, job.output_width, 1)
         blocks = Mux(job.convolution, job.blocks, 1)
         first_line = job.first_block << (exact_log2(self._config.clusters) + job.pooled)
-        ends = beginning.ends
-        m.d.sync += [
-            beginning.columns.eq(columns),
-            beginning.blocks.eq(blocks),
-            beginning.lines.eq(job.output_height - first_line),
+        ends = struct_signal(_ENDS, name=f"ends_{context}")
+        m.d.comb += [
             ends.across.eq((job.last_tap == 0) | (columns == 1)),
             ends.down.eq(job.last_tap == 0),
             ends.channel_row.eq(job.last_row == 0),
             ends.column.eq((columns == 1) | (job.pooled & (columns == 2))),
             ends.block.eq(blocks == 1),
+        ]
+        m.d.sync += [
+            beginning.columns.eq(columns),
+            beginning.blocks.eq(blocks),
+            beginning.lines.eq(job.output_height - first_line),
+            beginning.ends.eq(ends),
+            beginning.last.eq(Value.cast(ends).all()),
             beginning.blocks_last.eq(blocks <= 2),
         ]
         return beginning
@@ -511,7 +516,7 @@ class DrainSequencer(wiring.Component):
                 line.eq(0),
                 channel_row.eq(0),
             ]
-            m.d.comb += coming.eq(beginning.ends)
+            m.d.sync += [ends.eq(beginning.ends), last.eq(beginning.last)]
             tap.reset(m)
         self._build_clear(m, clearing, context, channel_row, tap)
 

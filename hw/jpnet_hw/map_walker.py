@@ -36,8 +36,8 @@ class MapWalker(wiring.Component):
         The job's `jpnet_hw.row_walker.first_row`.
     active : out
         From the cycle after `start` until the end was taken.
-    coming : out
-        `valid` of the next cycle.
+    after_taken, after_held : out
+        `valid` of the next cycle if the word is taken in this one, and if not.
     valid, o : out, `word_place_layout`
         The next word, or the end.
     taken : in
@@ -48,7 +48,8 @@ class MapWalker(wiring.Component):
     job: data.View
     first_row: Signal
     active: Signal
-    coming: Signal
+    after_taken: Signal
+    after_held: Signal
     valid: Signal
     o: data.View
     taken: Signal
@@ -63,7 +64,8 @@ class MapWalker(wiring.Component):
                 "job": In(skip_job_layout(config)),
                 "first_row": In(EXTENT_WIDTH + 1),
                 "active": Out(1),
-                "coming": Out(1),
+                "after_taken": Out(1),
+                "after_held": Out(1),
                 "valid": Out(1),
                 "o": Out(word_place_layout(config)),
                 "taken": In(1),
@@ -91,12 +93,13 @@ class MapWalker(wiring.Component):
                 m.d.sync += self.active.eq(1)
                 m.next = "MAP"
             with m.State("MAP"), m.If(rows.valid):
-                m.d.comb += self.coming.eq(1)
+                m.d.comb += [self.after_taken.eq(1), self.after_held.eq(1)]
                 follow_row()
             with m.State("ROW"):
                 m.d.comb += [
                     self.valid.eq(1),
-                    self.coming.eq(~self.taken | ~row_ended | rows.valid),
+                    self.after_taken.eq(~row_ended | rows.valid),
+                    self.after_held.eq(1),
                 ]
                 with m.If(self.taken & row_ended):
                     m.next = "MAP"
@@ -105,7 +108,7 @@ class MapWalker(wiring.Component):
             with m.State("END"):
                 m.d.comb += [
                     self.valid.eq(1),
-                    self.coming.eq(~self.taken),
+                    self.after_held.eq(1),
                     self.o.end.eq(1),
                     self.o.used.eq(0),
                 ]

@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc import Processor
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -161,7 +160,7 @@ class ProgramLoader(wiring.Component):
         m = Module()
         words = self._build_words(m)
         taken = words.valid & words.take
-        crc, wrong = self._build_checksum(m, words.word, taken)
+        crc_start, wrong = self._build_checksum(m, words.word, taken)
         checking = Signal()
         misfit = self._build_misfit(m)
         self._build_limits(m)
@@ -181,7 +180,7 @@ class ProgramLoader(wiring.Component):
                 with m.If(words.valid):
                     self._build_header(m, words)
             with m.State("CHECK"):
-                m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
+                m.d.comb += crc_start.eq(1)
                 words.expect(m, self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
                 with m.If(wrong):
@@ -202,7 +201,7 @@ class ProgramLoader(wiring.Component):
                 m.d.comb += words.take.eq(~words.none_left)
                 self._build_end(m, wrong=checking & wrong, ended=words.none_left)
             with m.State("BLOCK"):
-                m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
+                m.d.comb += crc_start.eq(1)
                 words.expect(m, self.block_words)
                 with m.If(words.valid):
                     m.next = "FOLLOWING"
@@ -215,20 +214,26 @@ class ProgramLoader(wiring.Component):
             m.d.sync += self.transfers.valid.eq(0)
         return m
 
-    def _build_checksum(self, m: Module, word: Value, taken: Value) -> tuple[Processor, Value]:
+    def _build_checksum(self, m: Module, word: Value, taken: Value) -> tuple[Signal, Value]:
         """Checksum the words that are taken, each in the cycle after that.
 
         Returns
         -------
-        The checksum's processor, and whether the word that was taken in the cycle before is not
-        the checksum of those before it.
+        What begins a checksum, whose first word is taken in a later cycle; and whether the word
+        that was taken in the cycle before is not the checksum of those before it.
         """
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
-        taken_q = Signal()
+        start = Signal()
+        taken_q, start_q = Signal(), Signal()
         word_q = Signal(32, reset_less=True)
-        m.d.sync += [taken_q.eq(taken), word_q.eq(word)]
-        m.d.comb += [crc.data.eq(word_q), crc.valid.eq(taken_q), crc.start.eq(self.start)]
-        return crc, word_q != crc.crc
+        m.d.sync += [taken_q.eq(taken), word_q.eq(word), start_q.eq(start)]
+        m.d.comb += [
+            start.eq(self.start),
+            crc.data.eq(word_q),
+            crc.valid.eq(taken_q),
+            crc.start.eq(start_q),
+        ]
+        return start, word_q != crc.crc
 
     def _build_start(self, m: Module) -> None:
         """Begin a load."""

@@ -95,19 +95,25 @@ class RowWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        entering, walking = Signal(), Signal()
-        passed = self._build_kernel(m, entering, walking)
+        entering, meeting, walking = Signal(), Signal(), Signal()
+        shown = Signal()
+        passed = self._build_kernel(m, (entering, meeting, walking), shown)
         swap = Mux(self.job.source_swapped, self._config.half, 0)
-        m.d.comb += [self.o.eq(self._row), self.o.bank.eq(self._row.bank ^ swap)]
+        m.d.comb += [
+            self.valid.eq(shown),
+            self.o.eq(self._row),
+            self.o.bank.eq(self._row.bank ^ swap),
+        ]
         with m.FSM(name="rows"):
-            self._build_outputs(m, entering)
+            self._build_outputs(m, (entering, meeting), shown)
             with m.State("KERNEL"):
                 m.d.comb += walking.eq(1)
                 with m.If(passed):
                     m.next = "NEXT"
             with m.State("END"):
-                m.d.comb += [self.valid.eq(1), self.o.end.eq(1)]
+                m.d.comb += self.o.end.eq(1)
                 with m.If(self.taken):
+                    m.d.sync += shown.eq(0)
                     m.next = "IDLE"
         return m
 
@@ -118,8 +124,9 @@ class RowWalker(wiring.Component):
         with m.If(wraps):
             m.d.sync += place.address.eq(place.address + self.job.source_row_words)
 
-    def _build_outputs(self, m: Module, entering: Signal) -> None:
+    def _build_outputs(self, m: Module, levels: tuple[Signal, Signal], shown: Signal) -> None:
         """Step from output row to output row, and down to the first source row of each."""
+        entering, meeting = levels
         config, job, highest, target = self._config, self.job, self._highest, self._target
         output = Signal(EXTENT_WIDTH + 1, reset_less=True)
         seen = Signal(EXTENT_WIDTH + 1, reset_less=True)
@@ -142,6 +149,7 @@ class RowWalker(wiring.Component):
             with m.If(output >= job.output_height):
                 m.next = "NEXT"
             with m.Elif(seen.as_signed() >= target):
+                m.d.comb += meeting.eq(1)
                 m.next = "KERNEL"
             with m.Else():
                 self._move_down(m, highest)
@@ -159,10 +167,14 @@ class RowWalker(wiring.Component):
             with m.If(~more):
                 m.d.sync += blocks.eq(blocks - 1)
                 with m.If(blocks == 1):
+                    m.d.sync += shown.eq(1)
                     m.next = "END"
 
-    def _build_kernel(self, m: Module, entering: Signal, walking: Signal) -> Signal:
+    def _build_kernel(
+        self, m: Module, levels: tuple[Signal, Signal, Signal], shown: Signal
+    ) -> Signal:
         """Step from kernel row to kernel row; return whether the last one of the map is passed."""
+        entering, meeting, walking = levels
         job, row = self.job, self._row
         kernel_row = Signal(RUN_WIDTH, reset_less=True)
         source = Signal(signed(EXTENT_WIDTH + 4), reset_less=True)
@@ -174,18 +186,37 @@ class RowWalker(wiring.Component):
         above, below, beyond = (
             Signal(name=name, reset_less=True) for name in ("above", "below", "beyond")
         )
+        coming_above, coming_below, coming_beyond = (
+            Signal(name=f"coming_{name}") for name in ("above", "below", "beyond")
+        )
         height = Signal(signed(EXTENT_WIDTH + 1))
         passed = Signal()
-        m.d.comb += [height.eq(job.source_height), passed.eq(beyond | below)]
-        with m.If(walking):
-            m.d.comb += self.valid.eq(~passed & ~above)
-        with m.If(walking & (above | self.taken)):
+        m.d.comb += [
+            height.eq(job.source_height),
+            passed.eq(beyond | below),
+            coming_above.eq(above & (source != -1)),
+            coming_below.eq(source >= height - 1),
+            coming_beyond.eq(kernel_row == job.kernel_height - 1),
+        ]
+        with m.If(entering):
+            m.d.comb += [
+                coming_above.eq(self._target < 0),
+                coming_below.eq(self._target >= height),
+                coming_beyond.eq(job.kernel_height == 0),
+            ]
+        steps = walking & (above | self.taken)
+        stays = meeting | (walking & ~passed)
+        with m.If(entering | steps):
+            m.d.sync += [
+                above.eq(coming_above),
+                below.eq(coming_below),
+                beyond.eq(coming_beyond),
+                shown.eq(stays & ~coming_above & ~coming_below & ~coming_beyond),
+            ]
+        with m.If(steps):
             m.d.sync += [
                 kernel_row.eq(kernel_row + 1),
-                beyond.eq(kernel_row == job.kernel_height - 1),
                 source.eq(source + 1),
-                above.eq(above & (source != -1)),
-                below.eq(source >= height - 1),
                 phase.eq(Mux(last_phase, 0, phase + 1)),
                 row.lists.eq(row.lists + (job.phase_lists << job.stride_log2)),
             ]
@@ -196,10 +227,7 @@ class RowWalker(wiring.Component):
         with m.If(entering):
             m.d.sync += [
                 kernel_row.eq(0),
-                beyond.eq(job.kernel_height == 0),
                 source.eq(self._target),
-                above.eq(self._target < 0),
-                below.eq(self._target >= height),
                 phase.eq(0),
                 row.bank.eq(self._highest.bank),
                 row.address.eq(self._highest.address),

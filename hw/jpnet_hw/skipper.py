@@ -166,39 +166,50 @@ class ZeroSkipper(wiring.Component):
     def _build_reader(self, m: Module, taken: Signal, dropped: Signal) -> tuple[Value, data.View]:
         """Choose whose word is read; return valid and what was asked for as the word arrives."""
         config = self._config
-        # Chosen a cycle ahead: what a choice does to the walkers is a long path by itself.
-        coming, coming_first = Signal(config.contexts), Signal(config.contexts)
-        first, step = Signal(config.contexts), Signal()
-        m.d.comb += coming_first.eq(first_from(coming, self.oldest))
-        m.d.sync += first.eq(coming_first)
+        # Chosen a cycle ahead, for a step and for none: what a choice does to the walkers, and they
+        # to the next choice, is a long path by itself.
+        stepped, held = Signal(config.contexts), Signal(config.contexts)
+        coming, first, step = Signal(config.contexts), Signal(config.contexts), Signal()
+        m.d.comb += coming.eq(
+            Mux(step, first_from(stepped, self.oldest), first_from(held, self.oldest))
+        )
+        m.d.sync += first.eq(coming)
         walkers = self._build_map_walkers(m)
         places = []
+        walks = Signal(len(walkers))
         for number, (owner, walker) in enumerate(walkers):
-            walks = Signal(name=f"walks_{number}")
-            m.d.sync += walks.eq((coming_first & owner).any())
-            m.d.comb += walker.taken.eq(walks & step)
-            places.append((walks, walker.o))
+            m.d.sync += walks[number].eq((coming & owner).any())
+            m.d.comb += walker.taken.eq(walks[number] & step)
+            places.append((walks[number], walker.o))
         for context, job in enumerate(self.jobs):
             vector = VectorWalker(config, cluster=self._cluster)
             m.submodules[f"vector_{context}"] = vector
             outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
-            following = Signal(range(_QUEUE_DEPTH + 1), name=f"following_{context}")
+            left = Signal(range(_QUEUE_DEPTH + 1), name=f"left_{context}")
             # Told a cycle late: off the path behind the comparisons and the queues.
             finished = Signal(2, name=f"finished_{context}")
             steps = Signal(name=f"steps_{context}")
             owned = Cat(owner[context] for owner, _ in walkers)
-            walked = Cat(owner[context] & walker.coming for owner, walker in walkers)
+            after_held = Cat(owner[context] & walker.after_held for owner, walker in walkers)
+            after_step = Cat(
+                owner[context] & Mux(mine, walker.after_taken, walker.after_held)
+                for mine, (owner, walker) in zip(walks, walkers, strict=True)
+            )
+            vector_after_step = Mux(steps, vector.after_taken, vector.after_held)
             m.d.sync += [
                 finished.eq(taken[context] + dropped[context]),
-                outstanding.eq(following),
-                steps.eq(coming_first[context] & ~owned.any()),
+                outstanding.eq(left + (first[context] & step)),
+                steps.eq(coming[context] & ~owned.any()),
             ]
             m.d.comb += [
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(steps & step),
-                following.eq(outstanding + (first[context] & step) - finished),
-                coming[context].eq((vector.coming | walked.any()) & (following != _QUEUE_DEPTH)),
+                left.eq(outstanding - finished),
+                held[context].eq((vector.after_held | after_held.any()) & (left != _QUEUE_DEPTH)),
+                stepped[context].eq(
+                    (vector_after_step | after_step.any()) & (left != _QUEUE_DEPTH - first[context])
+                ),
             ]
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
