@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.drain import Drain
-from jpnet_hw.drain_sequencer import drain_job_layout
+from jpnet_hw.drain_layouts import drain_job_layout
 from jpnet_hw.instruction_fetch import InstructionFetch, instruction_layout
 from jpnet_hw.layouts import load_layout, struct_signal
 from jpnet_hw.skip_job import skip_job_layout

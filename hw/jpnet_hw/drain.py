@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.context_space import accumulator_place
 from jpnet_hw.drain_lane import DrainLane
-from jpnet_hw.drain_sequencer import DrainSequencer, drain_job_layout, drain_step_layout
+from jpnet_hw.drain_layouts import drain_job_layout, drain_step_layout
+from jpnet_hw.drain_sequencer import DrainSequencer
 from jpnet_hw.layouts import (
     acc_read_layout,
     carried_read_layout,

@@ -8,100 +8,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.arbitration import first_from, place_of
+from jpnet_hw.drain_layouts import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import context_shape, struct_signal
 from jpnet_hw.requantiser import Requantiser
+from jpnet_hw.skip_job import EXTENT_WIDTH
 from jpnet_hw.threshold import ThresholdCounter, is_counting
 from jpnet_spec.config import AcceleratorConfig
 
-__all__ = ["DrainSequencer", "drain_job_layout", "drain_step_layout"]
-
-_EXTENT = 12
-"""Bits of a map's height or width."""
+__all__ = ["DrainSequencer"]
 
 _READERS = 3
 """Clusters that may read different rows; those after them read what the last of these reads."""
-
-
-def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return the fields of an instruction that the drain needs, named as there.
-
-    ``last_row`` is one less than the instruction's rows, ``last_tap`` one less than the extent of
-    the pooling windows; ``pooled`` tells that their stride is 2. ``carried``, ``summed`` and
-    ``second`` tell what else is added and written; neither with pooling nor of a vector.
-    """
-    return data.StructLayout(
-        {
-            "convolution": unsigned(1),
-            "pooled": unsigned(1),
-            "last_tap": unsigned(2),
-            "first_tile": unsigned(1),
-            "last_tile": unsigned(1),
-            "carried": unsigned(1),
-            "summed": unsigned(1),
-            "second": unsigned(1),
-            "swapped": unsigned(1),
-            "last_row": unsigned(config.acc_row_width),
-            "target_base": unsigned(config.act_addr_width),
-            "param_base": unsigned((config.param_depth - 1).bit_length()),
-            "shift": unsigned(6),
-            "winners": unsigned(24),
-            "threshold_mode": unsigned(2),
-            "static_threshold": unsigned(7),
-            "output_height": unsigned(_EXTENT),
-            "output_width": unsigned(_EXTENT),
-            "stored_height": unsigned(_EXTENT),
-            "stored_width": unsigned(_EXTENT),
-            "first_block": unsigned(_EXTENT),
-            "blocks": unsigned(_EXTENT),
-            "first_column": range(max(2, config.act_columns)),
-            "line_rows": unsigned(config.acc_row_width),
-            "summed_row": unsigned(config.acc_row_width),
-            "carried_base": unsigned(config.act_addr_width),
-            "carried_multiplier": unsigned(16),
-            "second_base": unsigned(config.act_addr_width),
-            "second_params": unsigned((config.param_depth - 1).bit_length()),
-            "second_shift": unsigned(6),
-            "target_pixel_words": unsigned(config.act_addr_width),
-            "target_row_words": unsigned(config.act_addr_width),
-            "sample_stride": unsigned(9),
-            "sample_start": unsigned(8),
-            "sample_cluster": unsigned(8),
-            "sample_block": unsigned(8),
-            "sample_line": unsigned(8),
-        }
-    )
-
-
-def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return what is known of a row that is being drained.
-
-    ``first`` and ``last`` mark a job's ends. A pooling window's rows, in ``window_first`` to
-    ``window_last``, follow each other; without pooling each row is both. ``pixel_last`` and
-    ``line_last`` mark the last window of a pixel and of a line of pixels. ``live`` has a bit for
-    each cluster: the output row that its window has there exists. That row was read by the cluster
-    ``turn`` further. ``counted`` marks rows that no earlier window had, and ``right`` and ``lower``
-    the place of those in the window. Where a job writes two tensors, a row takes two steps: only
-    that of the second one, which is ``again`` the same row, is ``final``.
-    """
-    return data.StructLayout(
-        {
-            "context": context_shape(config),
-            "channel_row": unsigned(config.acc_row_width),
-            "first": unsigned(1),
-            "last": unsigned(1),
-            "window_first": unsigned(1),
-            "window_last": unsigned(1),
-            "pixel_last": unsigned(1),
-            "line_last": unsigned(1),
-            "right": unsigned(1),
-            "lower": unsigned(1),
-            "counted": unsigned(1),
-            "turn": unsigned(2),
-            "again": unsigned(1),
-            "final": unsigned(1),
-            "live": unsigned(config.clusters),
-        }
-    )
 
 
 def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -130,9 +47,9 @@ def _beginning_layout() -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "columns": unsigned(_EXTENT),
-            "blocks": unsigned(_EXTENT),
-            "lines": signed(_EXTENT + 6),
+            "columns": unsigned(EXTENT_WIDTH),
+            "blocks": unsigned(EXTENT_WIDTH),
+            "lines": signed(EXTENT_WIDTH + 6),
             "ends": _ENDS,
             "last": unsigned(1),
             "blocks_last": unsigned(1),
@@ -424,8 +341,11 @@ class DrainSequencer(wiring.Component):
         config = self._config
         chosen, beginning = begin
         clearing, following, advance = levels
-        columns, blocks = Signal(_EXTENT, reset_less=True), Signal(_EXTENT, reset_less=True)
-        lines = Signal(signed(_EXTENT + 6), reset_less=True)
+        columns, blocks = (
+            Signal(EXTENT_WIDTH, reset_less=True),
+            Signal(EXTENT_WIDTH, reset_less=True),
+        )
+        lines = Signal(signed(EXTENT_WIDTH + 6), reset_less=True)
         line = Signal(config.acc_row_width, reset_less=True)
         context = Signal(context_shape(config), reset_less=True)
         begun = Signal(reset_less=True)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from jpnet_hw.drain_sequencer import drain_job_layout, drain_step_layout
+from jpnet_hw.drain_layouts import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import struct_signal
 from jpnet_spec.config import AcceleratorConfig
 
