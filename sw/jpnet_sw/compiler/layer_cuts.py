@@ -146,7 +146,7 @@ class LayerCuts:
         """Return how much of the output rows a part is for."""
         if part.tile is None or self.step.drained is None:
             return 1.0
-        tiles = self._tiles(part.first_row, part.rows)
+        tiles = row_tiles(self.step.layer, self.step.drained, part, self.config)
         return part.tile.blocks / sum(tile.blocks for tile in tiles)
 
     def _range_cycles(self, part: Part) -> float:
