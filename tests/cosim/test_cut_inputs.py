@@ -19,6 +19,7 @@ from jpnet_cosim.samples import SMALL
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import preset
+from jpnet_spec.counters import STALL_COUNTERS, Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.instruction import LayerFlag
 from jpnet_spec.network import IntegerNetwork, LayerOp
@@ -123,7 +124,7 @@ def draw(name: str, seed: int) -> tuple[IntegerNetwork, Schedule]:
     """Return the seed's first network with cut inputs that the memories hold."""
     for attempt in count():
         rng = np.random.default_rng([seed, attempt, *name.encode()])
-        network = random_wide_network(rng, residual=seed % 4 == 3)
+        network = random_wide_network(rng, residual=seed % 4 == 2)
         try:
             schedule = compile_network(network, CONFIGS[name])
         except CompileError:
@@ -140,13 +141,15 @@ def test_cut_inputs_are_exact_and_take_the_cycles_predicted(
 ) -> None:
     network, schedule = draw(name, seed)
     images = random_maps(np.random.default_rng(seed), 5, network.input_shape)
+    # Images that come while others are drained wait for the bank, which the model leaves out.
+    together = (2, len(images), 1, len(images))[seed % 4]
     run = run_native(
         emitted(CONFIGS[name]),
         schedule=schedule,
         images=images,
         cache_dir=cache_dir,
         bus=BusModel(stall_percent=25 * (seed % 2), stall_seed=seed),
-        images_per_run=2 if seed % 3 == 0 else None,
+        images_per_run=together,
         optimise=False,
     )
     traces = network.run(images)
@@ -154,9 +157,16 @@ def test_cut_inputs_are_exact_and_take_the_cycles_predicted(
     comparison = compare(schedule, traces, run)
     assert comparison.mismatches == 0, str(comparison)
     assert compare_counters(network, schedule, traces, run, images) == {}
-    if seed % 2 == 0 and seed % 3:
-        predicted = CycleModel(schedule, traces, images).run().counters
-        assert predicted == {counter: run.counters[counter] for counter in predicted}
+    if seed % 2 == 0:
+        model = CycleModel(schedule, traces, images)
+        for number, record in enumerate(run.runs):
+            predicted = model.run(number * together, together).counters
+            for counter in (Counter.CYCLES, Counter.MACS):
+                assert predicted[counter] == record.counters[counter]
+            # Of a lane that waits while a list table is written the cause may be another.
+            lane_cycles = predicted[Counter.CYCLES] * schedule.config.mac_units
+            for counter in STALL_COUNTERS:
+                assert abs(predicted[counter] - record.counters[counter]) <= 0.002 * lane_cycles
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
