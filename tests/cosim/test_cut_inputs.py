@@ -166,7 +166,7 @@ def test_cut_inputs_are_exact_and_take_the_cycles_predicted(
             # Of a lane that waits while a list table is written the cause may be another.
             lane_cycles = predicted[Counter.CYCLES] * schedule.config.mac_units
             for counter in STALL_COUNTERS:
-                assert abs(predicted[counter] - record.counters[counter]) <= 0.002 * lane_cycles
+                assert abs(predicted[counter] - record.counters[counter]) <= 0.005 * lane_cycles
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
