@@ -13,7 +13,12 @@ from jpnet_spec.numbers import choose_multipliers
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_spec.window import Window
 
-__all__ = ["branching_network", "random_convolutional_network", "random_maps"]
+__all__ = [
+    "branching_network",
+    "overhanging_network",
+    "random_convolutional_network",
+    "random_maps",
+]
 
 _KERNELS = (1, 2, 3, 3, 4, 5, 5, 7, 11)
 _STRIDES = (1, 1, 1, 2, 2, 4)
@@ -76,6 +81,49 @@ def branching_network(rng: np.random.Generator, shape: tuple[int, ...]) -> Integ
         _fully_connected(rng, "fc1", end, 7),
     )
     return IntegerNetwork(name="branching", input_shape=shape, layers=layers)
+
+
+def overhanging_network(
+    rng: np.random.Generator, *, lanes: int, accumulators: int
+) -> IntegerNetwork:
+    """Return a convolution that fills the accumulators, and a fully connected layer.
+
+    Its pooling windows overlap and hang over the map's lower edge, and a row of outputs more would
+    not fit: of a single cluster the drain must not read that row.
+
+    Parameters
+    ----------
+    rng
+        Source of everything random.
+    lanes
+        Of the accelerator.
+    accumulators
+        Of a lane, for an image.
+    """
+    while True:
+        height, width = 2 * int(rng.integers(2, 8)), int(rng.integers(3, 15))
+        rows = accumulators // (height * width)
+        if rows and (height + 1) * width * rows > accumulators:
+            break
+    border = int(rng.integers(1, 3))
+    shape = (int(rng.integers(2, 5)), height, width)
+    window = Window(size=(2 * border + 1,) * 2, padding=(border,) * 4)
+    outputs = rows * lanes - int(rng.integers(lanes))
+    layer = _layer(
+        rng,
+        (outputs, shape[0], *window.size),
+        # Enough work that an image is summed while the one before it is drained.
+        _DENSITIES[3:],
+        name="conv1",
+        op=LayerOp.CONVOLUTION,
+        inputs=(INPUT,),
+        convolution=Convolution(input_shape=shape, window=window),
+        pool=Window(size=(3, 3), stride=2, padding=(0, 1, 0, int(rng.integers(2)))),
+        top_n=_filter(rng, outputs * height * width),
+    )
+    end = _Next(source="conv1", shape=layer.output_shape)
+    layers = (layer, _fully_connected(rng, "fc1", end, outputs=5))
+    return IntegerNetwork(name="overhanging", input_shape=shape, layers=layers)
 
 
 def random_maps(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
@@ -171,13 +219,18 @@ def _fully_connected(rng: np.random.Generator, name: str, end: _Next, outputs: i
     )
 
 
-def _layer(rng: np.random.Generator, shape: tuple[int, ...], **fields: Any) -> Layer:
+def _layer(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    densities: tuple[float, ...] = _DENSITIES,
+    **fields: Any,
+) -> Layer:
     """Return a layer with weights of that shape and multipliers that use the whole range.
 
     The density of the weights differs from layer to layer, and often from channel to channel.
     """
-    uneven = rng.choice(_DENSITIES) * (0.5 + rng.random(shape[0]))
-    density = uneven if rng.random() < 0.5 else np.full(shape[0], rng.choice(_DENSITIES))
+    uneven = rng.choice(densities) * (0.5 + rng.random(shape[0]))
+    density = uneven if rng.random() < 0.5 else np.full(shape[0], rng.choice(densities))
     kept = rng.random(shape) < density.reshape(-1, *[1] * (len(shape) - 1))
     weight = rng.integers(-127, 128, shape) * kept
     reach = np.abs(weight.reshape(shape[0], -1)).sum(axis=1) * 20 + 400

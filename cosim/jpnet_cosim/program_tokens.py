@@ -138,7 +138,8 @@ def _row(fields: Mapping[str, int], config: AcceleratorConfig) -> _Elements:
         word, neighbour = np.divmod(x, 1 << packing)
         return _Elements(x=x, channel=channel, word=word, slot=neighbour * slots + channel)
     word, slot = np.divmod(channel, config.act_word)
-    return _Elements(x=x, channel=channel, word=x * words + word, slot=slot)
+    first_word = x * (words + fields["source_pixel_gap"])
+    return _Elements(x=x, channel=channel, word=first_word + word, slot=slot)
 
 
 def vector_tokens(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Tokens:
@@ -168,9 +169,12 @@ def _places(
     empty = fields["source_height"] % config.clusters
     fewer = fields["source_row_words"] if 0 < empty <= cluster else 0
     row = _row(fields, config)
-    first = np.arange(0, fields["source_words"] - fewer, fields["source_row_words"])
-    places: NDArray[np.int64] = (first[:, None] + row.word) * config.act_word + row.slot
-    return places.ravel()
+    # Words are alike in every pixel, and, where pixels share words, in every row.
+    repeated = "source_row_words" if fields["source_packing"] else "source_pixel_words"
+    used = np.zeros((fields[repeated], config.act_word), dtype=np.bool_)
+    mine = row.word < fields[repeated]
+    used[row.word[mine], row.slot[mine]] = True
+    return np.flatnonzero(np.resize(used, (fields["source_words"] - fewer, config.act_word)))
 
 
 def _owner(

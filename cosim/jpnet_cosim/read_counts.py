@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_tokens import tokens
+from jpnet_cosim.tensors_read import tensors_read
 from jpnet_spec.counters import Counter
-from jpnet_spec.instruction import FIELDS, LayerFlag
-from jpnet_spec.network import INPUT, IntegerNetwork, LayerTrace
+from jpnet_spec.instruction import FIELDS
+from jpnet_spec.network import LayerTrace
 from jpnet_spec.schedule import Schedule
 
 __all__ = ["expected_reads"]
 
 
 def expected_reads(
-    network: IntegerNetwork,
     schedule: Schedule,
     traces: Mapping[str, LayerTrace],
     images: NDArray[np.int8],
@@ -28,8 +28,6 @@ def expected_reads(
 
     Parameters
     ----------
-    network
-        What was compiled.
     schedule
         What runs.
     traces
@@ -39,15 +37,16 @@ def expected_reads(
     editor = ProgramEditor(schedule.program)
     laid = schedule.layout_images(images)
     found = dict.fromkeys((Counter.ACTS_READ, Counter.ACTS_ZERO, Counter.ACTS_BELOW), 0)
-    layers = {layer.name: layer for layer in network.layers}
-    for number, index in enumerate(schedule.instruction_layers):
-        fields = {name: editor.field(number, name) for name in FIELDS}
-        inputs = layers[schedule.layers[index].name].inputs
-        summed = bool(fields["flags"] & LayerFlag.KEEP_SUMS)
-        source, theta = _source(inputs[summed], schedule, traces, laid)
-        if summed:
+    instructions = [
+        {name: editor.field(number, name) for name in FIELDS}
+        for number in range(len(schedule.instruction_layers))
+    ]
+    for fields, tensor in zip(instructions, tensors_read(schedule, instructions), strict=True):
+        assert tensor is not None
+        source, theta = _source(tensor.layer, schedule, traces, laid)
+        if fields["source_slot"] == 0:
             theta = np.zeros_like(theta)
-        times = _times_read(fields, schedule, source.shape[1])
+        times = _times_read(fields, schedule, tensor.base, source.shape[1])
         zero = (source == 0).sum(axis=0)
         below = ((source != 0) & (np.abs(source.astype(np.int64)) <= theta[:, None])).sum(axis=0)
         found[Counter.ACTS_READ] += int(times.sum()) * len(images)
@@ -58,26 +57,28 @@ def expected_reads(
 
 
 def _source(
-    name: str, schedule: Schedule, traces: Mapping[str, LayerTrace], laid: NDArray[np.int8]
+    layer: int | None,
+    schedule: Schedule,
+    traces: Mapping[str, LayerTrace],
+    laid: NDArray[np.int8],
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Return a tensor in the order of the bus, and each image's threshold."""
-    if name == INPUT:
+    """Return a layer's tensor, or the image, in the order of the bus, and the thresholds."""
+    if layer is None:
         return laid, np.zeros(len(laid), dtype=np.int64)
-    plan = next(plan for plan in schedule.layers if plan.name == name)
-    trace = traces[name]
+    plan = schedule.layers[layer]
+    trace = traces[plan.name]
     stored = np.zeros((len(laid), plan.rows * schedule.config.lanes), dtype=np.int8)
     stored[:, plan.positions] = trace.tensor.reshape(len(laid), -1)
     return stored, trace.threshold
 
 
-def _times_read(fields: Mapping[str, int], schedule: Schedule, places: int) -> NDArray[np.int64]:
+def _times_read(
+    fields: Mapping[str, int], schedule: Schedule, base: int, places: int
+) -> NDArray[np.int64]:
     """Return how often all clusters together read each place, int64, shape (places,)."""
     config = schedule.config
     read = np.array(
-        [
-            (token.bank, token.word - fields["source_base"], token.slot)
-            for token in tokens(fields, config)
-        ],
+        [(token.bank, token.word - base, token.slot) for token in tokens(fields, config)],
         dtype=np.int64,
     ).reshape(-1, 3)
     column, lane = np.divmod(read[:, 2], config.lanes)

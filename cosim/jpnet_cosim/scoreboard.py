@@ -345,7 +345,7 @@ def compare_counters(
     got = run.counters
     lane_cycles = got[Counter.MACS] + sum(got[counter] for counter in STALL_COUNTERS)
     expected = {Counter.CYCLES: lane_cycles // schedule.config.mac_units}
-    expected |= expected_reads(network, schedule, traces, images)
+    expected |= expected_reads(schedule, traces, images)
     if not schedule.dense:
         macs = sum(int(trace.macs_effective.sum()) for trace in traces.values())
         expected[Counter.MACS] = macs + _shortcut_products(network, traces, images)

@@ -17,8 +17,8 @@ __all__ = ["MapWalker"]
 class MapWalker(wiring.Component):
     """Offer the words of a convolution's job, for one cluster, one after the other, then the end.
 
-    The words of the rows that `RowWalker` offers come from left to right; a row follows the one
-    before without a gap where it is offered by then.
+    The words of the rows that `RowWalker` offers come from left to right, of each pixel those that
+    the job reads; a row follows the one before without a gap where it is offered by then.
 
     Parameters
     ----------
@@ -121,6 +121,8 @@ class MapWalker(wiring.Component):
         """Step from word to word; return whether this is the last one of a row."""
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
+        pixel_step = Signal(config.act_addr_width, reset_less=True)
+        next_pixel = Signal(config.act_addr_width, reset_less=True)
         word_lists = Signal(config.pointer_addr_width, reset_less=True)
         row_lists = Signal(config.pointer_addr_width, reset_less=True)
         pixels = Signal(EXTENT_WIDTH, reset_less=True)
@@ -141,6 +143,7 @@ class MapWalker(wiring.Component):
             m.d.comb += self.o.used.eq((pixels << exact_log2(config.act_word)) >> job.packing)
         m.d.sync += [
             final_word.eq(job.pixel_words - 1),
+            pixel_step.eq(job.pixel_words + job.source_pixel_gap),
             word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
         ]
         with m.If(self.taken):
@@ -152,6 +155,8 @@ class MapWalker(wiring.Component):
             ]
             with m.If(last_word):
                 m.d.sync += [
+                    word.address.eq(next_pixel),
+                    next_pixel.eq(next_pixel + pixel_step),
                     word.lists.eq(row_lists),
                     word.column.eq(word.column + neighbours),
                     pixels.eq(pixels - neighbours),
@@ -162,6 +167,7 @@ class MapWalker(wiring.Component):
             m.d.sync += [
                 *(word[name].eq(rows.o[name]) for name in ("bank", "address", "lists", "line")),
                 word.column.eq(job.padding_left),
+                next_pixel.eq(rows.o.address + pixel_step),
                 pixel_word.eq(0),
                 row_lists.eq(rows.o.lists),
                 pixels.eq(job.source_width),

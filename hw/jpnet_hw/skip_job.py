@@ -4,6 +4,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.instruction import FIELDS
 
 __all__ = ["EXTENT_WIDTH", "RUN_WIDTH", "skip_job_layout"]
 
@@ -65,5 +66,6 @@ def skip_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "phase_lists": unsigned(config.pointer_addr_width),
             "source_swapped": unsigned(1),
             "target_swapped": unsigned(1),
+            "source_pixel_gap": unsigned(FIELDS["source_pixel_gap"].width),
         }
     )

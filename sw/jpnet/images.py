@@ -53,6 +53,11 @@ def _dataset_name(network: IntegerNetwork) -> str:
     return name
 
 
+def _middle(network: IntegerNetwork) -> tuple[int, ...] | None:
+    """Return the shape of what is cut out of images, None where all of them is taken."""
+    return network.input_shape if len(network.input_shape) > 1 else None
+
+
 def _shaped(network: IntegerNetwork, images: NDArray[np.int8]) -> NDArray[np.int8]:
     wanted = tuple(network.input_shape)
     if int(np.prod(images.shape[1:])) != int(np.prod(wanted)):
@@ -78,7 +83,7 @@ def load_test_images(
     data = load_dataset(name, data_root)
     return LabelledImages(
         dataset=name,
-        images=_shaped(network, data.test_activations()[:count]),
+        images=_shaped(network, data.test_activations(_middle(network))[:count]),
         labels=data.test_labels[:count],
     )
 
@@ -94,4 +99,4 @@ def load_calibration_images(network: IntegerNetwork, *, data_root: Path | None) 
     from jpnet_sw.data import load_dataset
 
     data = load_dataset(_dataset_name(network), data_root)
-    return _shaped(network, data.train_activations()[:_CALIBRATION])
+    return _shaped(network, data.train_activations(_middle(network))[:_CALIBRATION])

@@ -14,7 +14,7 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 20
@@ -53,7 +53,7 @@ class LayerFlag(IntFlag):
     NEXT_BLOCK = 128
     """The last instruction that reads its block of streamed lists; none in a resident program."""
     KEEP_SUMS = 256
-    """Drain nothing: the sums stay where they are for the drain of the next instruction."""
+    """Drain nothing: the sums stay where they are for the next instruction, or for its drain."""
     CARRIED = 512
     """Add a tensor of the target's shape, which lies in the activation memory, to the sums."""
     SUMMED = 1024
@@ -130,6 +130,7 @@ FIELDS: dict[str, Field] = {
     "first_sum": Field(word=18, bit=0, width=16),
     "summed_row": Field(word=18, bit=16, width=16),
     "second_shift": Field(word=19, bit=0, width=6),
+    "source_pixel_gap": Field(word=19, bit=6, width=10),
     "flags": Field(word=19, bit=16, width=15),
 }
 """Field name to place. Bits of no field are reserved and must be 0."""
@@ -220,10 +221,10 @@ class Instruction:
     source_tail
         Columns used in each pixel's last word, of a packed map slots used by each pixel; 0 for all.
     source_pixel_words, source_row_words
-        Words of a pixel, 1 of a packed map, and of a map's row.
+        Words of a pixel that are read, 1 of a packed map, and words of a map's row.
     source_words
-        Words of bank 0, the fullest: ``ceil(source_height / K) * source_row_words``; banks from
-        ``source_height % K`` onwards, if that is not 0, have `source_row_words` fewer.
+        Words to the end of bank 0, the fullest; banks from ``source_height % K`` onwards, if that
+        is not 0, have `source_row_words` fewer.
     padding_top, padding_left
         Of the map.
     output_height, output_width
@@ -267,6 +268,8 @@ class Instruction:
         Distance to the accumulator row that is added.
     second_shift
         Requantisation shift of the second tensor, 0 to 40.
+    source_pixel_gap
+        Of a convolution's map: words of a pixel that are not read, after or before those that are.
 
     Raises
     ------
@@ -327,6 +330,7 @@ class Instruction:
     first_sum: int = 0
     summed_row: int = 0
     second_shift: int = 0
+    source_pixel_gap: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -192,25 +192,33 @@ def test_the_residual_programs_have_every_option_of_the_drain_and_streams() -> N
     assert blocks
 
 
-@pytest.mark.parametrize("percent", [80, 100])
+@pytest.mark.parametrize("percent", [20, 60, 80, 100])
 def test_random_delays_are_right_on_average(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path, percent: int
 ) -> None:
     job = make_job(STREAMED, images=24)
-    bus = BusModel(stall_percent=percent)
-    run = run_native(
-        emitted(STREAMED),
-        schedule=job.schedule,
-        images=job.images,
-        cache_dir=cache_dir,
-        bus=bus,
-        optimise=False,
-    )
-    cycles = run.counters[Counter.CYCLES]
-    found = model(job, bus=bus).run().counters
     undisturbed = model(job).run().counters[Counter.CYCLES]
-    assert abs(found[Counter.CYCLES] - cycles) <= 0.02 * cycles
-    assert undisturbed < 0.95 * cycles
+    measured, predicted = [], []
+    for seed in range(4):
+        bus = BusModel(stall_percent=percent, stall_seed=seed)
+        run = run_native(
+            emitted(STREAMED),
+            schedule=job.schedule,
+            images=job.images,
+            cache_dir=cache_dir,
+            bus=bus,
+            optimise=False,
+        )
+        measured.append(run.counters[Counter.CYCLES] - undisturbed)
+        predicted.append(model(job, bus=bus).run().counters[Counter.CYCLES] - undisturbed)
+    cost, found = float(np.mean(measured)), float(np.mean(predicted))
+    assert abs(found - cost) <= 0.01 * (undisturbed + cost)
+    if percent > 50:
+        assert abs(found - cost) <= 0.15 * cost
+    else:
+        # A beat brings two words and one is taken in a cycle, so a few late ones are not missed.
+        assert 0 < cost < 0.01 * undisturbed
+        assert 0 < found < 0.01 * undisturbed
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

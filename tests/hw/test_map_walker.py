@@ -29,6 +29,7 @@ class Map:
     first_block: int = 0
     blocks: int = 1
     packing: int = 0
+    words_read: int | None = None
 
     def job(self, config):
         stride = 1 << self.stride_log2
@@ -41,7 +42,8 @@ class Map:
             "convolution": 1,
             "base": 5,
             "tail": 0 if self.packing else channel_rows * config.lanes % config.act_word,
-            "pixel_words": pixel_words,
+            "pixel_words": self.words_read or pixel_words,
+            "source_pixel_gap": pixel_words - (self.words_read or pixel_words),
             "packing": self.packing,
             "pointer_base": 7,
             "channel_lists": channel_lists,
@@ -60,7 +62,7 @@ class Map:
             "first_block": self.first_block,
             "blocks": self.blocks,
             "run_lists": run_lists,
-            "phase_lists": channel_lists * pixel_words * config.act_word,
+            "phase_lists": channel_lists * (self.words_read or pixel_words) * config.act_word,
         }
 
     def words(self, config, cluster):
@@ -87,7 +89,7 @@ class Map:
                 lists += word * config.act_word * job["channel_lists"]
                 lists += ky // stride * job["run_lists"]
                 address = job["base"] + source // config.clusters * job["source_row_words"]
-                address += x // pixels * job["pixel_words"] + word
+                address += x // pixels * (job["pixel_words"] + job["source_pixel_gap"]) + word
                 last = word == job["pixel_words"] - 1
                 used = job["tail"] if last and job["tail"] else config.act_word
                 if self.packing:
@@ -176,6 +178,12 @@ MAPS = {
     ),
     "packed_right_edge_unused": Map(
         channels=1, height=4, width=31, kernel=(1, 1), stride_log2=2, output=(1, 3), packing=3
+    ),
+    "one_word_of_three": Map(
+        channels=24, height=6, width=5, kernel=(3, 3), padding=(1, 1), output=(6, 5), words_read=1
+    ),
+    "two_words_of_three": Map(
+        channels=20, height=7, width=6, kernel=(3, 2), stride_log2=1, output=(3, 3), words_read=2
     ),
     "packed_one_pixel": Map(channels=1, height=3, width=1, kernel=(2, 1), output=(2, 1), packing=3),
 }

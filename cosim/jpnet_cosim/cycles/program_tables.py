@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from jpnet_cosim.cycles.records import NEVER, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.program_tokens import Tokens, pass_tokens, passes, vector_tokens
+from jpnet_cosim.tensors_read import tensors_read
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS, HeaderWord
 from jpnet_spec.instruction import FIELDS, LayerFlag, Opcode
@@ -118,19 +118,29 @@ class _Words:
     def add(
         self,
         found: Tokens,
-        fields: Mapping[str, int],
         *,
-        offset: int,
+        tensor: tuple[int, int],
         lists: NDArray[np.uint32],
     ) -> None:
-        """Add the words of one row, or of a vector."""
+        """Add the words of one row, or of a vector.
+
+        Parameters
+        ----------
+        found
+            Its activations.
+        tensor
+            The word where the tensor begins, and the place of its elements among the survivors.
+        lists
+            The list tables.
+        """
         config, count = self._config, len(found.word)
         if not count:
             return
         firsts = np.flatnonzero(np.diff(found.word, prepend=-1))
         number = self.count + np.repeat(np.arange(len(firsts)), np.diff(firsts, append=count))
         column, lane = np.divmod(found.slot, config.lanes)
-        row = (found.word - fields["source_base"]) * config.act_columns + column
+        base, offset = tensor
+        row = (found.word - base) * config.act_columns + column
         element = offset + (row * config.clusters + found.bank) * config.lanes + lane
         table, group = lists[found.cluster], np.maximum(found.owner, 0)[:, None]
         lanes, entry = np.arange(config.lanes)[None], found.entry[:, None]
@@ -190,20 +200,20 @@ def program_tables(
         {name: editor.field(number, name) for name in FIELDS} for number in range(count)
     ]
     sources = _Sources(schedule)
-    offsets = list(_offsets(schedule, instructions, sources))
+    read = list(_tensors(schedule, instructions, sources))
     for number, fields in enumerate(instructions):
-        offset = offsets[number]
+        tensor = read[number]
         for cluster in range(config.clusters):
             share = shares[number, cluster]
             share["first_word"], share["first_row"] = words.count, len(delays)
             if fields["opcode"] == Opcode.CONVOLUTION:
                 for row in passes(fields, config, cluster):
                     found = pass_tokens(fields, config, cluster, row)
-                    words.add(found, fields, offset=offset, lists=memories.lists)
+                    words.add(found, tensor=tensor, lists=memories.lists)
                 delays += _row_delays(fields, config, cluster)
             else:
                 found = vector_tokens(fields, config, cluster)
-                words.add(found, fields, offset=offset, lists=memories.lists)
+                words.add(found, tensor=tensor, lists=memories.lists)
             share["end_word"] = words.count
         if fields["flags"] & LayerFlag.NEXT_BLOCK:
             memories.load_block(loaded)
@@ -233,18 +243,14 @@ def slot_masks(places: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np
     return masks.view("<i8").ravel()
 
 
-def _offsets(
+def _tensors(
     schedule: Schedule, instructions: list[dict[str, int]], sources: _Sources
-) -> Iterator[int]:
-    """Yield where the elements of each instruction's source begin among an image's survivors."""
-    held: dict[int, int | None] = {int(schedule.program[HeaderWord.INPUT_BASE]): None}
-    following = iter(instructions)
-    for layer, plan in enumerate(schedule.layers):
-        for fields in islice(following, plan.instructions):
-            base, filtered = fields["source_base"], fields["source_slot"] > 0
-            # What reads nothing, at the end of a shortened program, names no tensor.
-            yield sources.offset(held.get(base), filtered=filtered)
-        held[plan.base] = layer
+) -> Iterator[tuple[int, int]]:
+    """Yield the base of each instruction's tensor, and where its elements begin."""
+    for fields, tensor in zip(instructions, tensors_read(schedule, instructions), strict=True):
+        # What reads nothing, at the end of a shortened program, names no tensor.
+        layer, base = (None, 0) if tensor is None else (tensor.layer, tensor.base)
+        yield base, sources.offset(layer, filtered=fields["source_slot"] > 0)
 
 
 def _instructions(fields: list[dict[str, int]], latency: Latencies) -> NDArray:

@@ -1,12 +1,13 @@
 """Lists of layers, divided among the groups where they do not fit otherwise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import Layer
 from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
 from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.spans import ReadWords
 from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part, channel_parts
@@ -16,12 +17,12 @@ __all__ = ["LayerLists", "PartLists", "layer_lists", "resident_lists"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PartLists:
-    """Lists of some channel rows of a layer, in all lanes.
+    """Lists of some channel rows of a layer, and of some of what it reads, in all lanes.
 
     Parameters
     ----------
     part
-        The channel rows.
+        The channel rows, and what is read.
     lanes
         Lists by cluster, group and lane; the group is None where all groups hold the same.
     alike
@@ -52,7 +53,7 @@ class LayerLists:
     divided
         Whether the inputs are divided among the groups.
     parts
-        In the order of their channel rows.
+        In the order of their channel rows, of their tiles and of what they read.
     """
 
     divided: bool
@@ -131,7 +132,9 @@ def layer_lists(
     divided: bool,
     dense: bool,
 ) -> LayerLists:
-    """Encode a layer's lists, part by part; after them those of a shortcut that is summed.
+    """Encode a layer's lists, part by part.
+
+    Those of a shortcut that is summed follow the lists of the part that reads the first words.
 
     Parameters
     ----------
@@ -140,7 +143,7 @@ def layer_lists(
     tensors
         From `place_tensors`.
     parts
-        All of its channel rows.
+        All of its channel rows; those that differ in nothing but the tile have the same lists.
     divided
         Whether the inputs are divided among the groups.
     dense
@@ -149,18 +152,23 @@ def layer_lists(
     source, target = tensors[layer.inputs[0]], tensors[layer.name]
     config = source.layout.config
     groups: list[int | None] = list(range(config.groups)) if divided else [None]
-    if layer.convolution is None:
-        encoded = [
-            _fully_connected(layer, source, target, part, groups, dense=dense) for part in parts
-        ]
-    else:
-        summed = shortcut_layer(layer)
-        shortcut = None if summed is None else (summed, tensors[summed.inputs[0]])
-        encoded = [
-            _convolution(layer, source, target, part, groups, shortcut=shortcut, dense=dense)
-            for part in parts
-        ]
-    return LayerLists(divided=divided, parts=tuple(encoded))
+    summed = shortcut_layer(layer)
+    shortcut = None if summed is None else (summed, tensors[summed.inputs[0]])
+    encoded: dict[Part, PartLists] = {}
+    for part in parts:
+        alike = replace(part, tile=None)
+        if alike in encoded:
+            continue
+        if layer.convolution is None:
+            encoded[alike] = _fully_connected(layer, source, target, alike, groups, dense=dense)
+        else:
+            encoded[alike] = _convolution(
+                layer, source, target, alike, groups, shortcut=shortcut, dense=dense
+            )
+    return LayerLists(
+        divided=divided,
+        parts=tuple(replace(encoded[replace(part, tile=None)], part=part) for part in parts),
+    )
 
 
 def _fully_connected(
@@ -173,10 +181,11 @@ def _fully_connected(
     dense: bool,
 ) -> PartLists:
     config = source.layout.config
+    slots = ReadWords(layer=layer, layout=source.layout).positions(part.span)
     lanes = {}
     for cluster in range(config.clusters):
         for group in groups:
-            inputs = local_inputs(source, cluster=cluster, group=group)
+            inputs = local_inputs(source, slots, cluster=cluster, group=group)
             for lane in range(config.lanes):
                 lanes[cluster, group, lane] = lane_lists(
                     layer, inputs, target.positions, part, config, lane=lane, dense=dense
@@ -209,7 +218,7 @@ def _convolution(
                 group=group,
                 dense=dense,
             )
-            if shortcut is not None:
+            if shortcut is not None and (part.span is None or part.span.first_word == 0):
                 assert shortcut[0].convolution is not None
                 lists = lists.followed_by(
                     convolution_lists(
@@ -217,7 +226,7 @@ def _convolution(
                         shortcut[0].convolution,
                         shortcut[1],
                         target.positions,
-                        part,
+                        replace(part, span=None),
                         lane=lane,
                         group=group,
                         dense=False,

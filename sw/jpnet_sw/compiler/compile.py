@@ -1,6 +1,6 @@
 """Integer network to schedule: placement, capacity, lists, instructions, program image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,16 +15,17 @@ from jpnet_spec.schedule import LayerPlan, Schedule
 from jpnet_sw.compiler.activation_words import ActivationWords, allocate_words
 from jpnet_sw.compiler.capacity import LayerLists, resident_lists
 from jpnet_sw.compiler.errors import CompileError, check_depth
-from jpnet_sw.compiler.graph import layer_graph
+from jpnet_sw.compiler.graph import layer_activity, layer_graph
 from jpnet_sw.compiler.instructions import StepBases, StepPlace, step_instructions
 from jpnet_sw.compiler.limits import load_cycles_limit, program_cycles_limit
 from jpnet_sw.compiler.list_places import resident_places
 from jpnet_sw.compiler.sections import list_sections, param_sections
+from jpnet_sw.compiler.spans import ReadWords
 from jpnet_sw.compiler.steps import Step, network_steps
 from jpnet_sw.compiler.streaming import streamed_lists
 from jpnet_sw.compiler.tensors import Tensor, place_tensors
 from jpnet_sw.compiler.threshold_slots import threshold_slots
-from jpnet_sw.compiler.tiles import check_supported, row_tiles
+from jpnet_sw.compiler.tiles import check_supported, part_tiles
 
 __all__ = ["compile_network"]
 
@@ -168,8 +169,9 @@ class _Compiler:
         network, config, share = self._network, self._config, self._share
         for layer in network.layers:
             _check_layer(layer, config)
-        tensors = place_tensors(network, self._steps, share, images)
-        places, words = self._place_steps(tensors)
+        activity = layer_activity(network, images)
+        tensors = place_tensors(network, self._steps, share, activity)
+        places, words = self._place_steps(tensors, activity)
         instructions = [
             step_instructions(
                 place,
@@ -180,7 +182,7 @@ class _Compiler:
             )
             for index, place in enumerate(places)
         ]
-        all_instructions = [item for of_step in instructions for item in of_step]
+        all_instructions = [item for of_step in instructions for _, item in of_step]
         check_depth("program memory (program_depth)", len(all_instructions), config.program_depth)
         image = tensors[INPUT]
         program = build_image(
@@ -209,14 +211,16 @@ class _Compiler:
             ),
         )
 
-    def _place_steps(self, tensors: dict[str, Tensor]) -> tuple[list[StepPlace], ActivationWords]:
+    def _place_steps(
+        self, tensors: dict[str, Tensor], activity: dict[str, NDArray[np.float64]]
+    ) -> tuple[list[StepPlace], ActivationWords]:
         """Give every step its share of every memory."""
         share, graph = self._share, layer_graph(self._network)
         resident = resident_lists(self._steps, tensors, share, dense=self._products.stored)
         lists, list_places = (
             (resident, resident_places(resident))
             if resident is not None
-            else streamed_lists(self._steps, tensors, share, dense=self._products.stored)
+            else streamed_lists(self._steps, tensors, share, activity, dense=self._products.stored)
         )
         self._check_offsets(lists)
         words = self._allocate(tensors, lists)
@@ -267,7 +271,7 @@ class _Compiler:
         whole_beats = -(-tensors[INPUT].layout.rows // share.beat_rows) * share.beat_rows
         bank_words[INPUT] = share.bank_words(whole_beats)
         single = [
-            _drains(step, of_layer, share) == 1
+            _drains(step, tensors, of_layer, share) == 1
             for step, of_layer in zip(self._steps, lists, strict=True)
         ]
         words = allocate_words(self._network, self._steps, bank_words, single, share.act_depth)
@@ -300,15 +304,21 @@ def _images(config: AcceleratorConfig) -> str:
     return "one image" if config.contexts == 1 else f"each of {config.contexts} images"
 
 
-def _drains(step: Step, lists: LayerLists, config: AcceleratorConfig) -> int:
+def _drains(
+    step: Step, tensors: Mapping[str, Tensor], lists: LayerLists, config: AcceleratorConfig
+) -> int:
     """Return how many instructions drain a step."""
+    read = ReadWords(layer=step.walked, layout=tensors[step.layer.inputs[0]].layout)
+    last = [item.part for item in lists.parts if read.is_last(item.part.span)]
     if step.drained is None:
-        return len(lists.parts)
-    return sum(len(row_tiles(step.layer, step.drained, part.part, config)) for part in lists.parts)
+        return len(last)
+    return sum(len(part_tiles(step.layer, step.drained, part, config)) for part in last)
 
 
 def _plans(
-    places: list[StepPlace], instructions: list[list[Instruction]], tensors: dict[str, Tensor]
+    places: list[StepPlace],
+    instructions: list[list[tuple[int, Instruction]]],
+    tensors: dict[str, Tensor],
 ) -> list[LayerPlan]:
     """Return what became of each layer, an affine one after its source."""
     plans = []

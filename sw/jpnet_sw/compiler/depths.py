@@ -47,7 +47,7 @@ def dense_depths(network: IntegerNetwork, config: AcceleratorConfig) -> tuple[in
             if part is not None and part.convolution is not None:
                 read = layouts[part.inputs[0]]
                 weights += _kernel_weights(part, part.convolution, read, config)
-                lists = TapTable.of(part.convolution, read, divided=True).lists
+                lists = TapTable.of(part, read, divided=True).lists
                 table += parts * (lists + 1)
     return weights, table
 

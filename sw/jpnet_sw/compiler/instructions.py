@@ -1,5 +1,6 @@
 """The instructions of one step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,12 @@ from jpnet_sw.compiler.capacity import LayerLists
 from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.lists import TapTable
-from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.shortcuts import is_carried, shortcut_layer
+from jpnet_sw.compiler.source_fields import source_fields
+from jpnet_sw.compiler.spans import ReadWords, Span
 from jpnet_sw.compiler.steps import Step
 from jpnet_sw.compiler.tensors import Tensor
-from jpnet_sw.compiler.tiles import Part, Tile, block_rows, row_tiles
+from jpnet_sw.compiler.tiles import Part, Tile, block_rows, part_tiles
 
 __all__ = ["StepBases", "StepPlace", "step_instructions"]
 
@@ -77,6 +80,11 @@ class StepPlace:
         """The layer that multiplies."""
         return self.step.layer
 
+    @property
+    def read_words(self) -> ReadWords:
+        """The layer whose lists the lanes have, and what it reads."""
+        return ReadWords(layer=self.step.walked, layout=self.source.layout)
+
 
 def step_instructions(
     place: StepPlace,
@@ -85,10 +93,11 @@ def step_instructions(
     dense: bool,
     frees_image: bool,
     is_result: bool,
-) -> list[Instruction]:
-    """Return one instruction for each tile, or the only one.
+) -> list[tuple[int, Instruction]]:
+    """Return the instructions, each with the number of the part whose lists it uses.
 
-    Before each that adds a shortcut's sums comes one that sums them.
+    There is one for each tile and each span of what is read; all but the last span's keep their
+    sums. Before the first one of a tile that adds a shortcut's sums comes one that sums them.
 
     Parameters
     ----------
@@ -113,22 +122,30 @@ def step_instructions(
     for number, part in enumerate(place.lists.parts):
         own: tuple[Tile | None, ...] = (None,)
         if convolution is not None:
-            own = row_tiles(place.layer, convolution, part.part, config)
+            own = part_tiles(place.layer, convolution, part.part, config)
         tiles += [(number, tile) for tile in own]
     instructions = []
+    drained = False
     for index, (number, tile) in enumerate(tiles):
+        drains = place.read_words.is_last(place.lists.parts[number].part.span)
         flags = LayerFlag.DENSE if dense else LayerFlag(0)
         if place.bases.lists[number].ends_block and [n for n, _ in tiles[index + 1 :]][:1] != [
             number
         ]:
             flags |= LayerFlag.NEXT_BLOCK
-        flags |= LayerFlag.FIRST_TILE if index == 0 else LayerFlag(0)
+        if not drains:
+            flags |= LayerFlag.KEEP_SUMS
+        elif not drained:
+            flags |= LayerFlag.FIRST_TILE
+        drained |= drains
         if index == len(tiles) - 1:
             flags |= LayerFlag.LAST_TILE
             flags |= LayerFlag.FREE_IMAGE if frees_image else LayerFlag(0)
             flags |= LayerFlag.RESULT if is_result else LayerFlag(0)
         try:
-            instructions += _tile_instructions(place, number, tile, flags)
+            instructions += [
+                (number, item) for item in _tile_instructions(place, number, tile, flags)
+            ]
         except ValueError as error:
             raise CompileError(f"layer {place.layer.name!r}: {error}") from error
     return instructions
@@ -138,60 +155,81 @@ def _tile_instructions(
     place: StepPlace, number: int, tile: Tile | None, flags: LayerFlag
 ) -> list[Instruction]:
     """Return the instruction of a tile, or None for a part of a vector, and the one before it."""
-    common = _threshold_fields(place) | _source_fields(place.source, place.bases.source)
+    span, kept = place.lists.parts[number].part.span, bool(flags & LayerFlag.KEEP_SUMS)
+    common = _kept_fields(place.slots[0]) if kept else _threshold_fields(place)
+    common |= source_fields(place.read_words, place.bases.source, span)
     flags |= _reading_flags(place.source, place.target, place.lists)
     if tile is None:
         opcode, fields = Opcode.FULLY_CONNECTED, common | _vector_fields(place, number)
         if place.step.gathers:
             opcode, flags = Opcode.CONVOLUTION, flags | LayerFlag.GATHER
-            walked = _walk_fields(place, place.step.walked, place.source, number)
+            walked = _walk_fields(place, place.read_words, number, span)
             fields = common | walked | _vector_fields(place, number)
         return [Instruction(opcode=opcode, flags=flags, **fields)]
     assert place.layer.convolution is not None
-    fields = common | _tile_fields(place, place.layer, place.source, number, tile)
-    fields |= _sample_fields(place, tile, place.layer.convolution.output_size[1])
+    fields = common | _tile_fields(place, place.read_words, number, tile, span)
+    added, more = _drain_fields(place, fields, tile)
+    if not kept:
+        flags |= added
+        fields |= more
     before: list[Instruction] = []
-    if place.step.second is not None:
-        flags |= LayerFlag.SECOND
-        distance = fields["target_base"] - place.bases.target
-        fields["second_base"] = place.bases.second + distance
-        fields["second_params"] = place.bases.second_params + fields["param_base"]
-        fields["second_params"] -= place.bases.params
-        fields["second_shift"] = place.step.second.shift
-    if place.layer.shortcut is not None:
-        fields["carried_multiplier"] = place.layer.shortcut.multiplier
-        summed = shortcut_layer(place.layer)
-        if summed is None:
-            flags |= LayerFlag.CARRIED
-            distance = fields["target_base"] - place.bases.target
-            fields["carried_base"] = place.bases.shortcut + distance
-        else:
-            flags |= LayerFlag.SUMMED
-            fields["summed_row"] = fields["blocks"] * fields["line_rows"]
-            before.append(_shortcut_instruction(place, summed, number, tile, fields["summed_row"]))
+    if LayerFlag.SUMMED in added and (span is None or span.first_word == 0):
+        before.append(_shortcut_instruction(place, number, tile, more["summed_row"]))
     return [*before, Instruction(opcode=Opcode.CONVOLUTION, flags=flags, **fields)]
 
 
-def _shortcut_instruction(
-    place: StepPlace, summed: Layer, number: int, tile: Tile, first_sum: int
-) -> Instruction:
-    """Return the instruction that sums what is added; all of the tensor counts."""
-    assert place.shortcut is not None
+def _drain_fields(
+    place: StepPlace, fields: Mapping[str, int], tile: Tile
+) -> tuple[LayerFlag, dict[str, int]]:
+    """Return what a tile's drain adds and writes besides its sums.
+
+    Parameters
+    ----------
+    place
+        The step.
+    fields
+        Of the tile's instruction, so far.
+    tile
+        The tile.
+    """
     assert place.layer.convolution is not None
-    table = TapTable.of(place.layer.convolution, place.source.layout, divided=place.lists.divided)
-    fields = _source_fields(place.shortcut, place.bases.shortcut)
-    fields |= _tile_fields(place, summed, place.shortcut, number, tile)
+    flags, more = LayerFlag(0), _sample_fields(place, tile, place.layer.convolution.output_size[1])
+    distance = fields["target_base"] - place.bases.target
+    if place.step.second is not None:
+        flags |= LayerFlag.SECOND
+        more["second_base"] = place.bases.second + distance
+        more["second_params"] = place.bases.second_params + fields["param_base"]
+        more["second_params"] -= place.bases.params
+        more["second_shift"] = place.step.second.shift
+    if place.layer.shortcut is not None:
+        more["carried_multiplier"] = place.layer.shortcut.multiplier
+        if is_carried(place.layer):
+            flags |= LayerFlag.CARRIED
+            more["carried_base"] = place.bases.shortcut + distance
+        else:
+            flags |= LayerFlag.SUMMED
+            more["summed_row"] = fields["blocks"] * fields["line_rows"]
+    return flags, more
+
+
+def _shortcut_instruction(place: StepPlace, number: int, tile: Tile, first_sum: int) -> Instruction:
+    """Return the instruction that sums what is added; all of the tensor counts."""
+    summed = shortcut_layer(place.layer)
+    assert summed is not None
+    assert place.shortcut is not None
+    read = ReadWords(layer=summed, layout=place.shortcut.layout)
+    table = TapTable.of(
+        place.layer,
+        place.source.layout,
+        divided=place.lists.divided,
+        span=place.lists.parts[number].part.span,
+    )
+    fields = _kept_fields(0) | source_fields(read, place.bases.shortcut)
+    fields |= _tile_fields(place, read, number, tile, None)
     fields |= {"first_sum": first_sum, "pointer_base": fields["pointer_base"] + table.lists + 1}
     return Instruction(
         opcode=Opcode.CONVOLUTION,
         flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.target, place.lists),
-        source_slot=0,
-        target_slot=0,
-        threshold_mode=ThresholdMode.NONE,
-        winners=0,
-        shift=0,
-        static_threshold=0,
-        sample_stride=1,
         **fields,
     )
 
@@ -223,21 +261,16 @@ def _threshold_fields(place: StepPlace) -> dict[str, int]:
     }
 
 
-def _source_fields(source: Tensor, base: int) -> dict[str, int]:
-    """Return where a tensor lies that is read, and how."""
-    layout = source.layout
-    if not isinstance(layout, MapLayout):
-        return {"source_base": base, "source_rows": layout.rows}
+def _kept_fields(source_slot: int) -> dict[str, int]:
+    """Return the fields of thresholds and shift of an instruction that drains nothing."""
     return {
-        "source_base": base,
-        "source_rows": 0,
-        "source_packing": layout.packing,
-        "source_height": layout.height,
-        "source_width": layout.width,
-        "source_tail": layout.tail,
-        "source_pixel_words": layout.pixel_words,
-        "source_row_words": layout.row_words,
-        "source_words": layout.bank_words,
+        "source_slot": source_slot,
+        "target_slot": 0,
+        "threshold_mode": ThresholdMode.NONE,
+        "winners": 0,
+        "shift": 0,
+        "static_threshold": 0,
+        "sample_stride": 1,
     }
 
 
@@ -256,7 +289,7 @@ def _vector_fields(place: StepPlace, number: int) -> dict[str, int]:
 
 
 def _tile_fields(
-    place: StepPlace, layer: Layer, source: Tensor, number: int, tile: Tile
+    place: StepPlace, read: ReadWords, number: int, tile: Tile, span: Span | None
 ) -> dict[str, int]:
     """Return what one tile of a convolution adds.
 
@@ -264,17 +297,17 @@ def _tile_fields(
     ----------
     place
         The step.
-    layer
-        Its layer, or the one of its shortcut.
-    source
-        What that reads.
+    read
+        Its layer, or the one of its shortcut, and what that reads.
     number
         Of the tile's part.
     tile
         The tile's blocks.
+    span
+        The words that are read; None for all.
     """
     part = place.lists.parts[number].part
-    fields = _walk_fields(place, layer, source, number)
+    fields = _walk_fields(place, read, number, span)
     return fields | {
         "rows": part.rows,
         "param_base": place.bases.params + part.first_row,
@@ -285,23 +318,25 @@ def _tile_fields(
     }
 
 
-def _walk_fields(place: StepPlace, layer: Layer, source: Tensor, number: int) -> dict[str, int]:
+def _walk_fields(
+    place: StepPlace, read: ReadWords, number: int, span: Span | None
+) -> dict[str, int]:
     """Return how the lanes walk through the map of a convolution, and through its lists.
 
     Parameters
     ----------
     place
         The step.
-    layer
-        What they sum.
-    source
-        What that reads.
+    read
+        What they sum, and what that reads.
     number
         Of the tile's part.
+    span
+        The words that are read; None for all.
     """
-    convolution = layer.convolution
+    convolution = read.layer.convolution
     assert convolution is not None
-    table = TapTable.of(convolution, source.layout, divided=place.lists.divided)
+    table = TapTable.of(read.layer, read.layout, divided=place.lists.divided, span=span)
     pool, stride = place.layer.pool, convolution.window.stride
     height, width = convolution.output_size
     padded_width = (width + table.columns - 1) * stride

@@ -11,8 +11,6 @@ from jpnet_spec.instruction import Instruction
 from jpnet_sw.compiler.capacity import PartLists
 from jpnet_sw.compiler.instructions import StepPlace
 from jpnet_sw.compiler.lists import LaneLists
-from jpnet_sw.compiler.shortcuts import shortcut_layer
-from jpnet_sw.compiler.tiles import row_tiles
 
 __all__ = ["load_cycles_limit", "program_cycles_limit"]
 
@@ -34,7 +32,7 @@ def load_cycles_limit(program: NDArray[np.uint32], config: AcceleratorConfig) ->
 
 def program_cycles_limit(
     places: Sequence[StepPlace],
-    instructions: Sequence[Sequence[Instruction]],
+    instructions: Sequence[Sequence[tuple[int, Instruction]]],
     program: NDArray[np.uint32],
     image_rows: int,
     config: AcceleratorConfig,
@@ -46,7 +44,7 @@ def program_cycles_limit(
     places
         All steps.
     instructions
-        Of each step.
+        From `step_instructions`, of each step.
     program : uint32, shape (words,)
     image_rows
         Rows of an image.
@@ -63,26 +61,13 @@ def program_cycles_limit(
 
 
 def _step_cycles(
-    place: StepPlace, instructions: Sequence[Instruction], config: AcceleratorConfig
+    place: StepPlace, instructions: Sequence[tuple[int, Instruction]], config: AcceleratorConfig
 ) -> int:
     """Return a bound on the cycles of a step's instructions, bar what each of them costs."""
     parts = place.lists.parts
     if place.layer.convolution is None:
         return sum(_vector_cycles(place.source.layout.rows, part) for part in parts)
-    if place.step.drained is None:
-        return sum(
-            _tile_cycles(item, part, config) for item, part in zip(instructions, parts, strict=True)
-        )
-    each = 1 if shortcut_layer(place.layer) is None else 2
-    tiled = [
-        part
-        for part in parts
-        for _ in row_tiles(place.layer, place.step.drained, part.part, config)
-        for _ in range(each)
-    ]
-    return sum(
-        _tile_cycles(item, part, config) for item, part in zip(instructions, tiled, strict=True)
-    )
+    return sum(_tile_cycles(item, parts[number], config) for number, item in instructions)
 
 
 def _words_cycles(words: int, config: AcceleratorConfig) -> int:

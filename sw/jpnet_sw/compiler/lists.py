@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
-from jpnet_spec.tensor_layout import MapLayout, TensorLayout
+from jpnet_spec.tensor_layout import TensorLayout
+from jpnet_sw.compiler.spans import ReadWords, Span
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part
 
@@ -28,10 +29,18 @@ class LaneLists:
         ``row << 8 | weight``, list after list; the row is an offset modulo ``2**24``.
     starts : int64, shape (lists + 1,)
         First entry of each list, relative to the layer's first entry, and the end of the last.
+    followers
+        How many of the starts, at the end, are those of another table.
     """
 
     entries: NDArray[np.uint32]
     starts: NDArray[np.int64]
+    followers: int = 0
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """The starts that are not of another table."""
+        return self.starts[: len(self.starts) - self.followers]
 
     @property
     def farthest(self) -> int:
@@ -45,6 +54,7 @@ class LaneLists:
         return LaneLists(
             entries=np.concatenate([self.entries, other.entries]),
             starts=np.concatenate([self.starts, other.starts + len(self.entries)]),
+            followers=len(other.starts),
         )
 
 
@@ -71,10 +81,31 @@ class TapTable:
     columns: int
 
     @classmethod
-    def of(cls, convolution: Convolution, source: TensorLayout, *, divided: bool) -> "TapTable":
-        """Return the table of a convolution, whose inputs may be divided among the groups."""
-        assert isinstance(source, MapLayout)
-        positions, stride = source.read_channels, convolution.window.stride
+    def of(
+        cls,
+        layer: Layer,
+        source: TensorLayout,
+        *,
+        divided: bool,
+        span: Span | None = None,
+    ) -> "TapTable":
+        """Return the table of a convolution or average.
+
+        Parameters
+        ----------
+        layer
+            The layer.
+        source
+            Layout of what it reads.
+        divided
+            Whether its inputs are divided among the groups.
+        span
+            Words of each pixel that have lists; None for all.
+        """
+        assert layer.convolution is not None
+        convolution = layer.convolution
+        mine = ReadWords(layer=layer, layout=source).positions(span)
+        positions, stride = mine.stop - mine.start, convolution.window.stride
         return cls(
             stride=stride,
             channels=-(-positions // source.config.groups) if divided else positions,
@@ -106,13 +137,17 @@ class TapTable:
         return phase * self.phase_lists + channel * self.channel_lists + within
 
 
-def local_inputs(tensor: Tensor, *, cluster: int, group: int | None) -> NDArray[np.int64]:
+def local_inputs(
+    tensor: Tensor, slots: slice, *, cluster: int, group: int | None
+) -> NDArray[np.int64]:
     """Return the input element behind each list of a group, -1 for padding.
 
     Parameters
     ----------
     tensor
         What is read.
+    slots
+        Which part of a bank.
     cluster
         Whose bank.
     group
@@ -125,6 +160,7 @@ def local_inputs(tensor: Tensor, *, cluster: int, group: int | None) -> NDArray[
     mine = np.flatnonzero(bank == cluster)
     inputs = np.full(tensor.layout.bank_slots(cluster), -1, dtype=np.int64)
     inputs[slot[mine]] = mine
+    inputs = inputs[slots]
     return inputs if group is None else inputs[group :: config.groups]
 
 
@@ -191,7 +227,7 @@ def convolution_lists(
     positions : int32, shape (oc,)
         Position of each output channel.
     part
-        The channel rows whose weights these are.
+        The channel rows, and what is read, whose weights these are.
     lane
         The lane.
     group
@@ -200,7 +236,8 @@ def convolution_lists(
         Whether zero weights are stored too.
     """
     config = source.layout.config
-    table = TapTable.of(convolution, source.layout, divided=group is not None)
+    read = ReadWords(layer=layer, layout=source.layout).positions(part.span)
+    table = TapTable.of(layer, source.layout, divided=group is not None, span=part.span)
     row = positions.astype(np.int64) // config.lanes - part.first_row
     owned = np.flatnonzero((positions % config.lanes == lane) & (row >= 0) & (row < part.rows))
     weight = layer.weight[owned]
@@ -208,10 +245,13 @@ def convolution_lists(
     codes = weight[channel, place, ky, kx]
     inputs, outputs = layer.weight.shape[1], len(layer.weight) // convolution.channel_groups
     position = source.positions[owned[channel] // outputs * inputs + place].astype(np.int64)
+    mine = (position >= read.start) & (position < read.stop)
     if group is not None:
-        mine = position % config.groups == group
-        channel, ky, kx, codes = channel[mine], ky[mine], kx[mine], codes[mine]
-        position = position[mine] // config.groups
+        mine &= position % config.groups == group
+    channel, ky, kx, codes = channel[mine], ky[mine], kx[mine], codes[mine]
+    position = position[mine] - read.start
+    if group is not None:
+        position //= config.groups
     offset = row[owned[channel]] - kx // table.stride * part.rows
     return _encode(
         table.index(position, ky, kx),

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
-from jpnet_sw.compiler.graph import layer_activity
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.steps import Step, tied_tensors
 from jpnet_sw.compiler.work import convolution_work, fully_connected_work
@@ -50,7 +49,7 @@ def place_tensors(
     network: IntegerNetwork,
     steps: Sequence[Step],
     config: AcceleratorConfig,
-    images: NDArray[np.int8] | None,
+    activity: Mapping[str, NDArray[np.float64]],
 ) -> dict[str, Tensor]:
     """Return the place of the image and of every layer's output, by name.
 
@@ -65,10 +64,9 @@ def place_tensors(
         From `network_steps`.
     config
         The accelerator.
-    images : int8, shape (images, *input_shape)
-        Training images from which the work of each channel is estimated, or None.
+    activity
+        From `layer_activity`; it tells the work of each channel.
     """
-    activity = layer_activity(network, images)
     layouts = tensor_layouts(network, steps, config)
     tensors = {
         INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))

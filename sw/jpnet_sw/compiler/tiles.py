@@ -7,6 +7,7 @@ from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
 from jpnet_sw.compiler.errors import CompileError
 from jpnet_sw.compiler.shortcuts import shortcut_layer
+from jpnet_sw.compiler.spans import Span
 
 __all__ = [
     "Part",
@@ -15,6 +16,7 @@ __all__ = [
     "channel_parts",
     "check_supported",
     "fitting_rows",
+    "part_tiles",
     "row_tiles",
 ]
 
@@ -23,20 +25,6 @@ _LARGEST_ADDEND = 511
 """Of a shortcut's sums: what a requantiser adds has 10 bits."""
 _POOLS = ((2, 1), (2, 2), (3, 1), (3, 2))
 """Extents and strides of pooling windows."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """Consecutive channel rows, `lanes` channels each, whose lists lie together.
-
-    Parameters
-    ----------
-    first_row, rows
-        Channel rows of the layer's output.
-    """
-
-    first_row: int
-    rows: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +39,26 @@ class Tile:
 
     first_block: int
     blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Consecutive channel rows, `lanes` channels each, whose lists lie together.
+
+    Parameters
+    ----------
+    first_row, rows
+        Channel rows of the layer's output.
+    span
+        What is read, all of it for None; the parts of the other spans follow.
+    tile
+        The only tile that these lists are for; None where they are for all tiles.
+    """
+
+    first_row: int
+    rows: int
+    span: Span | None = None
+    tile: Tile | None = None
 
 
 def check_supported(layer: Layer) -> None:
@@ -129,6 +137,11 @@ def fitting_rows(layer: Layer, convolution: Convolution | None, config: Accelera
         )
     # A list's rows are offsets of at most the accumulators from that of its activation's column.
     columns = -(-convolution.window.size[1] // convolution.window.stride)
+    if columns > config.acc_depth:
+        raise CompileError(
+            f"layer {layer.name!r}: needs {columns} accumulators a lane for the columns of its "
+            f"kernel, acc_depth is {config.acc_depth}"
+        )
     return config.acc_depth // max(positions, columns)
 
 
@@ -163,6 +176,15 @@ def row_tiles(
         Tile(first_block=first, blocks=min(size, blocks - first))
         for first in range(0, blocks, size)
     )
+
+
+def part_tiles(
+    layer: Layer, convolution: Convolution, part: Part, config: AcceleratorConfig
+) -> tuple[Tile, ...]:
+    """Return the tiles that a part's lists are for."""
+    if part.tile is not None:
+        return (part.tile,)
+    return row_tiles(layer, convolution, part, config)
 
 
 def _sums(layer: Layer) -> int:
