@@ -12,9 +12,10 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_spec.window import Window
 from jpnet_sw.compiler import CompileError, compile_network
+from jpnet_sw.compiler.dealing import dealt_loads
 from jpnet_sw.compiler.placement import place_balanced
 from jpnet_sw.compiler.tiles import channel_parts, row_tiles
-from jpnet_sw.compiler.work import dealt_loads, kernel_row_work
+from jpnet_sw.compiler.work import kernel_row_work
 
 POOL = Window(size=(2, 2), stride=2)
 EDGE = replace(PRESETS["edge16"], act_depth=512)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
+from jpnet_sw.compiler.dealing import dealt_loads
 from jpnet_sw.compiler.graph import layer_activity
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.steps import Step, tied_tensors
-from jpnet_sw.compiler.work import convolution_work, dealt_loads, fully_connected_work
+from jpnet_sw.compiler.work import convolution_work, fully_connected_work
 
 __all__ = ["Tensor", "place_tensors", "tensor_layouts"]
 

@@ -7,7 +7,7 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
 from jpnet_spec.network import Layer
 
-__all__ = ["convolution_work", "dealt_loads", "fully_connected_work", "kernel_row_work"]
+__all__ = ["convolution_work", "fully_connected_work", "kernel_row_work"]
 
 
 def fully_connected_work(
@@ -103,30 +103,3 @@ def kernel_row_work(
     needs = met.reshape(groups, -1, kernel_rows, kernel_columns, loads)
     work: NDArray[np.float64] = np.einsum("goirc,gircl->gorl", stored, needs, optimize=True)
     return work.reshape(-1, kernel_rows, loads)
-
-
-def dealt_loads(
-    layer: Layer,
-    convolution: Convolution,
-    config: AcceleratorConfig,
-    *,
-    input_activity: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the loads of a layer that lanes should share evenly; parameters as `convolution_work`.
-
-    A cluster reads a row of the input for one row of the kernel after the other. The lanes' queues
-    smooth what is uneven in a short row, so that only the sum counts; in a long one, lanes with
-    little work for this row of the kernel wait for the others.
-
-    Returns
-    -------
-    float64, shape (oc, (kernel_rows + 1) * clusters * images)
-    """
-    work = kernel_row_work(layer, convolution, config, input_activity=input_activity)
-    survivors = input_activity.sum() / len(input_activity) / convolution.input_shape[1]
-    # Queues hold as many activations as they are deep, which differ by a share of that; the factor
-    # was found with random masks.
-    smoothed = config.groups * config.fifo_depth**2 / 2
-    share = survivors / (survivors + smoothed)
-    by_row, whole = work.reshape(len(work), -1), work.sum(axis=1)
-    return np.concatenate([share * by_row, (1 - share) * whole], axis=1)
