@@ -379,11 +379,12 @@ class Accelerator(wiring.Component):
     def _build_compute(self, m: Module, parts: _Parts) -> None:
         """Connect contexts, clusters and the drain."""
         drain, loader = parts.drain, parts.loader
+        fewer = loader.header.in_flight != self._config.contexts
+        m.d.sync += parts.order.in_turn.eq((loader.header.blocks != 0) | fewer)
         m.d.comb += [
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
-            parts.order.streamed.eq(loader.header.blocks != 0),
             parts.order.oldest.eq(parts.results.oldest),
             parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
             drain.oldest.eq(parts.order.first),

@@ -13,9 +13,10 @@ __all__ = ["JobOrder"]
 class JobOrder(wiring.Component):
     """Name the context that goes first wherever images compete; those after it follow in turn.
 
-    Of a resident program it is that of the oldest image. Where lists are streamed, images share
-    each block and none can be more than a block ahead, so a context goes first until all of its
-    job's products are summed, and then another one that computes.
+    With all images in flight it is that of the oldest one. Where lists are streamed, images share
+    each block and none can be more than a block ahead; where fewer images are in flight, their jobs
+    are long and nothing would compute while the oldest image and another one drain. There a context
+    goes first until all of its job's products are summed, and then another one that computes.
 
     Parameters
     ----------
@@ -24,17 +25,17 @@ class JobOrder(wiring.Component):
 
     Members
     -------
-    streamed : in
-        Level: the program has a stream. Read a cycle late.
+    in_turn : in
+        Level: contexts go first in turn; held stable.
     oldest : in, one bit a context
         The context of the oldest image.
     computing : in, one bit a context
         Levels: products are being summed.
     first : out, one bit a context
-        Of a streamed program, a cycle after `computing`.
+        In turn, a cycle after `computing`.
     """
 
-    streamed: Signal
+    in_turn: Signal
     oldest: Signal
     computing: Signal
     first: Signal
@@ -43,7 +44,7 @@ class JobOrder(wiring.Component):
         self._contexts = config.contexts
         super().__init__(
             {
-                "streamed": In(1),
+                "in_turn": In(1),
                 "oldest": In(config.contexts),
                 "computing": In(config.contexts),
                 "first": Out(config.contexts),
@@ -53,9 +54,9 @@ class JobOrder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         first = Signal(self._contexts, init=1)
-        streamed = Signal()
-        m.d.sync += streamed.eq(self.streamed)
-        m.d.comb += self.first.eq(Mux(streamed, first, self.oldest))
+        in_turn = Signal()
+        m.d.sync += in_turn.eq(self.in_turn)
+        m.d.comb += self.first.eq(Mux(in_turn, first, self.oldest))
         with m.If(self.computing.any() & ~(self.computing & first).any()):
             m.d.sync += first.eq(first_from(self.computing, first))
         return m

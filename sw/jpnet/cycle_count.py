@@ -1,7 +1,6 @@
 """Cycles of an integer network on a configuration, as a search wants them."""
 
 from collections.abc import Callable
-from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ def cycle_counter(
     """Return a function that predicts the cycles an image of a network takes, back to back.
 
     It takes a network, images by which the compiler deals channels to lanes, and the images
-    that run, both int8 of shape (images, *input_shape). What it returns is infinite where the
-    weight lists are streamed: a search goes for networks whose lists stay in the lanes.
+    that run, both int8 of shape (images, *input_shape).
 
     Parameters
     ----------
@@ -39,8 +37,6 @@ def cycle_counter(
         network: IntegerNetwork, dealing: NDArray[np.int8], images: NDArray[np.int8]
     ) -> float:
         schedule = compile_network(network, config, dealing)
-        if schedule.stream_blocks:
-            return inf
         counters = CycleModel(schedule, network.run(images), images).run().counters
         return counters[Counter.CYCLES] / len(images)
 

@@ -70,8 +70,8 @@ def tune_model(
     Raises
     ------
     ValueError
-        If a name is unknown, the network does not fit the accelerator or its cycles are not
-        predicted, data or files are missing or damaged, or nothing is within the tolerance.
+        If a name is unknown, the network does not fit the accelerator, data or files are missing or
+        damaged, or nothing is within the tolerance.
     """
     from jpnet_sw.tuning import Family, Search
 
@@ -138,7 +138,7 @@ def _tune_one(
     if not found.within and search.family.value == "joint":
         raise ValueError(
             f"tolerance must leave a network: none of {len(found.rounds)} rounds was within "
-            f"{search.config.tolerance_percent:g} points and had cycles, the nearest has "
+            f"{search.config.tolerance_percent:g} points and fitted, the nearest has "
             f"{found.accuracy_percent:.2f} % of the dense network's {found.dense_percent:.2f} %; "
             "a larger tolerance or more rounds may find one"
         )

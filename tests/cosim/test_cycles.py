@@ -13,7 +13,11 @@ from jpnet_cosim.cycles.latencies import latencies
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
-from jpnet_cosim.residual_samples import STREAMED_RESIDUAL, random_residual_network
+from jpnet_cosim.residual_samples import (
+    RESIDENT_RESIDUAL,
+    STREAMED_RESIDUAL,
+    random_residual_network,
+)
 from jpnet_cosim.runner import BusModel, run_native
 from jpnet_cosim.samples import SMALL, STREAMED
 from jpnet_spec.config import AcceleratorConfig
@@ -158,6 +162,27 @@ def test_streamed_lists_take_exactly_what_is_predicted(
         assert found == {counter: record.counters[counter] for counter in found}
 
 
+@pytest.mark.parametrize("in_flight", [1, 2, 4])
+@pytest.mark.parametrize("seed", [2, 13])
+def test_resident_residual_programs_take_exactly_what_is_predicted(
+    emitted: Emitted, cache_dir: Path, seed: int, in_flight: int
+) -> None:
+    rng = np.random.default_rng([seed, 7])
+    network = random_residual_network(rng)
+    images = random_maps(rng, 6, network.input_shape)
+    schedule = compile_network(network, RESIDENT_RESIDUAL, in_flight=in_flight)
+    assert not schedule.stream_blocks
+    run = run_native(
+        emitted(RESIDENT_RESIDUAL),
+        schedule=schedule,
+        images=images,
+        cache_dir=cache_dir,
+        optimise=False,
+    )
+    found = CycleModel(schedule, network.run(images), images).run().counters
+    assert found == {counter: run.counters[counter] for counter in found}
+
+
 @pytest.mark.parametrize("in_flight", [1, 2])
 @pytest.mark.parametrize("seed", [2, 3, 13, 22, 38])
 def test_residual_programs_take_exactly_what_is_predicted(
@@ -226,5 +251,5 @@ def test_latencies_follow_the_hardware(name: str) -> None:
     found = latencies(PRESETS[name])
     assert found.counted > found.drained == found.written
     assert all(value > 0 for value in found)
-    shape = shape_of(PRESETS[name], in_flight=2, memory_latency=20)
+    shape = shape_of(PRESETS[name], in_flight=2, streamed=False, memory_latency=20)
     assert shape.beat_parts * shape.word_beats >= 1

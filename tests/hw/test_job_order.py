@@ -5,7 +5,7 @@ from jpnet_spec.config import AcceleratorConfig
 
 
 @pytest.mark.parametrize("contexts", [1, 2, 4])
-def test_the_oldest_image_goes_first_in_a_resident_program(simulate, rng, contexts):
+def test_the_oldest_image_goes_first(simulate, rng, contexts):
     dut = JobOrder(AcceleratorConfig(contexts=contexts))
 
     async def bench(ctx):
@@ -20,11 +20,11 @@ def test_the_oldest_image_goes_first_in_a_resident_program(simulate, rng, contex
 
 
 @pytest.mark.parametrize("contexts", [1, 2, 4])
-def test_a_job_keeps_its_turn_until_it_is_summed_in_a_streamed_program(simulate, rng, contexts):
+def test_a_job_keeps_its_turn_until_it_is_summed(simulate, rng, contexts):
     dut = JobOrder(AcceleratorConfig(contexts=contexts))
 
     async def bench(ctx):
-        ctx.set(dut.streamed, 1)
+        ctx.set(dut.in_turn, 1)
         ctx.set(dut.oldest, 1)
         first, turns = 0, set()
         for _ in range(300):

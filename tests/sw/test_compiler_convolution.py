@@ -12,7 +12,10 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_spec.window import Window
 from jpnet_sw.compiler import CompileError, compile_network
+from jpnet_sw.compiler.dealing import dealt_loads
+from jpnet_sw.compiler.placement import place_balanced
 from jpnet_sw.compiler.tiles import channel_parts, row_tiles
+from jpnet_sw.compiler.work import kernel_row_work
 
 POOL = Window(size=(2, 2), stride=2)
 EDGE = replace(PRESETS["edge16"], act_depth=512)
@@ -197,6 +200,42 @@ def test_dealing_balances_the_products_of_the_calibration_images():
         kernel = np.where(np.arange(50)[:, None, None, None] == channel, second.weight, np.int8(0))
         shares[lane] += replace(second, weight=kernel).pairs(survivors).sum()
     assert shares.max() / shares.mean() < 1.05
+
+
+def kernel_rows_layer(width, counts):
+    """Return a convolution of 3x1 kernels; of each channel, the kernel row and its weights."""
+    weight = np.zeros((len(counts), 10, 3, 1), dtype=np.int8)
+    for channel, (row, weights) in enumerate(counts):
+        weight[channel, :weights, row] = 1
+    window = Window(size=(3, 1), padding=(1, 1, 0, 0))
+    return replace(layer("conv1", INPUT, (10, 4, width), len(counts), window), weight=weight)
+
+
+def test_work_is_counted_for_each_row_of_the_kernel():
+    convolution = kernel_rows_layer(5, [(0, 10), (1, 7)])
+    activity = np.ones((1, 10 * 4 * 5))
+    config = replace(EDGE, clusters=2)
+    work = kernel_row_work(convolution, convolution.convolution, config, input_activity=activity)
+    # The topmost of four rows of outputs, the first cluster's, meets no row of the map.
+    assert work.tolist() == [[[50, 100], [0, 0], [0, 0]], [[0, 0], [70, 70], [0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("width", "together"),
+    [pytest.param(3, {0, 1}, id="short rows"), pytest.param(400, {0, 3}, id="long rows")],
+)
+def test_lanes_share_each_row_of_the_kernel_where_rows_are_long(width, together):
+    """The sums would be even with channels 0 and 1 in one lane, but not the kernel's rows."""
+    convolution = kernel_rows_layer(width, [(0, 10), (0, 6), (2, 9), (2, 7)])
+    config = replace(EDGE, lanes=2, clusters=1, fifo_depth=64)
+    loads = dealt_loads(
+        convolution,
+        convolution.convolution,
+        config,
+        input_activity=np.ones((1, 10 * 4 * width)),
+    )
+    lanes = place_balanced(loads, config) % 2
+    assert set(np.flatnonzero(lanes == lanes[0])) == together
 
 
 @pytest.mark.parametrize(

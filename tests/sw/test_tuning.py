@@ -1,11 +1,11 @@
 import sys
 from dataclasses import replace
-from math import inf
 
 import numpy as np
 import pytest
 
 from jpnet_spec.artefact import ArtefactError
+from jpnet_sw.compiler import CompileError
 from jpnet_sw.data import load_dataset
 from jpnet_sw.metrics import measure
 from jpnet_sw.tuning import Family, Search, TuneConfig, tune
@@ -146,13 +146,20 @@ def test_impossible_tolerance_gives_the_most_accurate_network_and_says_so(folder
     assert nearest.chosen == best.number
 
 
-def test_too_few_rounds_for_a_prediction_are_an_error(folder, found):
+def nearly_empty(network, dealing, images):
+    """Cycles of an accelerator that holds a hundred weights."""
+    if sum(np.count_nonzero(layer.weight) for layer in network.layers) > 100:
+        raise CompileError("weight_depth")
+    return pairs(network, dealing, images)
+
+
+def test_too_few_rounds_for_a_network_that_fits_are_an_error(folder, found):
     fewer = replace(SEARCH, config=replace(SEARCH.config, rounds=1))
-    with pytest.raises(ValueError, match=r"resident, not 1: [0-9]+ weights are left"):
+    with pytest.raises(ValueError, match=r"that fits, not 1: [0-9]+ weights are left"):
         tune(
             fewer,
-            lambda network, dealing, images: inf,
-            folder=folder / "streamed",
+            nearly_empty,
+            folder=folder / "large",
             dense=folder / "dense.safetensors",
             quiet=True,
         )

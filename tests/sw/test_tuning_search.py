@@ -186,7 +186,7 @@ def test_larger_tolerance_takes_fewer_cycles():
     assert cycles[0] > cycles[1] > cycles[2]
 
 
-def test_weights_go_first_while_cycles_cannot_be_predicted():
+def test_weights_go_first_while_the_network_does_not_fit():
     rounds = search(Family.JOINT, toy=Toy(resident=1500.0), rounds=8, tolerance=8.0)
     kinds = [found.load for found in rounds]
     assert kinds[0] is Load.WEIGHTS

@@ -170,7 +170,7 @@ def _transfer(
 
 @compiled
 def _next_first(computing: int, first: int, contexts: int) -> int:
-    """Return which context goes first in the next cycle, where lists are streamed."""
+    """Return which context goes first in the next cycle, where they do in turn."""
     for step in range(contexts):
         number = (first + step) & (contexts - 1)
         if computing >> number & 1:
@@ -307,14 +307,15 @@ def _run(
                 now,
             )
             watched = is_watched(contexts, now + 1)
-        following = oldest[now & (HISTORY - 1)]
+        following, comes = oldest[now & (HISTORY - 1)], False
         if streamed:
-            following = _next_first(levels[0], following, shape.contexts)
             comes = step_slots(stream[0], finished, shape.contexts, len(blocks.block_ends), now)
-            if comes or following != oldest[now & (HISTORY - 1)]:
-                clock[0] = now + 1
+        if shape.in_turn:
+            following = _next_first(levels[0], following, shape.contexts)
         elif released:
             following = (following + 1) & (shape.contexts - 1)
+        if comes or following != oldest[now & (HISTORY - 1)]:
+            clock[0] = now + 1
         oldest[(now + 1) & (HISTORY - 1)] = following
         ended = writer[0].written == len(masks) and now >= writer[0].finished + _REPORT_CYCLES
         if ended and not streaming:

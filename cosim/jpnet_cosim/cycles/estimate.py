@@ -73,7 +73,10 @@ class CycleModel:
         config = schedule.config
         self._latency = latencies(config)
         self._shape = shape_of(
-            config, in_flight=schedule.in_flight, memory_latency=self._bus.latency_cycles
+            config,
+            in_flight=schedule.in_flight,
+            streamed=schedule.stream_blocks > 0,
+            memory_latency=self._bus.latency_cycles,
         )
         self._tables, sources = program_tables(schedule, self._latency)
         self._stream = stream_tables(

@@ -15,6 +15,8 @@ class Shape(NamedTuple):
     ----------
     contexts
         Those that are used: images in flight.
+    in_turn
+        Whether contexts go first in turn, not that of the oldest image.
     beat_parts
         Beats that fill one row of each cluster's bank, 1 where a beat fills all of them.
     word_beats
@@ -29,6 +31,7 @@ class Shape(NamedTuple):
     groups: int
     lanes: int
     contexts: int
+    in_turn: bool
     act_word: int
     fifo_depth: int
     beat_parts: int
@@ -37,7 +40,9 @@ class Shape(NamedTuple):
     memory_latency: int
 
 
-def shape_of(config: AcceleratorConfig, *, in_flight: int, memory_latency: int) -> Shape:
+def shape_of(
+    config: AcceleratorConfig, *, in_flight: int, streamed: bool, memory_latency: int
+) -> Shape:
     """Return the numbers of a configuration with so many images in flight."""
     per_bank = beat_rows(config)
     return Shape(
@@ -45,6 +50,7 @@ def shape_of(config: AcceleratorConfig, *, in_flight: int, memory_latency: int) 
         groups=config.groups,
         lanes=config.lanes,
         contexts=in_flight,
+        in_turn=streamed or in_flight != config.contexts,
         act_word=config.act_word,
         fifo_depth=config.fifo_depth,
         beat_parts=config.clusters * per_bank // config.beat_rows,

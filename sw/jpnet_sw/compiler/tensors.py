@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
+from jpnet_sw.compiler.dealing import dealt_loads
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.steps import Step, tied_tensors
 from jpnet_sw.compiler.work import convolution_work, fully_connected_work
@@ -82,20 +83,26 @@ def place_tensors(
         if done is not None:
             tensors[layer.name] = tensors[done]
             continue
-        work = [
-            convolution_work(
-                member, member.convolution, config, input_activity=activity[member.inputs[0]]
-            )
+        members = [
+            (member, member.convolution, activity[member.inputs[0]])
             for member in (layers[name] for name in sorted(tied))
             if member.multiplies and member.convolution is not None
+        ]
+        work = [
+            convolution_work(member, convolution, config, input_activity=survivors)
+            for member, convolution, survivors in members
         ]
         if isinstance(layout, MapLayout) and _may_be_swapped(network, tied, layers):
             by_cluster = sum(w.sum(axis=0).reshape(config.clusters, -1).sum(axis=1) for w in work)
             layout = replace(layout, swapped=shares.swap(np.asarray(by_cluster)))
         if network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
-        elif work:
-            positions = place_balanced(np.concatenate(work, axis=1), config)
+        elif members:
+            loads = [
+                dealt_loads(member, convolution, config, input_activity=survivors)
+                for member, convolution, survivors in members
+            ]
+            positions = place_balanced(np.concatenate(loads, axis=1), config)
         else:
             of_layer = fully_connected_work(
                 layer,

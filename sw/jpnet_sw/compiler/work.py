@@ -12,6 +12,7 @@ __all__ = [
     "convolution_work",
     "fully_connected_tokens",
     "fully_connected_work",
+    "kernel_row_work",
 ]
 
 
@@ -70,6 +71,24 @@ def convolution_work(
     -------
     float64, shape (oc, clusters * images)
     """
+    by_row = kernel_row_work(layer, convolution, config, input_activity=input_activity)
+    work: NDArray[np.float64] = by_row.sum(axis=1)
+    return work
+
+
+def kernel_row_work(
+    layer: Layer,
+    convolution: Convolution,
+    config: AcceleratorConfig,
+    *,
+    input_activity: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the work of a layer for each row of the kernel; parameters as `convolution_work`.
+
+    Returns
+    -------
+    float64, shape (oc, kernel_rows, clusters * images)
+    """
     rows, columns = convolution.output_size
     owned = _owned_rows(layer, convolution, config)
     images, inputs = len(input_activity), convolution.input_shape[0]
@@ -83,11 +102,11 @@ def convolution_work(
             places = convolution.window.slices(row, column, (rows, columns))
             by_cluster = activity[:, :, *places].sum(axis=3) @ owned  # (images, ic, clusters)
             met[:, row, column] = by_cluster.transpose(1, 2, 0)
-    groups = convolution.channel_groups
-    stored = (layer.weight != 0).reshape(groups, len(layer.weight) // groups, -1)
-    needs = met.reshape(groups, stored.shape[2], config.clusters * images)
-    work: NDArray[np.float64] = stored @ needs
-    return work.reshape(-1, config.clusters * images)
+    groups, loads = convolution.channel_groups, config.clusters * images
+    stored = (layer.weight != 0).reshape(groups, -1, inputs // groups, kernel_rows, kernel_columns)
+    needs = met.reshape(groups, -1, kernel_rows, kernel_columns, loads)
+    work: NDArray[np.float64] = np.einsum("goirc,gircl->gorl", stored, needs, optimize=True)
+    return work.reshape(-1, kernel_rows, loads)
 
 
 def fully_connected_tokens(

@@ -28,8 +28,7 @@ __all__ = ["CycleCount", "TunedNetwork", "train_epochs"]
 
 CycleCount = Callable[[IntegerNetwork, NDArray[np.int8], NDArray[np.int8]], float]
 """Compiles a network with the first images, int8 of shape (images, *input_shape), and returns the
-cycles that each of the second ones takes; infinite where they cannot be predicted, `CompileError`
-where the network does not fit."""
+cycles that each of the second ones takes; `CompileError` where the network does not fit."""
 
 _SPARSEST = 1e-9
 _BATCH = 500
@@ -174,7 +173,7 @@ class TunedNetwork:
         Raises
         ------
         ValueError
-            If it does not, or cycles of such a network are not predicted.
+            If it does not.
         """
         self._predict(Point(densities=dict.fromkeys(self._point.densities, _SPARSEST), rates={}))
 

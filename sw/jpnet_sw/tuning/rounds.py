@@ -21,7 +21,7 @@ class Load(StrEnum):
     """What a round makes less of."""
 
     WEIGHTS = "weights"
-    """Living weights: until cycles can be predicted, for which the lists must be resident."""
+    """Living weights: until the network fits the accelerator, so that there are cycles."""
     CYCLES = "cycles"
     """Predicted cycles an image."""
 
@@ -94,7 +94,7 @@ class Round:
     weights
         Living weights.
     cycles
-        Predicted cycles an image after the training; infinite where there is no prediction.
+        Predicted cycles an image after the training; infinite where it does not fit.
     accuracy_percent
         On the held-out images, after the training.
     kept
@@ -167,8 +167,8 @@ def run_rounds(
 
     Each round wants a share of the last kept network's cycles: `propose` says how, the network
     is trained, and kept if its accuracy is at least the floor. Otherwise it is undone, and the
-    next round takes a smaller step; after a kept network the steps grow again. While the cycles
-    cannot be predicted, the rounds remove weights, in steps twice as large.
+    next round takes a smaller step; after a kept network the steps grow again. While the network
+    does not fit, the rounds remove weights, in steps twice as large.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ class _Tuning:
         for found in run_rounds(network, groups, config, floor_percent=floor, done=done):
             state.facts |= {"search": self.search.settings(), "round": found.as_dict()}
             state.save(self.file(found.number))
-            cycles = f"{found.cycles:,.0f} cycles" if isfinite(found.cycles) else "streamed"
+            cycles = f"{found.cycles:,.0f} cycles" if isfinite(found.cycles) else "too large"
             note = f"{found.accuracy_percent:.2f} %, {cycles}{'' if found.kept else ', undone'}"
             self.progress.update(f"tune {family.value}", found.number, config.rounds, note)
             yield found
@@ -184,17 +184,17 @@ class _Tuning:
     def finish(self, rounds: list[Round]) -> Tuned:
         """Return the network of fewest cycles that is within the tolerance in integers, too.
 
-        Where there is none, it is the most accurate one whose cycles are predicted.
+        Where there is none, it is the most accurate one that fits.
 
         Raises
         ------
         ValueError
-            If no network's cycles are predicted.
+            If no network fits.
         """
         known = [found for found in rounds if isfinite(found.cycles)]
         if not known:
             raise ValueError(
-                f"rounds must be enough for weight lists that are resident, not {len(rounds)}: "
+                f"rounds must be enough for a network that fits, not {len(rounds)}: "
                 f"{rounds[-1].weights} weights are left"
             )
         kept = sorted((one for one in known if one.kept), key=lambda found: found.cycles)
