@@ -12,7 +12,7 @@ from jpnet_cosim.verilator_build import TOP, build_environment, build_lock, keye
 
 __all__ = ["BenchVerilator", "run_benches"]
 
-_FLAGS = ("-O3",)
+_FLAGS = ("-O3", "--output-split", "0")
 _MAKE = "OPT_FAST=-O0"  # benches spend their time in Python, not in the netlist
 
 

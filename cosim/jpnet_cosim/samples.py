@@ -11,7 +11,7 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.numbers import choose_multipliers
 from jpnet_spec.topn import ThresholdMode, TopN
 
-__all__ = ["DIMS", "MODES", "SMALL", "STREAMED", "random_images", "random_network"]
+__all__ = ["DIMS", "GEOMETRIES", "MODES", "SMALL", "STREAMED", "random_images", "random_network"]
 
 SMALL = AcceleratorConfig(
     lanes=2,
@@ -29,6 +29,32 @@ SMALL = AcceleratorConfig(
 
 STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64, param_depth=256)
 """Streams the lists of networks as small as those of `DIMS`."""
+
+GEOMETRIES: dict[str, AcceleratorConfig] = {
+    "single": replace(
+        SMALL,
+        lanes=1,
+        groups=1,
+        clusters=1,
+        contexts=1,
+        weight_depth=2048,
+        acc_depth=64,
+        param_depth=128,
+    ),
+    "narrow": replace(SMALL, contexts=2, axi_data_width=32),
+    "wide": replace(
+        SMALL,
+        lanes=8,
+        groups=1,
+        contexts=2,
+        act_word=16,
+        axi_data_width=128,
+        axi_addr_width=40,
+        weight_depth=2048,
+    ),
+    "divided": replace(SMALL, clusters=1, contexts=1, weight_depth=256, pointer_depth=128),
+}
+"""Odd shapes, few because each is a build; the last divides the inputs of the layers of `DIMS`."""
 
 DIMS = (40, 30, 21, 12, 7)
 """Input elements and outputs of each layer; none but the first fills whole words."""

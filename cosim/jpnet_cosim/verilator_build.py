@@ -34,10 +34,11 @@ _NATIVE_TOP = "jpnet_native"
 
 _PORT = re.compile(r"^  (input|output) (\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 
-_COMPILE = ("-O3", "--prefix", "Vtop", "--output-split", "5000")
+_COMPILE = ("-O3", "--prefix", "Vtop")
 # -O3 makes the simulator little faster and takes the compiler half as long again.
-_OPTIMISED = ("-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O1")
-_QUICK = ("-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0")
+_OPTIMISED = ("--output-split", "5000", "-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O1")
+# -O1 among the CFLAGS would undo -O0, as they come last. More files only mean more headers to read.
+_QUICK = ("--output-split", "0", "-CFLAGS", "-std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0")
 
 
 class BuildError(RuntimeError):

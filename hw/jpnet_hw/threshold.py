@@ -209,7 +209,7 @@ class ThresholdCounter(wiring.Component):
                 m.d.sync += four.eq(reduce(add, hits))
                 fours.append(four)
             above = Signal(range(len(inputs) + 1), name=f"above_{t}", reset_less=True)
-            m.d.sync += above.eq(rippled_sum(fours))
+            m.d.sync += above.eq(rippled_sum(m, fours, name=f"pair_{t}"))
             sums.append(above)
         row = (valids[3], tags[3])
         behind = [valid & tag.last for valid, tag in zip(valids[:3], tags, strict=False)]

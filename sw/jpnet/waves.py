@@ -35,5 +35,6 @@ def record_waves(workspace: Workspace, *, image: int, data_root: Path | None) ->
             images=data.images[image : image + 1],
             cache_dir=workspace.cache_folder,
             waves=temporary,
+            optimise=False,  # a build for waveforms takes longer than an image
         )
     return [workspace.waves_file, write_view(workspace.waves_file, schedule.config)]

@@ -1,7 +1,6 @@
 """The cycle model against the generated Verilog's counters."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from jpnet_cosim.residual_samples import (
     random_residual_network,
 )
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import SMALL, STREAMED
+from jpnet_cosim.samples import GEOMETRIES, SMALL, STREAMED
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS, Counter
@@ -31,8 +30,8 @@ Emitted = Callable[[AcceleratorConfig], Path]
 
 CONFIGS = {
     "small": SMALL,
-    "one_context": replace(SMALL, contexts=1),
-    "divided": replace(SMALL, clusters=1, weight_depth=256, pointer_depth=128),
+    "single": GEOMETRIES["single"],
+    "divided": GEOMETRIES["divided"],
 }
 
 
@@ -79,7 +78,8 @@ def test_images_back_to_back_take_what_is_predicted(
     assert found[Counter.MACS] == run.counters[Counter.MACS]
     assert abs(found[Counter.CYCLES] - cycles) <= 0.01 * cycles
     for counter in STALL_COUNTERS:
-        assert abs(found[counter] - run.counters[counter]) <= 0.02 * cycles * SMALL.mac_units
+        lanes = CONFIGS[name].mac_units
+        assert abs(found[counter] - run.counters[counter]) <= 0.02 * cycles * lanes
 
 
 @pytest.mark.parametrize("images_per_run", [1, 8])

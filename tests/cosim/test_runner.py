@@ -10,7 +10,7 @@ import pytest
 
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.runner import BusModel, MemoryMap, NativeRun, SimulationError, run_native
-from jpnet_cosim.samples import MODES, SMALL, random_images
+from jpnet_cosim.samples import GEOMETRIES, MODES, SMALL, random_images
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
@@ -20,23 +20,6 @@ from jpnet_spec.topn import ThresholdMode
 
 Emitted = Callable[[AcceleratorConfig], Path]
 MakeJob = Callable[..., Job]
-
-GEOMETRIES: dict[str, AcceleratorConfig] = {
-    "one_lane": replace(
-        SMALL, lanes=1, groups=1, contexts=1, weight_depth=2048, acc_depth=64, param_depth=128
-    ),
-    "clusters": replace(SMALL, clusters=2, contexts=2, axi_data_width=32),
-    "wide": replace(
-        SMALL,
-        lanes=8,
-        groups=1,
-        clusters=2,
-        contexts=2,
-        act_word=16,
-        axi_data_width=128,
-        weight_depth=2048,
-    ),
-}
 
 
 def run(job: Job, verilog_dir: Path, cache_dir: Path, **options: Any) -> NativeRun:
@@ -66,7 +49,7 @@ def test_every_tensor_is_right(job: Job, verilog_dir: Path, cache_dir: Path) -> 
 def test_the_optimised_simulator_gives_the_same(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path
 ) -> None:
-    config = GEOMETRIES["one_lane"]
+    config = GEOMETRIES["single"]
     job = make_job(config)
     quick, optimised = (
         run(job, emitted(config), cache_dir, optimise=optimise) for optimise in (False, True)
@@ -122,7 +105,7 @@ def test_presets_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path,
 
 
 def test_divided_inputs_are_right(make_job: MakeJob, emitted: Emitted, cache_dir: Path) -> None:
-    config = replace(SMALL, clusters=1, contexts=1, weight_depth=256, pointer_depth=128)
+    config = GEOMETRIES["divided"]
     job = make_job(config, images=12)
     assert any(plan.divided for plan in job.schedule.layers)
     assert_right(job, run(job, emitted(config), cache_dir))
@@ -186,10 +169,11 @@ def test_the_same_seed_gives_the_same_cycles(job: Job, verilog_dir: Path, cache_
 def test_waveforms_of_a_run_are_written(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path, tmp_path: Path
 ) -> None:
-    config = GEOMETRIES["one_lane"]
+    config = GEOMETRIES["single"]
     one = make_job(config, images=1)
-    assert_right(one, run(one, emitted(config), cache_dir, waves=tmp_path / "image.fst"))
-    assert (tmp_path / "image.fst").stat().st_size > 1000
+    waves = tmp_path / "image.fst"
+    assert_right(one, run(one, emitted(config), cache_dir, waves=waves))
+    assert waves.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("place", ["program", "images"])

@@ -4,13 +4,12 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jpnet_cosim import verilator_build
-from jpnet_cosim.samples import SMALL
+from jpnet_cosim.samples import GEOMETRIES
 from jpnet_cosim.verilator_build import BuildError, build_native, keyed_folder, lint
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
@@ -27,17 +26,9 @@ def test_presets_are_lint_clean(emitted: Emitted, name: str) -> None:
     lint(emitted(PRESETS[name]))
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        replace(SMALL, lanes=1, groups=1, contexts=1),
-        replace(SMALL, clusters=2, axi_data_width=32),
-        replace(SMALL, act_word=16, axi_data_width=128, axi_addr_width=40),
-    ],
-    ids=["single", "clusters", "wide"],
-)
-def test_odd_geometries_are_lint_clean(emitted: Emitted, config: AcceleratorConfig) -> None:
-    lint(emitted(config))
+@pytest.mark.parametrize("name", list(GEOMETRIES))
+def test_odd_geometries_are_lint_clean(emitted: Emitted, name: str) -> None:
+    lint(emitted(GEOMETRIES[name]))
 
 
 def test_lint_finds_a_planted_fault(verilog_dir: Path, tmp_path: Path) -> None:

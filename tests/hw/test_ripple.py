@@ -26,7 +26,7 @@ def test_any_number_of_terms_is_added(count, rng, simulate):
     m = Module()
     terms = [Signal(3, name=f"term_{index}") for index in range(count)]
     total = Signal(8)
-    m.d.comb += total.eq(rippled_sum(terms))
+    m.d.comb += total.eq(rippled_sum(m, terms, name="pair"))
     m.d.sync += Signal().eq(0)
 
     async def bench(ctx):

@@ -9,8 +9,8 @@ from jpnet_hw.verilog import EmissionError, emit
 from jpnet_spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig(
-    lanes=2,
-    groups=2,
+    lanes=1,
+    groups=1,
     clusters=1,
     contexts=2,
     act_word=8,

@@ -11,7 +11,7 @@ from jpnet import cli
 from jpnet.estimation import ESTIMATE_KIND
 from jpnet.report import read_report
 from jpnet.workspace import Workspace
-from jpnet_cosim.samples import SMALL
+from jpnet_cosim.samples import GEOMETRIES
 from jpnet_spec.counters import STALL_COUNTERS
 from jpnet_spec.model_file import save_network
 from jpnet_spec.network import IntegerNetwork
@@ -37,7 +37,7 @@ def built(
     """A workspace in which the small network was compiled, generated and simulated."""
     folder = tmp_path_factory.mktemp("end_to_end")
     config = folder / "small.json"
-    config.write_text(json.dumps(SMALL.as_dict()))
+    config.write_text(json.dumps(GEOMETRIES["single"].as_dict()))
     workspace = Workspace(build=folder / "build", model=str(small_model), config=str(config))
     assert pytestconfig.cache is not None
     workspace.build.mkdir()

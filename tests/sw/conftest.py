@@ -1,3 +1,7 @@
+import shutil
+import sys
+from itertools import count
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +20,8 @@ from jpnet_sw.recipe import (
 from jpnet_sw.sparsity import WeightMasks
 from jpnet_sw.sparsity.channels import channel_links
 from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
+
+TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
 
 
 @pytest.fixture
@@ -46,6 +52,28 @@ def short_recipe():
         quantise=QuantiseConfig(epochs=2, calibration_images=500),
         distill=DistillConfig(view=TeacherView.CLEAN),
     )
+
+
+@pytest.fixture(scope="session")
+def train_and_keep():
+    """A function that trains into `folder / "whole"` and returns the model's path.
+
+    It keeps copies of what is on the disk after each epoch, as a process that is killed then would
+    leave it: `folder / "1"`, `folder / "2"` and so on.
+    """
+
+    def run(train_into, folder):
+        out, numbers, write = folder / "whole", count(1), TRAIN_MODULE.write_history
+
+        def copy_and_write(*args, **kwargs):
+            shutil.copytree(out, folder / str(next(numbers)))
+            write(*args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TRAIN_MODULE, "write_history", copy_and_write)
+            return train_into(out)
+
+    return run
 
 
 @pytest.fixture

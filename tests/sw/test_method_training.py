@@ -1,5 +1,4 @@
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +17,6 @@ from jpnet_sw.recipe import (
 )
 from jpnet_sw.recipe.train import HISTORY_FILE
 from jpnet_sw.sparsity.methods import method_names
-
-TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
 
 CASES = {
     **{name: (name, {}) for name in method_names()},
@@ -51,14 +48,14 @@ def run(out, recipe, **options):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_method_trains_and_resumes_to_the_same_bytes(tmp_path, quick_recipe, case, monkeypatch):
+def test_method_trains_and_resumes_to_the_same_bytes(tmp_path, quick_recipe, case, train_and_keep):
     name, options = CASES[case]
     recipe = replace(
         quick_recipe,
         name=f"quick-{name}",
         prune=replace(quick_recipe.prune, method=name, options=options),
     )
-    whole = run(tmp_path / "whole", recipe)
+    whole = train_and_keep(lambda out: run(out, recipe), tmp_path)
     network = load_network(whole)
     assert network.metadata["accuracy_weight_pruned"] > 0.2
     settings = network.metadata["recipe_settings"]["prune"]
@@ -73,18 +70,8 @@ def test_method_trains_and_resumes_to_the_same_bytes(tmp_path, quick_recipe, cas
         assert all(n <= d * size for n, d, size in zip(living, wanted, dense, strict=True))
     # Before its first step or while it acts, and with final masks.
     for epochs_done in (2 if case in REMOVING else 3, 5):
-        out = tmp_path / f"stopped-{epochs_done}"
-        saves = []
-
-        def stop(*args, done=epochs_done, saves=saves, **kwargs):
-            saves.append(1)
-            if len(saves) == done:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(TRAIN_MODULE, "write_history", stop)
-            with pytest.raises(KeyboardInterrupt):
-                run(out, recipe)
+        out = tmp_path / str(epochs_done)
+        assert not (out / "model.safetensors").exists()
         assert run(out, recipe, resume=True).read_bytes() == whole.read_bytes()
     history = json.loads((tmp_path / "whole" / HISTORY_FILE).read_text())
     assert [entry["stage"] for entry in history["epochs"]].count("prune") == 4

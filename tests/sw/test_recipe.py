@@ -74,8 +74,10 @@ def same_bytes(a, b):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, short_recipe):
-    return run_short(tmp_path_factory.mktemp("trained"), short_recipe)
+def trained(tmp_path_factory, short_recipe, train_and_keep):
+    return train_and_keep(
+        lambda out: run_short(out, short_recipe), tmp_path_factory.mktemp("trained")
+    )
 
 
 def test_short_run_gives_a_sparse_network_that_has_learnt(trained, short_recipe):
@@ -123,21 +125,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path, trai
 
 
 @pytest.mark.parametrize("epochs_done", [2, 4, 7, 8, 10, 11, 12])
-def test_run_resumes_to_the_same_bytes_from_any_epoch(
-    tmp_path, trained, short_recipe, epochs_done, monkeypatch
-):
-    out = tmp_path / "stopped"
-    saves = []
-
-    def stop_after(*args, **kwargs):
-        saves.append(1)
-        if len(saves) == epochs_done:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TRAIN_MODULE, "write_history", stop_after)
-        with pytest.raises(KeyboardInterrupt):
-            run_short(out, short_recipe)
+def test_run_resumes_to_the_same_bytes_from_any_epoch(trained, short_recipe, epochs_done):
+    out = trained.parents[1] / str(epochs_done)
     assert not (out / "model.safetensors").exists()
     assert same_bytes(trained, run_short(out, short_recipe, resume=True))
 
@@ -206,8 +195,10 @@ def convolutional_recipe(short_recipe):
 
 
 @pytest.fixture(scope="module")
-def trained_convolutional(tmp_path_factory, convolutional_recipe):
-    return run_short(tmp_path_factory.mktemp("convolutional"), convolutional_recipe)
+def trained_convolutional(tmp_path_factory, convolutional_recipe, train_and_keep):
+    return train_and_keep(
+        lambda out: run_short(out, convolutional_recipe), tmp_path_factory.mktemp("convolutional")
+    )
 
 
 def test_convolutional_run_gives_a_sparse_network_on_crops(
@@ -227,20 +218,11 @@ def test_convolutional_run_gives_a_sparse_network_on_crops(
 
 @pytest.mark.parametrize("epochs_done", [1, 4, 5, 6, 7, 8])
 def test_convolutional_run_resumes_to_the_same_bytes(
-    tmp_path, trained_convolutional, convolutional_recipe, epochs_done, monkeypatch
+    trained_convolutional, convolutional_recipe, epochs_done
 ):
-    saves = []
-
-    def stop_after(*args, **kwargs):
-        saves.append(1)
-        if len(saves) == epochs_done:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TRAIN_MODULE, "write_history", stop_after)
-        with pytest.raises(KeyboardInterrupt):
-            run_short(tmp_path, convolutional_recipe)
-    resumed = run_short(tmp_path, convolutional_recipe, resume=True)
+    out = trained_convolutional.parents[1] / str(epochs_done)
+    assert not (out / "model.safetensors").exists()
+    resumed = run_short(out, convolutional_recipe, resume=True)
     assert same_bytes(trained_convolutional, resumed)
 
 

@@ -51,12 +51,8 @@ def test_unknown_network_is_refused():
         zoo_path("vgg")
 
 
-@pytest.mark.parametrize(
-    ("module", "forbidden"),
-    [("jpnet_sw.recipe", "amaranth"), ("jpnet_sw", "torch"), ("jpnet_sw.compiler", "torch")],
-)
-def test_imports_stay_within_their_rules(module, forbidden):
-    code = f"import sys, {module}; sys.exit({forbidden!r} in sys.modules)"
+def test_compiler_loads_no_torch():
+    code = "import sys, jpnet_sw.compiler; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
