@@ -56,7 +56,9 @@ def cuts_of(rng, config, **shape):
     steps = network_steps(net)
     activity = layer_activity(net, random_maps(rng, 4, net.input_shape))
     tensors = place_tensors(net, steps, config, activity)
-    return layer_cuts(steps[1], tensors, config, activity["wide"], dense=False)
+    cuts, parts = layer_cuts(steps[1], tensors, config, activity["wide"], dense=False)
+    assert parts == cuts.cut(1)
+    return cuts
 
 
 @pytest.mark.parametrize("least", [1, 11, 24])

@@ -1,6 +1,6 @@
 """Cutting a layer's lists into parts that fit a slot of the lanes' memories."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ __all__ = ["LayerCuts", "ListNeeds", "layer_cuts"]
 
 _DIVISION = 1.05
 """What a layer takes longer where its inputs are divided among the groups, not dispatched."""
+
+_GAIN = 0.99
+"""Share of the cycles that another cut must take to be looked for."""
 
 _UNLIMITED = 2**62
 
@@ -90,8 +93,20 @@ class LayerCuts:
         least
             Fewest parts; None is returned where there is no such cut that fits the slots.
         """
-        found = [parts for parts in self._cuts(least) if parts is not None]
-        return min(found, key=self.cost, default=None)
+        best: tuple[Part, ...] | None = None
+        most_rows = fitting_rows(self.step.layer, self.step.drained, self.config)
+        rows = self.weights.shape[1]
+        for ranges in range(-(-rows // most_rows), rows + 1):
+            if best is not None and not self._may_gain(ranges, best):
+                break
+            parts = self._cut_ranges(ranges, most_rows, least)
+            if parts is None:
+                continue
+            if best is None or self.cost(parts) < self.cost(best):
+                best = parts
+            if all(part.span is None for part in parts):
+                break
+        return best
 
     def cost(self, parts: tuple[Part, ...]) -> tuple[float, int, int]:
         """Return what a cut takes: expected cycles an image, words of the stream, parts."""
@@ -155,15 +170,17 @@ class LayerCuts:
         busiest = products.sum(axis=1).max(axis=0) / self.config.groups  # (clusters, images)
         return float(np.maximum(busiest, self.work.tokens).max(axis=0).mean())
 
-    def _cuts(self, least: int) -> Iterator[tuple[Part, ...] | None]:
-        """Yield the cut of each number of ranges of rows, until no span is needed."""
-        rows = self.weights.shape[1]
-        most_rows = fitting_rows(self.step.layer, self.step.drained, self.config)
-        for ranges in range(-(-rows // most_rows), rows + 1):
-            parts = self._cut_ranges(ranges, most_rows, least)
-            yield parts
-            if parts is not None and all(part.span is None for part in parts):
-                return
+    def _may_gain(self, ranges: int, best: tuple[Part, ...]) -> bool:
+        """Return whether so many ranges, or more, may take clearly fewer cycles, or fewer words."""
+        cycles, words, _ = self.cost(best)
+        whole = Part(first_row=0, rows=self.weights.shape[1])
+        tokens = float(self.work.tokens.max(axis=0).mean())
+        fewest_words = self.weights.sum() + self.added_weights.sum() + ranges * self.tables.sum()
+        fewest = max(self._range_cycles(whole), ranges * tokens)
+        if self.divided:
+            fewest *= _DIVISION
+        fewest = max(fewest, fewest_words / self.config.contexts)
+        return fewest < _GAIN * cycles or bool(fewest_words < words and fewest < cycles)
 
     def _cut_ranges(self, ranges: int, most_rows: int, least: int) -> tuple[Part, ...] | None:
         """Cut the channel rows into so many ranges, and these into spans."""
@@ -244,8 +261,10 @@ def layer_cuts(
     input_activity: NDArray[np.float64],
     *,
     dense: bool,
-) -> LayerCuts:
-    """Let every group hold all weights unless it is faster to divide the inputs among the groups.
+) -> tuple[LayerCuts, tuple[Part, ...]]:
+    """Return a layer's cuts and the fastest of them.
+
+    Every group holds all weights unless it is faster to divide the inputs among the groups.
 
     Parameters
     ----------
@@ -271,10 +290,10 @@ def layer_cuts(
     if config.groups > 1 and (choices[0][1] is None or len(choices[0][1]) > 1):
         divided = _measure(step, tensors, config, work, divided=True, dense=dense)
         choices.append((divided, divided.cut(1)))
-    costs = [(item.cost(parts), item) for item, parts in choices if parts is not None]
-    if not costs:
+    found = [(item, parts) for item, parts in choices if parts is not None]
+    if not found:
         raise CompileError(_refusal(choices[-1][0]))
-    return min(costs, key=lambda cost: cost[0])[1]
+    return min(found, key=lambda choice: choice[0].cost(choice[1]))
 
 
 def _measure(

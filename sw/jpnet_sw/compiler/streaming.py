@@ -54,11 +54,11 @@ def streamed_lists(
     CompileError
         If a slot does not hold the lists of a single channel row and word.
     """
-    layers = [
+    fastest = [
         layer_cuts(step, tensors, config, activity[step.layer.inputs[0]], dense=dense)
         for step in steps
     ]
-    cuts = [item.cut(1) or () for item in layers]
+    layers, cuts = [item for item, _ in fastest], [parts for _, parts in fastest]
     while len(ends := _cut_blocks(layers, cuts, config)) % SLOTS:
         _add_part(layers, cuts)
     lists = [
