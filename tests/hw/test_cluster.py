@@ -101,7 +101,7 @@ def list_entries(layer, config, *, divided, dense=False):
     layout = VectorLayout(config=config, channels=count)
     source = Tensor(layout=layout, positions=place_in_order(count))
     for group in range(config.groups) if divided else [None]:
-        local = local_inputs(source, cluster=0, group=group)
+        local = local_inputs(source, slice(None), cluster=0, group=group)
         for lane in range(config.lanes):
             part = Part(first_row=0, rows=-(-len(positions) // config.lanes))
             item = lane_lists(layer, local, positions, part, config, lane=lane, dense=dense)

@@ -38,7 +38,7 @@ _REMEMBERED = 8
 STREAM = record_dtype(
     numbers="state block slot address cutting burst word words loaded filled release used_block "
     "left settled",
-    flags="streamed requested rested",
+    flags="streamed requested rested kept",
     full=(SLOTS,),
     generation=(SLOTS,),
     used=(SLOTS,),
@@ -53,13 +53,13 @@ STREAM = record_dtype(
 The ``block`` that is, or will be, ``requested``, its ``slot`` and, in beats, the ``address`` of its
 next burst; its beats that are ``cutting`` into bursts, and those of the ``burst`` that is offered.
 The loader's ``state``, its next ``word`` of the stream and the ``words`` that it holds; whether it
-has ``rested`` before that word. The cycle in which a block was ``loaded``, and the slot that it
-``filled``. Of each slot whether it is ``full``, its ``generation`` and the contexts that have
-``used`` it, one bit each. Slot and number of the block that is given up next (``release``,
-``used_block``) and images that are ``left``. Of each context the ``place`` of its block, the
-generation that is ``wanted`` there, whether it is ``ready``, and whether its use is ``needed``.
-Nothing happens to the slots after ``settled`` but when a block is loaded or given up. By cycle,
-whose list table was ``written``."""
+has ``rested`` before that word. Whether a beat is ``kept`` in front of it. The cycle in which a
+block was ``loaded``, and the slot that it ``filled``. Of each slot whether it is ``full``, its
+``generation`` and the contexts that have ``used`` it, one bit each. Slot and number of the block
+that is given up next (``release``, ``used_block``) and images that are ``left``. Of each context
+the ``place`` of its block, the generation that is ``wanted`` there, whether it is ``ready``, and
+whether its use is ``needed``. Nothing happens to the slots after ``settled`` but when a block is
+loaded or given up. By cycle, whose list table was ``written``."""
 
 
 class StreamTables(NamedTuple):
@@ -287,7 +287,7 @@ def request_block(
 
 @compiled
 def step_stream(stream: Record, tables: StreamTables, reads: Record, now: int) -> bool:
-    """Step the loader by a cycle; return whether it takes the beat that comes.
+    """Step the loader, and the beat that is kept in front of it; return whether it takes one.
 
     Parameters
     ----------
@@ -299,4 +299,8 @@ def step_stream(stream: Record, tables: StreamTables, reads: Record, now: int) -
         The cycle.
     """
     stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = NOBODY
-    return _unpack(stream, tables, beat_comes(reads, LISTS), now)
+    taken = beat_comes(reads, LISTS) and not stream.kept
+    there = taken or stream.kept
+    passes = _unpack(stream, tables, there, now)
+    stream.kept = there and not passes
+    return bool(taken)
