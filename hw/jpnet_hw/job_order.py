@@ -54,9 +54,7 @@ class JobOrder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         first = Signal(self._contexts, init=1)
-        in_turn = Signal()
-        m.d.sync += in_turn.eq(self.in_turn)
-        m.d.comb += self.first.eq(Mux(in_turn, first, self.oldest))
+        m.d.comb += self.first.eq(Mux(self.in_turn, first, self.oldest))
         with m.If(self.computing.any() & ~(self.computing & first).any()):
             m.d.sync += first.eq(first_from(self.computing, first))
         return m
