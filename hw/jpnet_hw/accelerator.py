@@ -380,14 +380,19 @@ class Accelerator(wiring.Component):
         """Connect contexts, clusters and the drain."""
         drain, loader = parts.drain, parts.loader
         fewer = loader.header.in_flight != self._config.contexts
-        m.d.sync += parts.order.in_turn.eq((loader.header.blocks != 0) | fewer)
+        # The drain, like the skippers' first, hears of the first context a cycle late.
+        first = Signal.like(parts.order.first, init=1)
+        m.d.sync += [
+            parts.order.in_turn.eq((loader.header.blocks != 0) | fewer),
+            first.eq(parts.order.first),
+        ]
         m.d.comb += [
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
             parts.order.oldest.eq(parts.results.oldest),
             parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
-            drain.oldest.eq(parts.order.first),
+            drain.oldest.eq(first),
         ]
         for number, context in enumerate(parts.contexts):
             begun = Signal(name=f"begun_{number}")
@@ -421,7 +426,6 @@ class Accelerator(wiring.Component):
             m.d.sync += oldest_q.eq(oldest)
             oldest = oldest_q
             m.d.comb += [
-                parts.memory.ask_valid[place].eq(skipper.ask_valid),
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),
                 skipper.word.eq(parts.memory.words[place]),

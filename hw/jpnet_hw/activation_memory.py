@@ -62,7 +62,7 @@ class ActivationMemory(wiring.Component):
         Words of the context's image that are completely there.
     image_ready : out, one bit a context
         Pulse: all of the image is there.
-    ask_valid, asks, granted, words
+    asks, granted, words
         Per skipper, as in `jpnet_hw.word_network.WordNetwork`.
     carried_read : in
         Read a row in every bank: in the next cycle no skipper is granted a word.
@@ -92,7 +92,6 @@ class ActivationMemory(wiring.Component):
     arriving: Signal
     arrived: list[list[Signal]]
     image_ready: Signal
-    ask_valid: Signal
     asks: list[data.View]
     granted: Signal
     words: list[Signal]
@@ -120,7 +119,6 @@ class ActivationMemory(wiring.Component):
                 "arriving": Out(config.contexts),
                 "arrived": arrived.array(config.contexts, config.clusters),
                 "image_ready": Out(config.contexts),
-                "ask_valid": In(config.clusters),
                 "asks": In(word_ask_layout(config)).array(config.clusters),
                 "granted": Out(config.clusters),
                 "words": Out(8 * config.act_word).array(config.clusters),
@@ -273,7 +271,6 @@ class ActivationMemory(wiring.Component):
         m.d.comb += [
             network.hold.eq(hold),
             network.held_address.eq(address),
-            network.ask_valid.eq(self.ask_valid),
             self.granted.eq(network.granted),
             *(here.eq(ask) for here, ask in zip(network.asks, self.asks, strict=True)),
             *(word.eq(read) for word, read in zip(self.words, network.words, strict=True)),

@@ -194,9 +194,10 @@ class Drain(wiring.Component):
         # A row's outputs leave the requantisers just when its second step brings it there again.
         looped = stages[Requantiser.LATENCY]
         m.d.comb += [
-            again.eq(valids[Requantiser.LATENCY] & ~looped.final),
             first_stage.eq(Mux(again, Value.cast(looped), Value.cast(sequencer.o))),
         ]
+        before_loop = stages[Requantiser.LATENCY - 1]
+        m.d.sync += again.eq(valids[Requantiser.LATENCY - 1] & ~before_loop.final)
         with m.If(again):
             m.d.comb += [first_stage.again.eq(1), first_stage.final.eq(1)]
         self._build_places(m, valids, stages)

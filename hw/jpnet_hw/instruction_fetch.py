@@ -30,9 +30,9 @@ class InstructionFetch(wiring.Component):
     """Reads instructions in a circle, one ahead, and checks their fields.
 
     After `start` instruction 0 is read, after each `take` the next; after instruction
-    ``instructions - 1`` comes instruction 0 again. `valid` rises `LATENCY` cycles after `start` or
-    `take`. An instruction with a wrong field is never valid; its error is reported instead, and
-    only `start` or a reset continues.
+    ``instructions - 1`` comes instruction 0 again. `valid` rises `LATENCY` cycles after `start`,
+    and `TAKE_LATENCY` after `take`. An instruction with a wrong field is never valid; its error is
+    reported instead, and only `start` or a reset continues.
 
     Parameters
     ----------
@@ -65,6 +65,7 @@ class InstructionFetch(wiring.Component):
     """
 
     LATENCY = INSTRUCTION_WORDS + 3 + _CHECK_CYCLES
+    TAKE_LATENCY = LATENCY + 1
 
     load_valid: Signal
     load: data.View
@@ -82,6 +83,8 @@ class InstructionFetch(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
+        # A cycle late: far from what decides to take.
+        self._taken = Signal()
         super().__init__(
             {
                 "load_valid": In(1),
@@ -125,6 +128,7 @@ class InstructionFetch(wiring.Component):
         reserved = self._build_capture(m, places[-1], arrived[-1], words.r_data)
 
         m.d.sync += [
+            self._taken.eq(self.take),
             word.eq(word + 1),
             arrived.eq(Cat(fetching, arrived)),
             deciding.eq(Cat(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1), deciding)),
@@ -138,11 +142,10 @@ class InstructionFetch(wiring.Component):
             wrong = wrong_opcode | wrong_field | reserved
             m.d.sync += [self.valid.eq(~wrong), self.error_valid.eq(wrong)]
             m.d.sync += self.error.eq(Mux(wrong_opcode, ErrorCode.BAD_OPCODE, ErrorCode.BAD_FIELD))
-        with m.If(self.start | self.take):
+        with m.If(self.start | self._taken):
             again = self.start | (self.index == self.instructions - 1)
             m.d.sync += [
                 self.index.eq(Mux(again, 0, self.index + 1)),
-                self.valid.eq(0),
                 fetching.eq(1),
                 word.eq(0),
                 arrived.eq(0),
@@ -151,6 +154,8 @@ class InstructionFetch(wiring.Component):
             ]
             with m.If(again):
                 m.d.sync += address.eq(0)
+        with m.If(self.start | self.take):
+            m.d.sync += self.valid.eq(0)
         return m
 
     def _build_capture(self, m: Module, place: Signal, arrived: Value, word: Value) -> Signal:
@@ -177,9 +182,9 @@ class InstructionFetch(wiring.Component):
         ended = Signal.like(self.blocks)
         final = self.index == self.instructions - 1
         following = ended + (self.o.flags & LayerFlag.NEXT_BLOCK).any()
-        with m.If(self.start | (self.take & final)):
+        with m.If(self.start | (self._taken & final)):
             m.d.sync += ended.eq(0)
-        with m.Elif(self.take):
+        with m.Elif(self._taken):
             m.d.sync += ended.eq(following)
         wrong: Value = (following > self.blocks) | (final & (following != self.blocks))
         return wrong

@@ -1,12 +1,13 @@
 """Walk of one job through the words of a map."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import struct_signal
-from jpnet_hw.row_walker import RowWalker
+from jpnet_hw.row_walker import RowWalker, row_place_layout
+from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.skip_job import EXTENT_WIDTH, skip_job_layout
 from jpnet_hw.word_place import word_place_layout
 from jpnet_spec.config import AcceleratorConfig
@@ -74,18 +75,22 @@ class MapWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.rows = rows = RowWalker(self._config, cluster=self._cluster)
+        m.submodules.row_walker = row_walker = RowWalker(self._config, cluster=self._cluster)
+        # What a taken word does to the row goes no further than this buffer.
+        m.submodules.buffer = buffer = SkidBuffer(row_place_layout(self._config))
+        wiring.connect(m, row_walker.o, buffer.i)
+        rows = buffer.o
         row_ended = self._build_words(m, rows)
         m.d.comb += [
-            rows.start.eq(self.start),
-            rows.job.eq(self.job),
-            rows.first_row.eq(self.first_row),
+            row_walker.start.eq(self.start),
+            row_walker.job.eq(self.job),
+            row_walker.first_row.eq(self.first_row),
         ]
 
         def follow_row() -> None:
-            m.d.comb += rows.taken.eq(1)
+            m.d.comb += rows.ready.eq(1)
             m.next = "ROW"
-            with m.If(rows.o.end):
+            with m.If(rows.payload.end):
                 m.next = "END"
 
         with m.FSM(name="walk"):
@@ -117,7 +122,7 @@ class MapWalker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _build_words(self, m: Module, rows: RowWalker) -> Value:
+    def _build_words(self, m: Module, rows: stream.Interface) -> Value:
         """Step from word to word; return whether this is the last one of a row."""
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
@@ -163,13 +168,14 @@ class MapWalker(wiring.Component):
                     last_pixels.eq(pixels <= (neighbours << 1)),
                     few_pixels.eq(pixels < (neighbours << 1)),
                 ]
-        with m.If(rows.taken):
+        row = rows.payload
+        with m.If(rows.valid & rows.ready):
             m.d.sync += [
-                *(word[name].eq(rows.o[name]) for name in ("bank", "address", "lists", "line")),
+                *(word[name].eq(row[name]) for name in ("bank", "address", "lists", "line")),
                 word.column.eq(job.padding_left),
-                next_pixel.eq(rows.o.address + pixel_step),
+                next_pixel.eq(row.address + pixel_step),
                 pixel_word.eq(0),
-                row_lists.eq(rows.o.lists),
+                row_lists.eq(row.lists),
                 pixels.eq(job.source_width),
                 last_word.eq(final_word == 0),
                 last_pixels.eq(job.source_width <= neighbours),

@@ -35,20 +35,22 @@ class RegisterSlice(wiring.Component):
         m = Module()
         held = struct_signal(self._shape, name="held", reset_less=True)
         item = struct_signal(self._shape, name="item", reset_less=True)
-        full, valid = Signal(), Signal()
+        # `ready` is ``~full``, in a register of its own: what follows it is a long path.
+        full, ready, valid = Signal(), Signal(init=1), Signal()
         m.d.comb += [
-            self.i.ready.eq(~full),
+            self.i.ready.eq(ready),
             self.o.valid.eq(valid),
             self.o.payload.eq(item),
         ]
         with m.If(~valid | self.o.ready):
             m.d.sync += [
                 full.eq(0),
+                ready.eq(1),
                 valid.eq(full | self.i.valid),
                 item.eq(Mux(full, Value.cast(held), Value.cast(self.i.payload))),
             ]
         with m.Elif(~full):
-            m.d.sync += full.eq(self.i.valid)
+            m.d.sync += [full.eq(self.i.valid), ready.eq(~self.i.valid)]
         with m.If(~full):
             m.d.sync += held.eq(self.i.payload)
         return m

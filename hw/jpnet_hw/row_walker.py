@@ -1,7 +1,7 @@
 """Walk of a convolution's job through the rows of its map."""
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -61,18 +61,14 @@ class RowWalker(wiring.Component):
     job : in, `skip_job_layout`
     first_row : in
         The job's `first_row`.
-    valid, o : out, `row_place_layout`
-        The next row, or the end.
-    taken : in
-        It is taken in this cycle.
+    o : out, stream of `row_place_layout`
+        The rows, and the end.
     """
 
     start: Signal
     job: data.View
     first_row: Signal
-    valid: Signal
-    o: data.View
-    taken: Signal
+    o: stream.Interface
 
     def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
         self._config = config
@@ -87,9 +83,7 @@ class RowWalker(wiring.Component):
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
                 "first_row": In(EXTENT_WIDTH + 1),
-                "valid": Out(1),
-                "o": Out(row_place_layout(config)),
-                "taken": In(1),
+                "o": Out(stream.Signature(row_place_layout(config))),
             }
         )
 
@@ -100,9 +94,9 @@ class RowWalker(wiring.Component):
         passed = self._build_kernel(m, (entering, meeting, walking), shown)
         swap = Mux(self.job.source_swapped, self._config.half, 0)
         m.d.comb += [
-            self.valid.eq(shown),
-            self.o.eq(self._row),
-            self.o.bank.eq(self._row.bank ^ swap),
+            self.o.valid.eq(shown),
+            self.o.payload.eq(self._row),
+            self.o.payload.bank.eq(self._row.bank ^ swap),
         ]
         with m.FSM(name="rows"):
             self._build_outputs(m, (entering, meeting), shown)
@@ -111,8 +105,8 @@ class RowWalker(wiring.Component):
                 with m.If(passed):
                     m.next = "NEXT"
             with m.State("END"):
-                m.d.comb += self.o.end.eq(1)
-                with m.If(self.taken):
+                m.d.comb += self.o.payload.end.eq(1)
+                with m.If(self.o.ready):
                     m.d.sync += shown.eq(0)
                     m.next = "IDLE"
         return m
@@ -128,14 +122,26 @@ class RowWalker(wiring.Component):
         """Step from output row to output row, and down to the first source row of each."""
         entering, meeting = levels
         config, job, highest, target = self._config, self.job, self._highest, self._target
-        output = Signal(EXTENT_WIDTH + 1, reset_less=True)
-        seen = Signal(EXTENT_WIDTH + 1, reset_less=True)
         blocks, lower = Signal(EXTENT_WIDTH, reset_less=True), Signal(reset_less=True)
+        # Differences whose signs tell: output rows after this one, and rows of the map from the
+        # highest one to the one that is met, each less one.
+        after = Signal(signed(EXTENT_WIDTH + 2), reset_less=True)
+        missing = Signal(signed(len(target) + 1), reset_less=True)
+        first_target = (self.first_row << job.stride_log2) - job.padding_top
+        # From the lower of two rows, or the only one, to the next block's first.
+        block_step = Signal(range(2 * config.clusters), reset_less=True)
+        block_rows, next_row = Signal.like(target, reset_less=True), Signal.like(target)
+        more = job.pooled & ~lower
+        m.d.sync += [
+            block_step.eq((config.clusters << job.pooled) - job.pooled),
+            block_rows.eq(block_step << job.stride_log2),
+        ]
+        m.d.comb += next_row.eq(Mux(more, 1 << job.stride_log2, block_rows))
         with m.State("IDLE"):
             m.d.sync += [
-                output.eq(self.first_row),
-                target.eq((self.first_row << job.stride_log2) - job.padding_top),
-                seen.eq(0),
+                after.eq(job.output_height - self.first_row - 1),
+                target.eq(first_target),
+                missing.eq(first_target - 1),
                 blocks.eq(job.blocks),
                 lower.eq(0),
                 self._row.line.eq(job.first_sum),
@@ -146,22 +152,21 @@ class RowWalker(wiring.Component):
                 m.next = "OUTPUT"
         with m.State("OUTPUT"):
             m.d.comb += entering.eq(1)
-            with m.If(output >= job.output_height):
+            with m.If(after < 0):
                 m.next = "NEXT"
-            with m.Elif(seen.as_signed() >= target):
+            with m.Elif(missing < 0):
                 m.d.comb += meeting.eq(1)
                 m.next = "KERNEL"
             with m.Else():
                 self._move_down(m, highest)
-                m.d.sync += seen.eq(seen + 1)
+                m.d.sync += missing.eq(missing - 1)
         with m.State("NEXT"):
-            more = job.pooled & ~lower
-            step = Mux(more, 1, (config.clusters << job.pooled) - job.pooled)
             m.d.sync += [
                 lower.eq(more),
                 self._row.line.eq(self._row.line + job.line_rows),
-                output.eq(output + step),
-                target.eq(target + (step << job.stride_log2)),
+                after.eq(after - Mux(more, 1, block_step)),
+                target.eq(target + next_row),
+                missing.eq(missing + next_row),
             ]
             m.next = "OUTPUT"
             with m.If(~more):
@@ -204,7 +209,8 @@ class RowWalker(wiring.Component):
                 coming_below.eq(self._target >= height),
                 coming_beyond.eq(job.kernel_height == 0),
             ]
-        steps = walking & (above | self.taken)
+        taken = shown & self.o.ready
+        steps = walking & (above | taken)
         stays = meeting | (walking & ~passed)
         with m.If(entering | steps):
             m.d.sync += [
@@ -222,7 +228,7 @@ class RowWalker(wiring.Component):
             ]
             with m.If(last_phase):
                 m.d.sync += [tap_lists.eq(next_tap), row.lists.eq(next_tap)]
-        with m.If(walking & self.taken):
+        with m.If(walking & taken):
             self._move_down(m, row)
         with m.If(entering):
             m.d.sync += [

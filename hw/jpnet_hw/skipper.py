@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import add, or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,8 +32,14 @@ _MAP_WALKERS = 2
 
 
 def _asked_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return a word on its way from the bank: whose it is and where it lies."""
-    return data.StructLayout({"context": context_shape(config), "place": word_place_layout(config)})
+    """Return a word on its way from the bank: whose it is and where it lies; an end is nowhere."""
+    return data.StructLayout(
+        {
+            "context": context_shape(config),
+            "place": word_place_layout(config),
+            "banks": unsigned(config.clusters),
+        }
+    )
 
 
 def _exceeds(act: Value, limit: Value) -> Value:
@@ -71,7 +77,7 @@ class ZeroSkipper(wiring.Component):
     oldest : in, one bit per context
         The context of the oldest image, in the next cycle; those after it, in turn, hold the
         younger ones.
-    ask_valid, ask, granted, word
+    ask, granted, word
         To the banks, as in `jpnet_hw.word_network.WordNetwork`.
     o : out, stream of tokens
         The survivors.
@@ -90,7 +96,6 @@ class ZeroSkipper(wiring.Component):
     start: Signal
     jobs: list[data.View]
     oldest: Signal
-    ask_valid: Signal
     ask: data.View
     granted: Signal
     word: Signal
@@ -115,7 +120,6 @@ class ZeroSkipper(wiring.Component):
                 "start": In(config.contexts),
                 "jobs": In(skip_job_layout(config)).array(config.contexts),
                 "oldest": In(config.contexts),
-                "ask_valid": Out(1),
                 "ask": Out(word_ask_layout(config)),
                 "granted": In(1),
                 "word": In(8 * config.act_word),
@@ -169,10 +173,9 @@ class ZeroSkipper(wiring.Component):
         # Chosen a cycle ahead, for a step and for none: what a choice does to the walkers, and they
         # to the next choice, is a long path by itself.
         stepped, held = Signal(config.contexts), Signal(config.contexts)
+        begun = Signal(config.contexts)
         coming, first, step = Signal(config.contexts), Signal(config.contexts), Signal()
-        m.d.comb += coming.eq(
-            Mux(step, first_from(stepped, self.oldest), first_from(held, self.oldest))
-        )
+        m.d.comb += coming.eq(first_from(Mux(step, stepped, held) | begun, self.oldest))
         m.d.sync += first.eq(coming)
         walkers = self._build_map_walkers(m)
         places = []
@@ -205,6 +208,7 @@ class ZeroSkipper(wiring.Component):
                 vector.start.eq(self.start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(steps & step),
+                begun[context].eq(vector.start & vector.begins),
                 left.eq(outstanding - finished),
                 held[context].eq((vector.after_held | after_held.any()) & (left != _QUEUE_DEPTH)),
                 stepped[context].eq(
@@ -215,7 +219,7 @@ class ZeroSkipper(wiring.Component):
                 m.d.comb += self.waiting[context].eq(1)
             places.append((steps, vector.o))
         m.submodules.asks = asks = RegisterSlice(_asked_layout(config))
-        wanted = asks.o.payload
+        chosen, wanted = asks.i.payload.place, asks.o.payload
         m.d.comb += [
             step.eq(asks.i.ready),
             asks.i.valid.eq(first.any()),
@@ -223,8 +227,8 @@ class ZeroSkipper(wiring.Component):
             asks.i.payload.place.eq(
                 reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
             ),
-            self.ask_valid.eq(asks.o.valid & ~wanted.place.end),
-            self.ask.bank.eq(wanted.place.bank),
+            asks.i.payload.banks.eq(Mux(chosen.end, 0, Const(1, config.clusters) << chosen.bank)),
+            self.ask.banks.eq(Mux(asks.o.valid, wanted.banks, 0)),
             self.ask.address.eq(bank_address(config, wanted.context, wanted.place.address)),
             asks.o.ready.eq(self.granted | wanted.place.end),
         ]

@@ -32,8 +32,10 @@ class VectorWalker(wiring.Component):
     job : in, `skip_job_layout`
     waiting : out
         The next word is not in the bank yet.
+    begins : out
+        `valid` of the next cycle if `start` comes in this one.
     after_taken, after_held : out
-        `valid` of the next cycle if the word is taken in this one, and if not.
+        `valid` of the next cycle without `start`, if the word is taken in this one and if not.
     valid, o : out, `word_place_layout`
         The next word, or the end.
     taken : in
@@ -43,6 +45,7 @@ class VectorWalker(wiring.Component):
     start: Signal
     job: data.View
     waiting: Signal
+    begins: Signal
     after_taken: Signal
     after_held: Signal
     valid: Signal
@@ -57,6 +60,7 @@ class VectorWalker(wiring.Component):
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
                 "waiting": Out(1),
+                "begins": Out(1),
                 "after_taken": Out(1),
                 "after_held": Out(1),
                 "valid": Out(1),
@@ -87,13 +91,11 @@ class VectorWalker(wiring.Component):
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
             following.eq(~job.limited | (index + 1 < job.limit)),
+            self.begins.eq(~job.limited | (job.words == 0)),
             self.after_taken.eq(active & some_left & (following | (left == 1))),
             self.after_held.eq(active & (following | ~some_left)),
             used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
-        with m.If(self.start):
-            begins = ~job.limited | (job.words == 0)
-            m.d.comb += [self.after_taken.eq(begins), self.after_held.eq(begins)]
         fields = {
             "bank": Const(self._cluster, len(self.o.bank)),
             "address": address,

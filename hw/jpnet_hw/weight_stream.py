@@ -93,7 +93,9 @@ class WeightStream(wiring.Component):
         config = self._config
         m.submodules.slots = slots = BlockSlots(config)
         m.submodules.cutter = cutter = BurstCutter(config)
-        streamed, requested = Signal(), Signal()
+        streamed, requested, cleared = Signal(), Signal(), Signal()
+        # A burst taken in that cycle is one taken before: the bus has it.
+        m.d.sync += cleared.eq(self.clear)
         address, origin = (
             Signal(config.axi_addr_width, name=name, reset_less=True)
             for name in ("address", "origin")
@@ -110,7 +112,7 @@ class WeightStream(wiring.Component):
             slots.loaded.eq(Mux(self.block_done, Const(1, SLOTS) << self.slot, 0)),
             slots.finished.eq(self.finished),
             self.ready.eq(slots.ready),
-            cutter.abort.eq(self.clear),
+            cutter.abort.eq(cleared),
             cutter.i.valid.eq(streamed & ~requested & slots.free.bit_select(self.slot, 1)),
             cutter.i.payload.address.eq(address),
             cutter.i.payload.beats.eq(self.block_words >> shift),

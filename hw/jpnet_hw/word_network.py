@@ -15,12 +15,9 @@ __all__ = ["WordNetwork", "word_ask_layout"]
 
 
 def word_ask_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return which word of which bank is asked for."""
+    """Return which word is asked for: the bank, one-hot or none, and the address there."""
     return data.StructLayout(
-        {
-            "bank": unsigned(max(1, (config.clusters - 1).bit_length())),
-            "address": unsigned(config.act_addr_width),
-        }
+        {"banks": unsigned(config.clusters), "address": unsigned(config.act_addr_width)}
     )
 
 
@@ -34,8 +31,8 @@ class WordNetwork(wiring.Component):
 
     Members
     -------
-    ask_valid, asks : in, per skipper
-        A word that is wanted; held until it is granted.
+    asks : in, per skipper
+        A word that is wanted, in no bank where none is; held until it is granted.
     granted : out, one bit a skipper
         The word comes `LATENCY` cycles later.
     words : out, per skipper
@@ -50,7 +47,6 @@ class WordNetwork(wiring.Component):
 
     LATENCY = 2 + ActivationBank.LATENCY
 
-    ask_valid: Signal
     asks: list[data.View]
     granted: Signal
     words: list[Signal]
@@ -64,7 +60,6 @@ class WordNetwork(wiring.Component):
         word = unsigned(8 * config.act_word)
         super().__init__(
             {
-                "ask_valid": In(config.clusters),
                 "asks": In(word_ask_layout(config)).array(config.clusters),
                 "granted": Out(config.clusters),
                 "words": Out(word).array(config.clusters),
@@ -88,12 +83,7 @@ class WordNetwork(wiring.Component):
                 (Mux(grant[number], ask.address, 0) for number, ask in enumerate(self.asks)),
             )
             m.d.comb += [
-                requests.eq(
-                    Cat(
-                        self.ask_valid[number] & (ask.bank == bank) & ~self.hold
-                        for number, ask in enumerate(self.asks)
-                    )
-                ),
+                requests.eq(Cat(ask.banks[bank] & ~self.hold for ask in self.asks)),
                 grant.eq(first_from(requests, turn)),
                 self.r_address[bank].eq(address),
             ]

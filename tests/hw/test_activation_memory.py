@@ -153,7 +153,7 @@ def test_result_reads_take_the_skippers_turn(simulate):
             ctx.set(dut.row.acts[0], [fill] * CONFIG.lanes)
             await ctx.tick()
         ctx.set(dut.row_valid, 0)
-        ctx.set(dut.ask_valid, 1)
+        ctx.set(dut.asks[0].banks, 1)
         ctx.set(dut.asks[0].address, 1)
         await ctx.tick().repeat(8)
         ctx.set(dut.result_read, 1)

@@ -53,7 +53,6 @@ class Path(wiring.Elaboratable):
         passing = self.open.bit_select(skipper.o.payload.context, 1)
         m.d.comb += [
             skipper.oldest.eq(1),
-            network.ask_valid[0].eq(skipper.ask_valid),
             network.asks[0].eq(skipper.ask),
             skipper.granted.eq(network.granted[0]),
             skipper.word.eq(network.words[0]),

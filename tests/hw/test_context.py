@@ -115,7 +115,6 @@ class Chain(wiring.Elaboratable):
                 skipper.start[self.number].eq(context.begin),
                 skipper.jobs[self.number].eq(context.skip_jobs[cluster]),
                 skipper.oldest.eq(1),
-                memory.ask_valid[cluster].eq(skipper.ask_valid),
                 memory.asks[cluster].eq(skipper.ask),
                 skipper.granted.eq(memory.granted[cluster]),
                 skipper.word.eq(memory.words[cluster]),

@@ -88,17 +88,17 @@ def fetch_outcome(simulate, config, words, instructions, position, blocks=0):
         ctx.set(dut.blocks, blocks)
         ctx.set(dut.act_limit, 64)
         ctx.set(dut.acc_limit, 64)
-        trigger = dut.start
+        trigger, latency = dut.start, dut.LATENCY
         for index in range(position + 1):
             ctx.set(trigger, 1)
             await ctx.tick()
             ctx.set(trigger, 0)
-            for _ in range(dut.LATENCY - 1):
+            for _ in range(latency - 1):
                 assert not ctx.get(dut.valid)
                 assert not ctx.get(dut.error_valid)
                 await ctx.tick()
             assert ctx.get(dut.index) == index % instructions
-            trigger = dut.take
+            trigger, latency = dut.take, dut.TAKE_LATENCY
         outcome.append(ctx.get(dut.error) if ctx.get(dut.error_valid) else ErrorCode.NONE)
         assert ctx.get(dut.valid) == (outcome[0] == ErrorCode.NONE)
 

@@ -37,9 +37,9 @@ def test_every_skipper_gets_the_words_it_asks_for(simulate, rng, clusters, hold)
             for skipper in range(clusters):
                 if asked[skipper] is None and rng.random() < 0.7:
                     asked[skipper] = int(rng.integers(clusters)), int(rng.integers(200))
-                ctx.set(dut.ask_valid[skipper], int(asked[skipper] is not None))
+                ctx.set(dut.asks[skipper].banks, 0)
                 if asked[skipper]:
-                    ctx.set(dut.asks[skipper].bank, asked[skipper][0])
+                    ctx.set(dut.asks[skipper].banks, 1 << asked[skipper][0])
                     ctx.set(dut.asks[skipper].address, asked[skipper][1])
             granted = ctx.get(dut.granted)
             wanted = {ask[0] for ask in asked if ask is not None}
@@ -62,9 +62,8 @@ def test_skippers_of_one_bank_take_turns(simulate):
     order = []
 
     async def bench(ctx):
-        ctx.set(dut.ask_valid, 0b1011)
-        for skipper in range(4):
-            ctx.set(dut.asks[skipper].bank, 2)
+        for skipper in (0, 1, 3):
+            ctx.set(dut.asks[skipper].banks, 1 << 2)
         for _ in range(6):
             order.append(ctx.get(dut.granted))
             await ctx.tick()

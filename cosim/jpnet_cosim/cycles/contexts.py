@@ -65,7 +65,7 @@ def new_contexts(shape: Shape, latency: Latencies) -> NDArray:
     for name in ("start", "arriving", "complete", "received", "written", "drained"):
         contexts[name] = NEVER
     contexts["image"] = np.arange(shape.contexts)
-    contexts["fetched"], contexts["prepared"] = latency.fetch, latency.fetch + 1
+    contexts["fetched"], contexts["prepared"] = latency.first_fetch, latency.first_fetch + 1
     return contexts
 
 

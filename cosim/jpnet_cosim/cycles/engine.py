@@ -302,7 +302,7 @@ def _run(
                 drain[0],
                 ends,
                 clock,
-                oldest[now & (HISTORY - 1)],
+                oldest[(now - 1) & (HISTORY - 1)],
                 latency,
                 now,
             )

@@ -26,6 +26,8 @@ class Latencies(NamedTuple):
 
     Parameters
     ----------
+    first_fetch
+        From the start of a run to the first instruction's check.
     fetch
         From an instruction's start, which takes the one fetched before, to the next one's check.
     word
@@ -52,6 +54,7 @@ class Latencies(NamedTuple):
         From a result row's address to its data.
     """
 
+    first_fetch: int
     fetch: int
     word: int
     stages: int
@@ -89,7 +92,8 @@ def latencies(config: AcceleratorConfig) -> Latencies:
     row = 1 + _drain_latency(tree)
     almost = ThresholdCounter.LATENCY - ThresholdCounter.ALMOST_CYCLES
     return Latencies(
-        fetch=InstructionFetch.LATENCY,
+        first_fetch=InstructionFetch.LATENCY,
+        fetch=InstructionFetch.TAKE_LATENCY,
         word=WordNetwork.LATENCY + 1,
         stages=TokenBuilder.LATENCY - 1,
         run=run,

@@ -34,6 +34,7 @@ READER = record_dtype(
     arrived=(CONTEXTS,),
     offered=(CONTEXTS,),
     row=(CONTEXTS,),
+    row_kept=(CONTEXTS,),
     row_taken=(CONTEXTS,),
     outstanding=(CONTEXTS,),
     flight_word=(_FLIGHT,),
@@ -51,12 +52,13 @@ Of each context: the next ``word``; whether a ``vector`` is walked through, its 
 the cycle in which the last word was ``read``; words of the image that have ``arrived``; words asked
 for that have not left the queue (``outstanding``), but that a word has left is noticed two cycles
 later. When its next word is ``offered``, `NEVER` where none is; of a convolution with a walker the
-``row`` and when that was taken. The word that is asked for and one that was not granted (``kept``).
-The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its ``winner``.
-Words in ``flight``, and words that wait, with the slots of their survivors, one bit each. How many
-contexts are busy and pending, how many have a walker, and whose words were ``taken`` and
-``dropped`` in the cycle in which some ``finished``. Nothing happens before ``quiet`` but where a
-word is taken."""
+``row``, and when it came into the buffer between the walks (``row_kept``) and was taken. The word
+that is asked for and one that was not granted (``kept``). The cluster's bank has a ``turn``, and
+within a cycle the ``nearest`` request and its ``winner``. Words in ``flight``, and words that wait,
+with the slots of their survivors, one bit each. How many contexts are busy and pending, how many
+have a walker, and whose words were ``taken`` and ``dropped`` in the cycle in which some
+``finished``. Nothing happens before ``quiet`` but where a word is
+taken."""
 
 
 def new_readers(shape: Shape) -> NDArray:
@@ -178,11 +180,12 @@ def _give_walker(
             reader.pending[number] = 0
             reader.pending_count -= 1
             row = shares[contexts[number].job, cluster].first_row
-            taken = now + _WALKER_START + delays[row]
+            kept = now + _WALKER_START + delays[row]
             reader.walker_count += 1
             reader.row[number] = row
-            reader.row_taken[number] = taken
-            reader.offered[number] = taken + 1
+            reader.row_kept[number] = kept
+            reader.offered[number] = kept + 1
+            reader.row_taken[number] = kept
             return
 
 
@@ -205,8 +208,11 @@ def _walk(
     reader.word[number] = word + 1
     if not reader.vector[number] and row_last[word]:
         row = reader.row[number] + 1
-        taken = max(now, reader.row_taken[number] + delays[row])
+        # The buffer between the walks takes a row once the one before has left it.
+        kept = max(reader.row_kept[number] + delays[row], reader.row_taken[number] + 1)
+        taken = max(now, kept)
         reader.row[number] = row
+        reader.row_kept[number] = kept
         reader.row_taken[number] = taken
         reader.offered[number] = taken + 1
     return word
