@@ -395,8 +395,6 @@ class Accelerator(wiring.Component):
             drain.oldest.eq(first),
         ]
         for number, context in enumerate(parts.contexts):
-            begun = Signal(name=f"begun_{number}")
-            m.d.sync += begun.eq(context.begin)
             m.d.comb += [
                 drain.request[number].eq(context.request),
                 drain.jobs[number].eq(context.job),
@@ -408,7 +406,7 @@ class Accelerator(wiring.Component):
                 zip(parts.skippers, parts.clusters, strict=True)
             ):
                 m.d.comb += [
-                    skipper.start[number].eq(begun),
+                    skipper.begin[number].eq(context.begin),
                     skipper.jobs[number].eq(context.skip_jobs[place]),
                     context.reading[place].eq(skipper.reading[number]),
                     context.waiting[place].eq(skipper.waiting[number]),

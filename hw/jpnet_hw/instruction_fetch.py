@@ -85,6 +85,7 @@ class InstructionFetch(wiring.Component):
         self._config = config
         # A cycle late: far from what decides to take.
         self._taken = Signal()
+        self._final = Signal(reset_less=True)
         super().__init__(
             {
                 "load_valid": In(1),
@@ -129,6 +130,7 @@ class InstructionFetch(wiring.Component):
 
         m.d.sync += [
             self._taken.eq(self.take),
+            self._final.eq(self.index == self.instructions - 1),
             word.eq(word + 1),
             arrived.eq(Cat(fetching, arrived)),
             deciding.eq(Cat(arrived[-1] & (places[-1] == INSTRUCTION_WORDS - 1), deciding)),
@@ -143,7 +145,7 @@ class InstructionFetch(wiring.Component):
             m.d.sync += [self.valid.eq(~wrong), self.error_valid.eq(wrong)]
             m.d.sync += self.error.eq(Mux(wrong_opcode, ErrorCode.BAD_OPCODE, ErrorCode.BAD_FIELD))
         with m.If(self.start | self._taken):
-            again = self.start | (self.index == self.instructions - 1)
+            again = self.start | self._final
             m.d.sync += [
                 self.index.eq(Mux(again, 0, self.index + 1)),
                 fetching.eq(1),
@@ -180,13 +182,12 @@ class InstructionFetch(wiring.Component):
     def _build_block_check(self, m: Module) -> Value:
         """Count the blocks that end; return whether there are too many, or too few at the end."""
         ended = Signal.like(self.blocks)
-        final = self.index == self.instructions - 1
         following = ended + (self.o.flags & LayerFlag.NEXT_BLOCK).any()
-        with m.If(self.start | (self._taken & final)):
+        with m.If(self.start | (self._taken & self._final)):
             m.d.sync += ended.eq(0)
         with m.Elif(self._taken):
             m.d.sync += ended.eq(following)
-        wrong: Value = (following > self.blocks) | (final & (following != self.blocks))
+        wrong: Value = (following > self.blocks) | (self._final & (following != self.blocks))
         return wrong
 
     def _build_checks(self, m: Module, wrong_blocks: Value) -> tuple[Signal, Signal]:
@@ -231,17 +232,16 @@ class InstructionFetch(wiring.Component):
         )
         strides = (o.pool_stride == 1) | (o.pool_stride == 2)
         pools = strides & (o.pool_window >= o.pool_stride)
-        final = self.index == self.instructions - 1
         sampled = o.threshold_mode == ThresholdMode.SAMPLED
         rules = {
             "blocks": wrong_blocks,
-            "result": (o.flags & LayerFlag.RESULT).any() != final,
+            "result": (o.flags & LayerFlag.RESULT).any() != self._final,
             "source": source_end > self.act_limit,
             "target": target_end > self.act_limit,
             "carried": carried & (carried_end > self.act_limit),
             "second": second & (second_end > self.act_limit),
             "more": (carried | summed | second) & (~drains_map | (o.pool_window != 1)),
-            "kept": kept & (final | (o.flags & LayerFlag.LAST_TILE).any()),
+            "kept": kept & (self._final | (o.flags & LayerFlag.LAST_TILE).any()),
             "rows": (o.rows == 0) | (o.rows > self.acc_limit),
             "pointer_base": o.pointer_base >= config.pointer_depth,
             "params": o.param_base + o.rows > config.param_depth,

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import struct_signal
+from jpnet_hw.register_slice import RegisterSlice
 from jpnet_hw.row_walker import RowWalker, row_place_layout
-from jpnet_hw.skid_buffer import SkidBuffer
 from jpnet_hw.skip_job import EXTENT_WIDTH, skip_job_layout
 from jpnet_hw.word_place import word_place_layout
 from jpnet_spec.config import AcceleratorConfig
@@ -76,10 +76,10 @@ class MapWalker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.row_walker = row_walker = RowWalker(self._config, cluster=self._cluster)
-        # What a taken word does to the row goes no further than this buffer.
-        m.submodules.buffer = buffer = SkidBuffer(row_place_layout(self._config))
-        wiring.connect(m, row_walker.o, buffer.i)
-        rows = buffer.o
+        # Registers both ways between the two walks: each is a long path by itself.
+        m.submodules.rows = between = RegisterSlice(row_place_layout(self._config))
+        wiring.connect(m, row_walker.o, between.i)
+        rows = between.o
         row_ended = self._build_words(m, rows)
         m.d.comb += [
             row_walker.start.eq(self.start),

@@ -59,7 +59,7 @@ class ZeroSkipper(wiring.Component):
     A word is asked for every cycle while its context's queue has room, of the oldest image that has
     one to be read; words without a survivor take no further cycle. Of the words that wait, the
     oldest image's comes first. The first survivor of the first word of a vector leaves `LATENCY`
-    cycles after `start` when no older image has words and no other skipper wants its bank. After a
+    cycles after `begin` when no older image has words and no other skipper wants its bank. After a
     job's last survivor, or alone when there is none, its end follows.
 
     Parameters
@@ -71,8 +71,8 @@ class ZeroSkipper(wiring.Component):
 
     Members
     -------
-    start : in, one bit per context
-        Pulse; the context's job is held until `busy` falls.
+    begin : in, one bit per context
+        Pulse; the context's job is held from then on until `busy` falls.
     jobs : in, one `skip_job_layout` per context
     oldest : in, one bit per context
         The context of the oldest image, in the next cycle; those after it, in turn, hold the
@@ -82,18 +82,18 @@ class ZeroSkipper(wiring.Component):
     o : out, stream of tokens
         The survivors.
     busy : out, one bit per context
-        From the cycle after `start` until the end was taken.
+        From two cycles after `begin` until the end was taken.
     reading : out, one bit per context
-        From the cycle after `start` until the last word was read from its bank.
+        From two cycles after `begin` until the last word was read from its bank.
     waiting : out, one bit per context
         The next word is not in the bank yet.
     read_count, zero_count, below_count : out
         Activations examined, found zero and found below the threshold in a cycle.
     """
 
-    LATENCY = 4 + WordNetwork.LATENCY + TokenBuilder.LATENCY
+    LATENCY = 5 + WordNetwork.LATENCY + TokenBuilder.LATENCY
 
-    start: Signal
+    begin: Signal
     jobs: list[data.View]
     oldest: Signal
     ask: data.View
@@ -114,10 +114,11 @@ class ZeroSkipper(wiring.Component):
         self._dense = Signal(reset_less=True)
         self._present = Signal(config.act_word, reset_less=True)
         self._oldest = Signal(config.contexts, init=1)
+        self._start = Signal(config.contexts)
         count = range(config.act_word + 1)
         super().__init__(
             {
-                "start": In(config.contexts),
+                "begin": In(config.contexts),
                 "jobs": In(skip_job_layout(config)).array(config.contexts),
                 "oldest": In(config.contexts),
                 "ask": Out(word_ask_layout(config)),
@@ -144,7 +145,7 @@ class ZeroSkipper(wiring.Component):
         dropped, taken = Signal(config.contexts), Signal(config.contexts)
         valid, asked = self._build_reader(m, taken, dropped)
         self._build_filter(m, queues, dropped, (valid, asked))
-        m.d.sync += self._oldest.eq(self.oldest)
+        m.d.sync += [self._oldest.eq(self.oldest), self._start.eq(self.begin)]
         m.d.comb += [
             queues.oldest.eq(self._oldest),
             taken.eq(Mux(queues.r_en & queues.r_valid, 1 << queues.r_context, 0)),
@@ -158,7 +159,7 @@ class ZeroSkipper(wiring.Component):
         ended = self.o.valid & self.o.ready & self.o.payload.last
         for context in range(config.contexts):
             read = valid & asked.place.end & (asked.context == context)
-            with m.If(self.start[context]):
+            with m.If(self._start[context]):
                 m.d.sync += [self.busy[context].eq(1), self.reading[context].eq(1)]
             with m.Else():
                 with m.If(ended & (self.o.payload.context == context)):
@@ -173,6 +174,7 @@ class ZeroSkipper(wiring.Component):
         # Chosen a cycle ahead, for a step and for none: what a choice does to the walkers, and they
         # to the next choice, is a long path by itself.
         stepped, held = Signal(config.contexts), Signal(config.contexts)
+        # Vectors that begin join last: from registers of their own.
         begun = Signal(config.contexts)
         coming, first, step = Signal(config.contexts), Signal(config.contexts), Signal()
         m.d.comb += coming.eq(first_from(Mux(step, stepped, held) | begun, self.oldest))
@@ -200,15 +202,15 @@ class ZeroSkipper(wiring.Component):
             )
             vector_after_step = Mux(steps, vector.after_taken, vector.after_held)
             m.d.sync += [
+                begun[context].eq(self.begin[context] & ~job.convolution & vector.begins),
                 finished.eq(taken[context] + dropped[context]),
                 outstanding.eq(left + (first[context] & step)),
                 steps.eq(coming[context] & ~owned.any()),
             ]
             m.d.comb += [
-                vector.start.eq(self.start[context] & ~job.convolution),
+                vector.start.eq(self._start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(steps & step),
-                begun[context].eq(vector.start & vector.begins),
                 left.eq(outstanding - finished),
                 held[context].eq((vector.after_held | after_held.any()) & (left != _QUEUE_DEPTH)),
                 stepped[context].eq(
@@ -263,7 +265,7 @@ class ZeroSkipper(wiring.Component):
             granted.eq(Mux(free.any(), first_from(ready, self._oldest), 0)),
         ]
         for context, here in enumerate(self.jobs):
-            with m.If(self.start[context] & here.convolution):
+            with m.If(self._start[context] & here.convolution):
                 m.d.sync += pending[context].eq(1)
             with m.Elif(granted[context]):
                 m.d.sync += pending[context].eq(0)

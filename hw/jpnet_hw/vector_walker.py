@@ -33,7 +33,7 @@ class VectorWalker(wiring.Component):
     waiting : out
         The next word is not in the bank yet.
     begins : out
-        `valid` of the next cycle if `start` comes in this one.
+        `valid` of the cycle after `start`, told before: later it may be sooner.
     after_taken, after_held : out
         `valid` of the next cycle without `start`, if the word is taken in this one and if not.
     valid, o : out, `word_place_layout`

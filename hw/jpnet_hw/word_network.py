@@ -83,16 +83,16 @@ class WordNetwork(wiring.Component):
                 (Mux(grant[number], ask.address, 0) for number, ask in enumerate(self.asks)),
             )
             m.d.comb += [
-                requests.eq(Cat(ask.banks[bank] & ~self.hold for ask in self.asks)),
+                requests.eq(Cat(ask.banks[bank] for ask in self.asks)),
                 grant.eq(first_from(requests, turn)),
                 self.r_address[bank].eq(address),
             ]
             m.d.sync += address.eq(Mux(self.hold, self.held_address, chosen))
-            with m.If(requests.any()):
+            with m.If(requests.any() & ~self.hold):
                 m.d.sync += turn.eq(grant.rotate_left(1))
         for number, word in enumerate(self.words):
             mine = Cat(grant[number] for grant in grants)
-            m.d.comb += self.granted[number].eq(mine.any())
+            m.d.comb += self.granted[number].eq(mine.any() & ~self.hold)
             source: Value = place_of(mine)
             for stage in range(1 + ActivationBank.LATENCY):
                 later = Signal(len(source), name=f"bank_{number}_{stage}", reset_less=True)

@@ -165,9 +165,9 @@ def set_job(ctx, skipper, config, context, *, inputs, theta, divided, dense=Fals
 
 
 async def start(ctx, skipper, contexts):
-    ctx.set(skipper.start, contexts)
+    ctx.set(skipper.begin, contexts)
     await ctx.tick()
-    ctx.set(skipper.start, 0)
+    ctx.set(skipper.begin, 0)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ class Chain(wiring.Elaboratable):
                 context.arrived[cluster].eq(memory.arrived[self.number][cluster]),
                 context.reading[cluster].eq(skipper.reading[self.number]),
                 context.waiting[cluster].eq(skipper.waiting[self.number]),
-                skipper.start[self.number].eq(context.begin),
+                skipper.begin[self.number].eq(context.begin),
                 skipper.jobs[self.number].eq(context.skip_jobs[cluster]),
                 skipper.oldest.eq(1),
                 memory.asks[cluster].eq(skipper.ask),

@@ -43,7 +43,7 @@ def test_report_holds_size_and_speed(tmp_path):
     assert report.mult18x18d >= 1
     assert report.lut4 > 1000
     assert report.flip_flops > 1000
-    assert report.fmax_mhz > 20
+    assert 20 < report.fmax_mhz["grade 6"] < report.fmax_mhz["grade 8"]
     assert report.critical_start
     assert report.critical_end
     assert any(line.startswith("Yosys: ") for line in lines)

@@ -112,7 +112,8 @@ def _begin(
     context.fetched = now + fetch_cycles
     context.prepared = NEVER
     context.limited = context.job == 0 and now + 1 < context.complete
-    context.watched = NEVER if context.limited else context.start
+    # A vector's first word waits for a cycle if the image is complete only as the job starts.
+    context.watched = NEVER if context.limited else context.start + 1
     for cluster in range(len(pipes)):
         pipes[cluster].done[number] = NEVER
         readers[cluster].read[number] = NEVER

