@@ -57,6 +57,9 @@ class LayerOutput:
 class ProgramModel:
     """The memories after the load of a program, and what a run does with them.
 
+    Cluster c is the one that takes place c: lists of rows that belong to places are the same in
+    all clusters.
+
     Parameters
     ----------
     program : uint32, shape (words,)
@@ -378,9 +381,8 @@ class _Run:
         place: int,
     ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         """Return a row of outputs, with what is added to them, and the lanes' phases."""
-        local, lower, share = line
+        local, lower, cluster = line
         column, row = position
-        cluster = share ^ self._swap(fields)
 
         def sums(place: int) -> NDArray[np.int64]:
             total: NDArray[np.int64] = self._acc[cluster, :, :, place].sum(axis=0).T
@@ -388,17 +390,13 @@ class _Run:
 
         outputs, phase = self._requantise(sums(place), fields, row)
         if fields["flags"] & LayerFlag.CARRIED:
-            y = (fields["first_block"] + local) * self._config.clusters + share + lower
+            y = (fields["first_block"] + local) * self._config.clusters + cluster + lower
             bank, word, lanes = self._place(fields, "carried_base", (y, column), row)
             addend = self._memory[:, bank, word, lanes].astype(np.int64)
             outputs = self._add(sums(place), addend, fields, row)
         elif fields["flags"] & LayerFlag.SUMMED:
             outputs = self._add(sums(place), sums(place + fields["summed_row"]), fields, row)
         return outputs, phase
-
-    def _swap(self, fields: Mapping[str, int]) -> int:
-        """Return what is exclusively or-ed with the cluster of an output row."""
-        return self._config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0
 
     def _place(
         self, fields: Mapping[str, int], base: str, pixel: tuple[int, int], row: int
@@ -410,7 +408,7 @@ class _Run:
         address += (local - fields["first_block"]) * fields["target_row_words"]
         word, column = divmod(fields["first_column"] + row, config.act_columns)
         return (
-            bank ^ self._swap(fields),
+            bank,
             address + word,
             slice(column * config.lanes, (column + 1) * config.lanes),
         )

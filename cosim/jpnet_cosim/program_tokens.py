@@ -208,10 +208,9 @@ class Pass:
 def passes(fields: Mapping[str, int], config: AcceleratorConfig, cluster: int) -> Iterator[Pass]:
     """Yield the rows that a cluster reads for a convolution, in order."""
     height, block_rows = fields["pool_stride"] * fields["blocks"], fields["pool_stride"]
-    share = cluster ^ (config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0)
     first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
     for line in range(height):
-        block = (first_block + line // block_rows) * config.clusters + share
+        block = (first_block + line // block_rows) * config.clusters + cluster
         row = block * block_rows + line % block_rows
         for kernel_row in range(fields["kernel_height"]):
             y = (row << fields["stride_log2"]) + kernel_row - fields["padding_top"]
@@ -224,7 +223,6 @@ def pass_tokens(
 ) -> Tokens:
     """Return the activations of one row that a cluster reads for a convolution, in order."""
     kernel_row, y = row.kernel_row, row.y
-    swap = config.half if fields["flags"] & LayerFlag.SOURCE_SWAPPED else 0
     width, shift = fields["output_width"], fields["stride_log2"]
     row_base = fields["source_base"] + y // config.clusters * fields["source_row_words"]
     phase_mask = (1 << shift) - 1
@@ -240,7 +238,7 @@ def pass_tokens(
     lists = phase * fields["phase_lists"] + place * fields["channel_lists"] + tap_row
     return Tokens(
         cluster=cluster,
-        bank=y % config.clusters ^ swap,
+        bank=y % config.clusters,
         word=row_base + elements.word,
         slot=elements.slot,
         owner=owner,

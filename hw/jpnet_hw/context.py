@@ -212,7 +212,6 @@ class ImageContext(wiring.Component):
             self.job.carried.eq((running.flags & LayerFlag.CARRIED).any()),
             self.job.summed.eq((running.flags & LayerFlag.SUMMED).any()),
             self.job.second.eq((running.flags & LayerFlag.SECOND).any()),
-            self.job.swapped.eq((running.flags & LayerFlag.TARGET_SWAPPED).any()),
         ]
         self._build_sequence(m, running, (prepared, summing))
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
@@ -309,8 +308,6 @@ class ImageContext(wiring.Component):
                 held.packing.eq(Mux(convolution, fetched.source_packing, 0)),
                 held.blank.eq(blank),
                 held.pooled.eq(fetched.pool_stride == 2),
-                held.source_swapped.eq((fetched.flags & LayerFlag.SOURCE_SWAPPED).any()),
-                held.target_swapped.eq((fetched.flags & LayerFlag.TARGET_SWAPPED).any()),
                 slot.eq(fetched.source_slot),
                 first.eq(fetch.index == 0),
             ]

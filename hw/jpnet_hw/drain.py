@@ -15,6 +15,7 @@ from jpnet_hw.layouts import (
     row_write_layout,
     struct_signal,
 )
+from jpnet_hw.places import by_cluster, turns_of
 from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.row_writer import RowWriter
 from jpnet_hw.sample_positions import SamplePositions
@@ -36,11 +37,12 @@ class Drain(wiring.Component):
     """Reads, re-arms, adds, requantises, pools, writes and counts one row per cycle or two.
 
     A row holds one output of each lane. Of a vector, the groups' and clusters' sums are added; of a
-    map, each cluster's groups' sums, and the row of every cluster is an output of its own. They are
-    requantised, counted for the threshold, and the largest of each pooling window is written to
-    the context's activation memory. Where windows overlap, a row is read once for each window that
-    has it, counted at the first and re-armed at the last. The oldest image is served first; a job's
-    rows may follow another's without a gap. Nothing stalls.
+    map, each cluster's groups' sums, and the row of every cluster is an output of its own, which
+    belongs to the bank of the place that the cluster takes in the context. They are requantised,
+    counted for the threshold, and the largest of each pooling window is written to the context's
+    activation memory. Where windows overlap, a row is read once for each window that has it,
+    counted at the first and re-armed at the last. The oldest image is served first; a job's rows
+    may follow another's without a gap. Nothing stalls.
 
     To the sums of a map a tensor of its shape may be added, which is read from the activation
     memory on the way, or other sums. The outputs of a job with two tensors go through the
@@ -86,7 +88,7 @@ class Drain(wiring.Component):
         Those rows' sums, `read_latency` cycles later.
     carried_read, carried : out, `carried_read_layout`
         Row to read of the tensor that is added.
-    carried_rows : in, per cluster an array signed(8) of the lanes
+    carried_rows : in, per bank an array signed(8) of the lanes
         That row, `carried_latency` cycles later.
     row_valid, row : out, `row_write_layout`
         Finished row; of a map, one of each cluster whose bank it is for.
@@ -239,12 +241,12 @@ class Drain(wiring.Component):
     def _build_addends(self, m: Module, valids: Value, stages: list[data.View]) -> None:
         """Read what is added to a row early enough, and tell the lanes that and by how much."""
         meet = self._read_latency + self._lanes[0].tree_latency
-        added = meet + Requantiser.ADDEND_DELAY
-        asked = added - self._carried_latency - 1
+        asked = meet - self._carried_latency
         adding, summed = Signal(reset_less=True), Signal(reset_less=True)
         multiplier = Signal(16, reset_less=True)
         step, place = stages[asked], self._places[asked]
-        before_sums, before_added = stages[meet - 1], stages[added - 1]
+        before_sums = stages[meet - 1]
+        before_added = stages[meet + Requantiser.ADDEND_DELAY - 1]
         either = self._job(before_sums, "carried") | self._job(before_sums, "summed")
         m.d.sync += [
             self.carried_read.eq(valids[asked] & ~step.again & self._job(step, "carried")),
@@ -255,17 +257,18 @@ class Drain(wiring.Component):
             multiplier.eq(
                 Mux(before_added.again, 0, self._job(before_added, "carried_multiplier"))
             ),
-            summed.eq(self._job(before_added, "summed")),
+            summed.eq(self._job(stages[meet], "summed")),
         ]
         for number, lane in enumerate(self._lanes):
             m.d.comb += [
                 lane.again.eq(stages[meet].again),
                 lane.adding.eq(adding),
-                lane.addend_multiplier.eq(multiplier),
                 lane.summed.eq(summed),
+                lane.carried_turn.eq(stages[meet + 1].turn),
+                lane.addend_multiplier.eq(multiplier),
             ]
-            for cluster, rows in enumerate(self.carried_rows):
-                m.d.comb += lane.carried[cluster].eq(rows[number])
+            for bank, rows in enumerate(self.carried_rows):
+                m.d.comb += lane.carried[bank].eq(rows[number])
 
     def _build_lanes(self, m: Module, stages: list[data.View]) -> None:
         """Load the lanes' parameters, and give each row its sums, parameters and shift."""
@@ -315,18 +318,22 @@ class Drain(wiring.Component):
         counted, before = stages[self.latency - 1], stages[self.latency - 2]
         mode = Signal(ThresholdMode, reset_less=True)
         every, final = Signal(reset_less=True), Signal(reset_less=True)
+        live = Signal(self._config.clusters, reset_less=True)
+        places = [before.live[number] for number in range(self._config.clusters)]
+        clusters = by_cluster(m, places, before.turn, turns_of(self._config), name="live")
         before_mode = self._job(before, "threshold_mode")
         m.d.sync += [
             mode.eq(before_mode),
             every.eq((before_mode == ThresholdMode.EXACT) & before.counted),
             final.eq(before.final),
+            live.eq(Cat(clusters)),
         ]
         lanes = len(self._lanes)
         for cluster in range(self._config.clusters):
             for number, lane in enumerate(self._lanes):
                 place = cluster * lanes + number
                 m.d.comb += [
-                    threshold.counted[place].eq(counted.live[cluster] & (sampled[place] | every)),
+                    threshold.counted[place].eq(live[cluster] & (sampled[place] | every)),
                     threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
                 ]
         m.d.comb += [

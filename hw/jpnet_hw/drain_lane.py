@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import param_layout
 from jpnet_hw.memory import SyncMemory
+from jpnet_hw.places import by_cluster, by_place, row_turns, turns_of
 from jpnet_hw.requantiser import ADDEND_WIDTH, Requantiser
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.layer import AFFINE_UNIT
@@ -45,22 +46,25 @@ class DrainLane(wiring.Component):
         As the sums leave the tree: instead of them the outputs that leave now are requantised.
     adding : in
         As the sums leave the tree: something is added.
-    addend_multiplier : in, unsigned(16)
-        A cycle later: of that; 0 without `adding`.
     summed : in
-        With it: what is added are the low bits of the sums of that cycle, not `carried`.
-    carried : in, one signed(8) a cluster
+        A cycle later: what is added are the low bits of the sums of that cycle, not `carried`.
+    carried : in, one signed(8) a place
         With it: what is added.
+    carried_turn : in, range(clusters)
+        With it: place k's sums are those of the cluster that much further.
+    addend_multiplier : in, unsigned(16)
+        `Requantiser.ADDEND_DELAY` cycles after the sums leave the tree: of what is added; 0 without
+        `adding`.
     shift : in, unsigned(6)
         ``tree_latency + Requantiser.SHIFT_DELAY`` cycles after `sums`.
-    turn : in, unsigned(2)
-        With `magnitudes`: cluster k's `acts` is the output that the cluster that much further has.
+    turn : in, range(clusters)
+        With `magnitudes`: place k's `acts` is the output that the cluster that much further has.
     magnitudes : out, unsigned(7) a cluster
         Of the outputs.
     phase : out, unsigned(8)
         The channel's place in the sampling pattern, a cycle before `magnitudes`.
-    acts : out, signed(8) a cluster
-        The outputs, turned, one cycle after `magnitudes`.
+    acts : out, signed(8) a place
+        The outputs, one cycle after `magnitudes`.
     """
 
     PARAM_CYCLES = 2
@@ -73,9 +77,10 @@ class DrainLane(wiring.Component):
     together: Signal
     again: Signal
     adding: Signal
-    addend_multiplier: Signal
     summed: Signal
     carried: data.View
+    carried_turn: Signal
+    addend_multiplier: Signal
     shift: Signal
     turn: Signal
     magnitudes: data.View
@@ -97,11 +102,12 @@ class DrainLane(wiring.Component):
                 "together": In(1),
                 "again": In(1),
                 "adding": In(1),
-                "addend_multiplier": In(MULTIPLIER_WIDTH),
                 "summed": In(1),
                 "carried": In(data.ArrayLayout(signed(8), config.clusters)),
+                "carried_turn": In(range(max(2, config.clusters))),
+                "addend_multiplier": In(MULTIPLIER_WIDTH),
                 "shift": In(6),
-                "turn": In(2),
+                "turn": In(range(max(2, config.clusters))),
                 "magnitudes": Out(data.ArrayLayout(unsigned(7), config.clusters)),
                 "phase": Out(8),
                 "acts": Out(data.ArrayLayout(signed(8), config.clusters)),
@@ -132,6 +138,13 @@ class DrainLane(wiring.Component):
             params.r_addr.eq(self.param_row),
         ]
         outputs: list[Value] = []
+        carried = by_cluster(
+            m,
+            [self.carried[place] for place in range(config.clusters)],
+            self.carried_turn,
+            turns_of(config),
+            name="carried_act",
+        )
         for cluster in range(config.clusters):
             own: list[Value] = [self.sums[cluster][group] for group in range(config.groups)]
             if cluster == 0:
@@ -146,7 +159,11 @@ class DrainLane(wiring.Component):
             outputs.append(Cat(requantiser.magnitude, requantiser.negative))
             m.d.comb += self.magnitudes[cluster].eq(requantiser.magnitude)
             total = self._build_tree(m, own, cluster)
-            self._build_operands(m, requantiser, total, cluster, param)
+            addend = Signal(signed(ADDEND_WIDTH), name=f"addend_{cluster}", reset_less=True)
+            m.d.sync += addend.eq(
+                Mux(self.summed, total[:ADDEND_WIDTH].as_signed(), carried[cluster].as_signed())
+            )
+            self._build_operands(m, requantiser, (total, addend), param)
         self._build_acts(m, outputs)
         phase: Value = param.phase
         for stage in range(Requantiser.LATENCY - 1):
@@ -157,9 +174,10 @@ class DrainLane(wiring.Component):
         return m
 
     def _build_operands(
-        self, m: Module, requantiser: Requantiser, total: Value, cluster: int, param: data.View
+        self, m: Module, requantiser: Requantiser, terms: tuple[Value, Value], param: data.View
     ) -> None:
         """Give a requantiser a sum, or the output that leaves it, and what is added."""
+        total, addend = terms
         negated = requantiser.negative ^ param.inverted
         output = Mux(negated, -requantiser.magnitude, requantiser.magnitude)
         m.d.comb += [
@@ -168,19 +186,16 @@ class DrainLane(wiring.Component):
             requantiser.multiplier.eq(param.multiplier),
             requantiser.negative_multiplier.eq(param.negative_multiplier),
             requantiser.adding.eq(self.adding),
-            requantiser.addend.eq(
-                Mux(self.summed, total[:ADDEND_WIDTH].as_signed(), self.carried[cluster])
-            ),
+            requantiser.addend.eq(addend),
             requantiser.addend_multiplier.eq(self.addend_multiplier),
             requantiser.shift.eq(self.shift),
         ]
 
     def _build_acts(self, m: Module, outputs: list[Value]) -> None:
-        """Turn magnitudes and signs over to the windows' clusters and make numbers of them."""
-        for cluster, act in enumerate(self.acts):
-            zero, one, two = (outputs[(cluster + turn) % len(outputs)] for turn in range(3))
-            output = Mux(self.turn[1], two, Mux(self.turn[0], one, zero))
-            act_q = Signal(signed(8), name=f"act_{cluster}", reset_less=True)
+        """Turn magnitudes and signs over to the windows' places and make numbers of them."""
+        turned = by_place(m, outputs, self.turn, row_turns(self._config), name="output")
+        for place, (act, output) in enumerate(zip(self.acts, turned, strict=True)):
+            act_q = Signal(signed(8), name=f"act_{place}", reset_less=True)
             m.d.sync += act_q.eq(Mux(output[-1], -output[:-1], output[:-1]))
             m.d.comb += act.eq(act_q)
 

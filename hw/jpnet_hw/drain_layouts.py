@@ -27,7 +27,6 @@ def drain_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "carried": unsigned(1),
             "summed": unsigned(1),
             "second": unsigned(1),
-            "swapped": unsigned(1),
             "last_row": unsigned(config.acc_row_width),
             "target_base": unsigned(config.act_addr_width),
             "param_base": unsigned((config.param_depth - 1).bit_length()),
@@ -66,10 +65,10 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
     ``first`` and ``last`` mark a job's ends. A pooling window's rows, in ``window_first`` to
     ``window_last``, follow each other; without pooling each row is both. ``pixel_last`` and
     ``line_last`` mark the last window of a pixel and of a line of pixels. ``live`` has a bit for
-    each cluster: the output row that its window has there exists. That row was read by the cluster
-    ``turn`` further. ``counted`` marks rows that no earlier window had, and ``right`` and ``lower``
-    the place of those in the window. Where a job writes two tensors, a row takes two steps: only
-    that of the second one, which is ``again`` the same row, is ``final``.
+    each place: the output row that its window has there exists. That row was read by the cluster
+    ``turn`` further, of a vector 0. ``counted`` marks rows that no earlier window had, and
+    ``right`` and ``lower`` the position of those in the window. Where a job writes two tensors, a
+    row takes two steps: only that of the second one, which is ``again`` the same row, is ``final``.
     """
     return data.StructLayout(
         {
@@ -84,7 +83,7 @@ def drain_step_layout(config: AcceleratorConfig) -> data.StructLayout:
             "right": unsigned(1),
             "lower": unsigned(1),
             "counted": unsigned(1),
-            "turn": unsigned(2),
+            "turn": range(max(2, config.clusters)),
             "again": unsigned(1),
             "final": unsigned(1),
             "live": unsigned(config.clusters),

@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.drain_layouts import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import context_shape, struct_signal
+from jpnet_hw.places import by_cluster, turn_of, turns_of
 from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.skip_job import EXTENT_WIDTH
 from jpnet_hw.threshold import ThresholdCounter, is_counting
@@ -18,7 +19,7 @@ from jpnet_spec.config import AcceleratorConfig
 __all__ = ["DrainSequencer"]
 
 _READERS = 3
-"""Clusters that may read different rows; those after them read what the last of these reads."""
+"""Places whose rows may differ; those after them read what the last of these reads."""
 
 
 def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -26,7 +27,7 @@ def _walk_layout(config: AcceleratorConfig) -> data.StructLayout:
     names = (
         *("convolution", "pooled", "last_tap", "last_row", "line_rows"),
         *("output_width", "output_height", "first_block", "blocks"),
-        *("summed", "summed_row", "second", "swapped"),
+        *("summed", "summed_row", "second"),
     )
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
@@ -79,9 +80,9 @@ class _Tap:
 
 
 def _lines_below(reader: int, clusters: int, stride: int, down: int) -> int:
-    """Return how many of its own rows a cluster reads below the first one of its current block.
+    """Return how many of its own rows a place reads below the first one of its current block.
 
-    A window's row `down` lies in the block ``down // stride`` further, and so in another cluster,
+    A window's row `down` lies in the block ``down // stride`` further, and so in another place,
     there in the same local block or in a later one.
     """
     turn, line = divmod(down, stride)
@@ -93,8 +94,8 @@ class DrainSequencer(wiring.Component):
     """Choose jobs, oldest image first, and walk through their accumulator rows.
 
     A convolution's tile is walked by local blocks, columns of windows, channel rows and, innermost,
-    the rows and columns of the window. All clusters' windows have the same place, but a window's
-    lower rows may lie in the next clusters, so that clusters may read different rows. Windows that
+    the rows and columns of the window. All places' windows have the same position, but a window's
+    lower rows may lie in the next places, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
     pixel. One row per cycle; jobs may follow each other without a gap, but the last rows of counted
     ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later. Where
@@ -190,7 +191,7 @@ class DrainSequencer(wiring.Component):
             self.clear_busy.eq(clearing | cleared),
         ]
         m.d.sync += cleared.eq(clearing)
-        self._build_reads(m, clearing, job, (step, tap), odd)
+        self._build_reads(m, (clearing, odd), job, (step, tap), step_q.context)
         return m
 
     def _build_pause(self, m: Module, ending: Value) -> Value:
@@ -206,12 +207,16 @@ class DrainSequencer(wiring.Component):
     def _build_reads(
         self,
         m: Module,
-        clearing: Signal,
+        levels: tuple[Signal, Signal],
         job: data.View,
         position: tuple[data.View, _Tap],
-        odd: Signal,
+        context: Value,
     ) -> None:
-        """Find each cluster's row, or the one that is added, and whether a later window has it."""
+        """Find each cluster's row, or the one that is added, and whether a later window has it.
+
+        The context is that of the row that is read, a cycle after the position.
+        """
+        clearing, odd = levels
         step, tap = position
         config = self._config
         # Blocks from the row that is read to the first window that has it.
@@ -234,22 +239,21 @@ class DrainSequencer(wiring.Component):
                                 m.d.comb += below.eq(0)
             with m.If(odd):
                 m.d.comb += below.eq(job.summed_row)
-            # A cluster's rows are read by the windows of that many clusters before it, and before
-            # that, in an earlier local block, by those of the clusters after it.
-            last_turn = Mux(farthest > reader, reader, farthest)
-            final = (tap.across <= job.pooled) & (step.turn == last_turn)
+            # A place's rows are read by the windows of that many places before it, and before
+            # that, in an earlier local block, by those of the places after it.
+            last_below = Mux(farthest > reader, reader, farthest)
+            final = (tap.across <= job.pooled) & (tap.down >> job.pooled == last_below)
             m.d.sync += [
                 read_row.eq(tap.place + step.channel_row + tap.over + below),
                 keep.eq(~final & ~clearing),
             ]
             rows.append(read_row)
             keeps.append(keep)
-        for cluster in range(config.clusters):
-            reader = min(cluster, len(rows) - 1)
-            m.d.comb += [
-                self.read_rows[cluster].eq(rows[reader]),
-                self.keep[cluster].eq(keeps[reader]),
-            ]
+        readers = [min(place, len(rows) - 1) for place in range(config.clusters)]
+        turn = turn_of(config, context)
+        reads = [Cat(keeps[reader], rows[reader]) for reader in readers]
+        for cluster, read in enumerate(by_cluster(m, reads, turn, turns_of(config), name="read")):
+            m.d.comb += Cat(self.keep[cluster], self.read_rows[cluster]).eq(read)
 
     def _build_choice(
         self,
@@ -360,13 +364,14 @@ class DrainSequencer(wiring.Component):
         one_tap, one_wide = job.last_tap == 0, job.output_width == 1
         block_lines = exact_log2(config.clusters) + job.pooled
         next_line = line + (job.line_rows << job.pooled)
+        turn = (tap.down >> job.pooled) + turn_of(config, context)
         m.d.comb += [
             step.context.eq(context),
             step.channel_row.eq(channel_row),
             step.right.eq(tap.across),
             step.lower.eq(tap.down),
             step.counted.eq((tap.across <= job.pooled) & (tap.down <= job.pooled)),
-            step.turn.eq(tap.down >> job.pooled),
+            step.turn.eq(Mux(job.convolution, turn[: exact_log2(config.clusters)], 0)),
             step.final.eq(~job.second),
             step.first.eq(begun),
             step.window_first.eq((tap.across == 0) & (tap.down == 0)),
@@ -375,10 +380,9 @@ class DrainSequencer(wiring.Component):
             step.line_last.eq(step.pixel_last & ends.column),
             step.last.eq(last),
         ]
-        exists = [lines > (cluster << job.pooled) + tap.down for cluster in range(config.clusters)]
-        for cluster in range(config.clusters):
-            mine = Mux(job.swapped, exists[cluster ^ config.half], exists[cluster])
-            m.d.comb += step.live[cluster].eq(Mux(job.convolution, mine, cluster == 0))
+        for place in range(config.clusters):
+            exists = lines > (place << job.pooled) + tap.down
+            m.d.comb += step.live[place].eq(Mux(job.convolution, exists, place == 0))
         with m.If(advance):
             m.d.sync += [
                 begun.eq(0),

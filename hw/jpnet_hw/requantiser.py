@@ -65,7 +65,7 @@ class Requantiser(wiring.Component):
     """
 
     LATENCY = 7
-    ADDEND_DELAY = 1
+    ADDEND_DELAY = 2
     SHIFT_DELAY = 4
 
     acc: Signal
@@ -144,24 +144,19 @@ class Requantiser(wiring.Component):
             low_part = biased_q
         low = Signal((low_part * scale).shape(), reset_less=True)
         added = Signal(signed(ADDEND_WIDTH + MULTIPLIER_WIDTH), reset_less=True)
-        partial = Signal((low + added).shape(), reset_less=True)
-        m.d.sync += [
-            low.eq(low_part * scale),
-            added.eq(self.addend * self.addend_multiplier),
-            partial.eq(low + added),
-            total.eq(partial),
-        ]
+        product: Value = low
         if width > _LOW_WIDTH:
             high_part = biased_q[_LOW_WIDTH:].as_signed()
-            high = [
-                Signal((high_part * scale).shape(), name=f"high_{stage}", reset_less=True)
-                for stage in range(2)
-            ]
-            m.d.sync += [
-                high[0].eq(high_part * scale),
-                high[1].eq(high[0]),
-                total.eq(partial + (high[1] << _LOW_WIDTH)),
-            ]
+            high = Signal((high_part * scale).shape(), reset_less=True)
+            m.d.sync += high.eq(high_part * scale)
+            product = low + (high << _LOW_WIDTH)
+        product_q = Signal(product.shape(), reset_less=True)
+        m.d.sync += [
+            low.eq(low_part * scale),
+            product_q.eq(product),
+            added.eq(self.addend * self.addend_multiplier),
+            total.eq(product_q + added),
+        ]
         self._build_shift(m, total, rectified[-1])
         return m
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import struct_signal
+from jpnet_hw.places import place_of_cluster
 from jpnet_hw.skip_job import EXTENT_WIDTH, RUN_WIDTH, skip_job_layout
 from jpnet_spec.config import AcceleratorConfig
 
@@ -30,10 +31,13 @@ def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-def first_row(job: data.View, *, config: AcceleratorConfig, cluster: int) -> Value:
-    """Return the first output row of a cluster's share of a job, `EXTENT_WIDTH` + 1 bits."""
-    share = Mux(job.target_swapped, cluster ^ config.half, cluster)
-    row: Value = (((job.first_block << exact_log2(config.clusters)) + share) << job.pooled)[
+def first_row(job: data.View, context: Value, *, config: AcceleratorConfig, cluster: int) -> Value:
+    """Return the first output row of a cluster's share of a context's job.
+
+    Unsigned, `EXTENT_WIDTH` + 1 bits.
+    """
+    place = place_of_cluster(config, cluster, context)
+    row: Value = (((job.first_block << exact_log2(config.clusters)) + place) << job.pooled)[
         : EXTENT_WIDTH + 1
     ]
     return row
@@ -92,12 +96,7 @@ class RowWalker(wiring.Component):
         entering, meeting, walking = Signal(), Signal(), Signal()
         shown = Signal()
         passed = self._build_kernel(m, (entering, meeting, walking), shown)
-        swap = Mux(self.job.source_swapped, self._config.half, 0)
-        m.d.comb += [
-            self.o.valid.eq(shown),
-            self.o.payload.eq(self._row),
-            self.o.payload.bank.eq(self._row.bank ^ swap),
-        ]
+        m.d.comb += [self.o.valid.eq(shown), self.o.payload.eq(self._row)]
         with m.FSM(name="rows"):
             self._build_outputs(m, (entering, meeting), shown)
             with m.State("KERNEL"):

@@ -15,7 +15,7 @@ __all__ = ["RowWriter"]
 def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return what is kept of the job whose rows are written."""
     names = (
-        *("convolution", "swapped", "first_column", "stored_width"),
+        *("convolution", "first_column", "stored_width"),
         *("target_pixel_words", "target_row_words"),
     )
     members = drain_job_layout(config).members
@@ -89,8 +89,7 @@ class RowWriter(wiring.Component):
             self.window_valid.eq(valid & step.window_last),
         ]
         for cluster in range(config.clusters):
-            below = Mux(job.swapped, lines > (cluster ^ config.half), lines > cluster)
-            stored = (columns != 0) & below
+            stored = (columns != 0) & (lines > cluster)
             m.d.comb += self.banks[cluster].eq(
                 self.window_valid & Mux(job.convolution, stored, turn[cluster])
             )

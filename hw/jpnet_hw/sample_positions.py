@@ -1,5 +1,7 @@
 """Positions of drained rows modulo the sample stride."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,6 +9,7 @@ from amaranth.utils import exact_log2
 
 from jpnet_hw.drain_layouts import drain_job_layout, drain_step_layout
 from jpnet_hw.layouts import struct_signal
+from jpnet_hw.places import by_cluster, turns_of
 from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["SamplePositions"]
@@ -14,18 +17,16 @@ __all__ = ["SamplePositions"]
 
 def _stride_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return what is kept of the job whose rows are followed."""
-    names = (
-        *("pooled", "swapped", "sample_stride", "sample_cluster", "sample_block"),
-        "sample_line",
-    )
+    names = ("pooled", "sample_stride", "sample_cluster", "sample_block", "sample_line")
     members = drain_job_layout(config).members
     return data.StructLayout({name: members[name] for name in names})
 
 
 class SamplePositions(wiring.Component):
-    """Follow the drain's steps and give each cluster's position modulo the stride.
+    """Follow the drain's steps and give the position of each cluster's row modulo the stride.
 
-    A position is counted in row-major order before pooling; of a vector it is always 0.
+    A position is counted in row-major order before pooling; of a vector it is always 0. It is that
+    of the first window that has the row.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class SamplePositions(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from `coming` to its residues."""
-        return 4 + exact_log2(self._config.clusters)
+        return 5 + exact_log2(self._config.clusters)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -92,32 +93,31 @@ class SamplePositions(wiring.Component):
                 ]
 
         # One sum a stage: column and block, window's row, window's column.
+        turn: Value = step.turn
         stride, cluster_step = Value.cast(job.sample_stride), Value.cast(job.sample_cluster)
-        swapped: Value = Value.cast(job.swapped)
         residue: Value = total(block, column, stride)
         waiting: list[Value] = [Mux(step.lower, job.sample_line, 0), step.right]
         for stage in range(3):
-            carried = [stride, cluster_step, swapped, residue, *waiting]
-            stride, cluster_step, swapped, residue, *waiting = self._register(
+            carried = [stride, cluster_step, turn, residue, *waiting]
+            stride, cluster_step, turn, residue, *waiting = self._register(
                 m, carried, f"place_{stage}"
             )
             if waiting:
                 residue = total(residue, waiting.pop(0), stride)
 
-        # Twice as many clusters a stage.
+        # Twice as many places a stage.
         residues = [residue]
         for stage in range(exact_log2(config.clusters)):
             further = [total(known, cluster_step, stride) for known in residues]
             doubled = total(cluster_step, cluster_step, stride)
-            carried = [stride, doubled, swapped, *residues, *further]
-            stride, cluster_step, swapped, *residues = self._register(
-                m, carried, f"clusters_{stage}"
-            )
-        for cluster, out in enumerate(self.residues):
-            m.d.comb += out.eq(Mux(swapped, residues[cluster ^ config.half], residues[cluster]))
+            carried = [stride, doubled, turn, *residues, *further]
+            stride, cluster_step, turn, *residues = self._register(m, carried, f"places_{stage}")
+        turned = by_cluster(m, residues, turn, turns_of(config), name="residue")
+        for out, residue in zip(self.residues, self._register(m, turned, "turned"), strict=True):
+            m.d.comb += out.eq(residue)
         return m
 
-    def _register(self, m: Module, values: list[Value], name: str) -> list[Value]:
+    def _register(self, m: Module, values: Sequence[Value], name: str) -> list[Value]:
         """Return the values a cycle later."""
         kept: list[Value] = []
         for index, value in enumerate(values):

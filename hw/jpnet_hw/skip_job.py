@@ -64,8 +64,6 @@ def skip_job_layout(config: AcceleratorConfig) -> data.StructLayout:
             "blocks": unsigned(EXTENT_WIDTH),
             "run_lists": unsigned(RUN_WIDTH),
             "phase_lists": unsigned(config.pointer_addr_width),
-            "source_swapped": unsigned(1),
-            "target_swapped": unsigned(1),
             "source_pixel_gap": unsigned(FIELDS["source_pixel_gap"].width),
         }
     )

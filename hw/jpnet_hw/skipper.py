@@ -278,7 +278,7 @@ class ZeroSkipper(wiring.Component):
             for number, here in enumerate(self.jobs):
                 with m.Case(number):
                     m.d.comb += chosen.eq(here)
-        row = first_row(chosen, config=config, cluster=self._cluster)
+        row = first_row(chosen, place, config=config, cluster=self._cluster)
         walkers = []
         for number, owner in enumerate(owners):
             walker = MapWalker(config, cluster=self._cluster)

@@ -177,9 +177,18 @@ class AcceleratorConfig:
         return self.weight_addr_width
 
     @property
-    def half(self) -> int:
-        """What swaps the halves of the clusters, in an exclusive or with a cluster's number."""
-        return self.clusters // 2
+    def turns(self) -> tuple[int, ...]:
+        """By how many places the clusters turn in each context.
+
+        Output rows belong to places, as many as there are clusters; cluster c takes place
+        ``(c + turn) % clusters``. The turns of the first 1, 2 or 4 contexts, as many as are used,
+        are equally far apart.
+        """
+        turns = [0]
+        while len(turns) < self.contexts:
+            step = self.clusters // (2 * len(turns))
+            turns += [turn + step for turn in turns]
+        return tuple(turns)
 
     @property
     def act_columns(self) -> int:

@@ -14,7 +14,7 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 20
@@ -62,10 +62,6 @@ class LayerFlag(IntFlag):
     """Write a second tensor: of each output its channel's affine function."""
     GATHER = 4096
     """Of a convolution: all output positions have one accumulator, which is drained as a vector."""
-    SOURCE_SWAPPED = 8192
-    """The halves of the clusters have swapped the source's rows, see `MapLayout`."""
-    TARGET_SWAPPED = 16384
-    """Likewise the target's, which has no pooling."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +127,7 @@ FIELDS: dict[str, Field] = {
     "summed_row": Field(word=18, bit=16, width=16),
     "second_shift": Field(word=19, bit=0, width=6),
     "source_pixel_gap": Field(word=19, bit=6, width=10),
-    "flags": Field(word=19, bit=16, width=15),
+    "flags": Field(word=19, bit=16, width=13),
 }
 """Field name to place. Bits of no field are reserved and must be 0."""
 
@@ -146,13 +142,14 @@ class Instruction:
     cluster's bank; K is the number of clusters.
 
     A tile of a fully connected layer is a range of the output vector's rows; an entry's row
-    counts from the tile's first one. A convolution's output rows are dealt to the clusters in
+    counts from the tile's first one. A convolution's output rows are dealt to K places in
     blocks: block ``b`` holds the output rows ``b * pool_stride`` onwards, `pool_stride` of
-    them, and is local block ``b // K`` of cluster ``b % K``. A tile is a range of local blocks
-    of all clusters, and a range of channel rows; where pooling windows overlap it has all local
-    blocks. The accumulator row of output position ``(y, x)`` and of channel row ``j`` of the
-    tile, for row ``y`` in local block ``t`` of the tile, is ``first_sum + ((t * pool_stride + y %
-    pool_stride) * output_width + x) * rows + j``.
+    them, and is local block ``b // K`` of place ``b % K``. A tile is a range of local blocks
+    of all places, and a range of channel rows; where pooling windows overlap it has all local
+    blocks. Which cluster takes which place of an image is told by
+    `jpnet_spec.config.AcceleratorConfig.turns`. The accumulator row of output position ``(y, x)``
+    and of channel row ``j`` of the tile, for row ``y`` in local block ``t`` of the tile, is
+    ``first_sum + ((t * pool_stride + y % pool_stride) * output_width + x) * rows + j``.
 
     What is added to an output's sum, times `carried_multiplier` and before the one rounding, is
     the carried tensor's element of the same place, or the sum `summed_row` accumulator rows
@@ -240,7 +237,7 @@ class Instruction:
         channel in one stride phase; and of a stride phase.
     first_block, blocks
         First local block of the tile and number of local blocks; the last ones may not exist in
-        every cluster. Of a vector, `first_block` is the bank of the tile's first row.
+        every place. Of a vector, `first_block` is the bank of the tile's first row.
     first_column
         Column of `target_base`'s word that takes the first row or channel row; the following ones
         fill that word and the next.
@@ -252,7 +249,7 @@ class Instruction:
         Words of a stored pixel, and of a stored row.
     sample_start, sample_cluster, sample_block, sample_line
         Residues modulo `sample_stride` of row-major positions before pooling: that of the first
-        position of the tile in cluster 0, and the steps from one cluster, local block and output
+        position of the tile in place 0, and the steps from one place, local block and output
         row to the next.
     carried_base
         Word address of the carried tensor's element that belongs to `target_base`.

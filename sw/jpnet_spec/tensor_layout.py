@@ -65,9 +65,6 @@ class MapLayout:
     of a row share a word, the leftmost in the lowest slots; each row begins with a word of its own.
     Images are packed. What the drain writes is not: it stores rows of `lanes` channels.
 
-    In a swapped map the row y lies in bank ``y % clusters ^ half``: where some layers' maps are
-    swapped and others' not, the clusters share the rows at the edges, which make less work.
-
     Parameters
     ----------
     config
@@ -76,8 +73,6 @@ class MapLayout:
         Shape of the tensor.
     packed
         Whether pixels that are small enough share words.
-    swapped
-        Whether the halves of the clusters have swapped their rows.
     """
 
     config: AcceleratorConfig
@@ -85,7 +80,6 @@ class MapLayout:
     height: int
     width: int
     packed: bool = False
-    swapped: bool = False
 
     @property
     def packing(self) -> int:
@@ -157,8 +151,7 @@ class MapLayout:
         word = word + c // config.act_word
         slot = x % neighbours * (config.act_word // neighbours) + c % config.act_word
         column, lane = slot // config.lanes, slot % config.lanes
-        bank = y % config.clusters ^ (config.half if self.swapped else 0)
-        row = (word * config.act_columns + column) * config.clusters + bank
+        row = (word * config.act_columns + column) * config.clusters + y % config.clusters
         places: NDArray[np.int32] = (row * config.lanes + lane).astype(np.int32).ravel()
         return places
 

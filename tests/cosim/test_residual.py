@@ -39,7 +39,7 @@ WIDE = AcceleratorConfig(
     param_depth=256,
     program_depth=128,
 )
-WORK = LayerFlag.CARRIED, LayerFlag.SUMMED, LayerFlag.SECOND, LayerFlag.TARGET_SWAPPED
+WORK = LayerFlag.CARRIED, LayerFlag.SUMMED, LayerFlag.SECOND
 
 
 def flags_of(schedule: Schedule) -> LayerFlag:

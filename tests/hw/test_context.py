@@ -58,7 +58,6 @@ def drain_field(item, name):
         "carried": bool(item.flags & LayerFlag.CARRIED),
         "summed": bool(item.flags & LayerFlag.SUMMED),
         "second": bool(item.flags & LayerFlag.SECOND),
-        "swapped": bool(item.flags & LayerFlag.TARGET_SWAPPED),
     }
     return derived[name] if name in derived else getattr(item, name)
 

@@ -168,13 +168,13 @@ class Layer:
             "second_shift": SHIFT + 10 if shape.second else 0,
         }
 
-    def place(self, config, tile, cluster, row):
+    def position(self, config, tile, place, row):
         """Return the output position of an accumulator row, whether or not it exists."""
         shape = self.shape
         line, inner = divmod(row, shape.width * shape.rows)
         block, lower = divmod(line, shape.stride)
         block += shape.tiles[tile][0]
-        y = (block * config.clusters + cluster) * shape.stride + lower
+        y = (block * config.clusters + place) * shape.stride + lower
         return y, *divmod(inner, shape.rows)
 
     def lines(self, tile):
@@ -304,18 +304,19 @@ class Bench:
         for cluster, port in enumerate(self.dut.acc_read):
             context, row = ctx.get(port.context), ctx.get(port.row)
             layer, tile, _ = active[context]
+            place = (cluster + config.turns[context]) % config.clusters
             sums, distance = layer.sums, layer.lines(tile) + 3
             if layer.shape.summed and row >= distance:
                 sums, row = layer.others, row - distance
                 assert self.last_read[cluster] == (context, row)
                 assert not ctx.get(port.keep)
-                y, column, j = layer.place(config, tile, cluster, row)
+                y, column, j = layer.position(config, tile, place, row)
                 if y < layer.shape.height:
                     values[cluster] = sums[y, column, j]
                 continue
             assert row < layer.lines(tile), "a row of another image or tile is read"
             self.last_read[cluster] = context, row
-            y, column, j = layer.place(config, tile, cluster, row)
+            y, column, j = layer.position(config, tile, place, row)
             armed = self.armed[context]
             if row < layer.lines(tile) and y < layer.shape.height and (cluster, row) not in armed:
                 values[cluster] = layer.sums[y, column, j]
@@ -402,6 +403,21 @@ def drain(simulate, bench, layers):
 
 # Two clusters have all that there is; one and four take minutes.
 CLUSTERS = [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))]
+
+
+def test_clusters_of_four_contexts_turn(simulate, rng):
+    config = replace(CONFIG, contexts=4)
+    assert config.turns == (0, 2, 1, 3)
+    bench = Bench(config, rng)
+    shapes = [
+        Shape(height=7, width=2, rows=2, tiles=whole(7, 4, 1), carried=True),
+        Shape(height=11, width=3, rows=1, window=3, stride=2, tiles=whole(11, 4, 2)),
+    ]
+    drain(
+        simulate,
+        bench,
+        [[Layer(bench, shape, ThresholdMode.SAMPLED) for shape in shapes] for _ in range(4)],
+    )
 
 
 @pytest.mark.parametrize("name", list(SHAPES))

@@ -353,3 +353,31 @@ def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
             assert ends == [(oldest + age) % 4 for age in range(4)]
 
     simulate(dut, bench, banks, budget=2000)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("cluster", [0, 3])
+def test_a_cluster_takes_another_output_row_in_each_context(simulate, rng, cluster, rows):
+    config = replace(CONFIG, clusters=4, contexts=4)
+    dut = shared_zero_skipper(config, cluster=cluster)
+    tensor = rng.integers(1, 128, (4, 8)).astype(np.int8)
+    job = {"convolution": 1, "rows": 1, "line_rows": 1, "kernel_height": 1, "blocks": 1}
+    job |= {"source_height": 4, "source_width": 1, "source_row_words": 1, "pixel_words": 1}
+
+    async def bench(ctx):
+        ctx.set(dut.oldest, 1)
+        for context in range(4):
+            fields = {"dense": False, "divided": False, "pointer_base": 0}
+            set_job(ctx, dut, context, words=0, theta=0, **fields)
+            for name, value in (job | {"output_height": rows}).items():
+                ctx.set(dut.jobs[context][name], value)
+        ctx.set(dut.start, 15)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        seen = await tokens_of_all(ctx, dut, rng, 4, stall=0)
+        for context, turn in enumerate(config.turns):
+            acts = [act for _, owner, act in seen if owner == context and act is not None]
+            # Only the first places have an output row.
+            assert len(acts) == (8 if (cluster + turn) % 4 < rows else 0)
+
+    simulate(dut, bench, bank_bench(dut, tensor, 5), budget=400)

@@ -30,6 +30,17 @@ def test_hash_tells_every_parameter_apart():
     assert len({base.config_hash, *(other.config_hash for other in others)}) == 5
 
 
+@pytest.mark.parametrize("clusters", [1, 2, 4, 8, 64])
+def test_contexts_that_are_used_turn_the_clusters_by_equal_steps(clusters):
+    assert AcceleratorConfig(clusters=4, contexts=4).turns == (0, 2, 1, 3)
+    for contexts in (1, 2, 4):
+        turns = AcceleratorConfig(clusters=clusters, contexts=contexts).turns
+        assert len(turns) == contexts
+        for used in (1, 2, 4)[: contexts.bit_length()]:
+            steps = [step * clusters // used for step in range(used)]
+            assert sorted(turns[:used]) == steps
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -19,6 +19,7 @@ from jpnet_sw.compiler.graph import layer_activity
 from jpnet_sw.compiler.layer_cuts import layer_cuts
 from jpnet_sw.compiler.steps import network_steps
 from jpnet_sw.compiler.tensors import place_tensors
+from jpnet_sw.compiler.tiles import Part
 
 CONFIG = AcceleratorConfig(
     lanes=2, groups=1, clusters=2, weight_depth=512, pointer_depth=256, program_depth=256
@@ -113,6 +114,20 @@ def test_a_cut_costs_what_the_busiest_cluster_takes(rng):
     assert count == len(fewer)
     assert cycles >= words / CONFIG.contexts
     assert cycles >= cuts.work.tokens.max(axis=0).mean()
+
+
+def test_clusters_share_uneven_rows_among_the_images_in_flight(rng):
+    # Five rows for two clusters, in many channels: products decide.
+    config = replace(CONFIG, weight_depth=32768, pointer_depth=4096)
+    whole = (Part(first_row=0, rows=6),)
+    costs = []
+    for contexts in (1, 2):
+        cuts = cuts_of(np.random.default_rng(5), replace(config, contexts=contexts), size=5)
+        costs.append(cuts.cost(whole)[0])
+    work = cuts.work.products.sum(axis=1).max(axis=0)
+    assert costs[0] == pytest.approx(work.max(axis=0).mean())
+    assert costs[1] == pytest.approx(work.mean(axis=0).mean())
+    assert costs[1] < 0.95 * costs[0]
 
 
 def test_what_no_slot_holds_is_refused_with_memory_need_and_preset(rng):

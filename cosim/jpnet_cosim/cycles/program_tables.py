@@ -45,7 +45,7 @@ class ProgramTables(NamedTuple):
     Parameters
     ----------
     instructions : of `INSTRUCTION`, shape (instructions,)
-    shares : of `SHARE`, shape (instructions, clusters)
+    shares : of `SHARE`, shape (instructions, contexts, clusters)
     delays : int64, shape (rows,)
         Cycles from the start of the walk, or from the take of the row before, to the offer of each
         row; the end of a job is a row, too.
@@ -220,11 +220,22 @@ def program_tables(
             loaded += 1
     tables = ProgramTables(
         instructions=_instructions(instructions, latency),
-        shares=shares,
+        shares=_turned(shares, instructions, config),
         delays=np.array(delays or [0], dtype=np.int64),
         **words.arrays(),
     )
     return tables, sources.offsets
+
+
+def _turned(
+    shares: NDArray, instructions: list[dict[str, int]], config: AcceleratorConfig
+) -> NDArray:
+    """Return what each context's clusters read, given the shares of the places."""
+    turned = np.stack([shares] * len(config.turns), axis=1)
+    convolution = [fields["opcode"] == Opcode.CONVOLUTION for fields in instructions]
+    for context, turn in enumerate(config.turns):
+        turned[convolution, context] = np.roll(shares[convolution], -turn, axis=1)
+    return turned
 
 
 def slot_masks(places: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -301,8 +312,7 @@ def _row_delays(
     """
     pooled = int(fields["pool_stride"] == 2)
     first_block = 0 if fields["flags"] & LayerFlag.GATHER else fields["first_block"]
-    share = cluster ^ (config.half if fields["flags"] & LayerFlag.TARGET_SWAPPED else 0)
-    output = (first_block * config.clusters + share) << pooled
+    output = (first_block * config.clusters + cluster) << pooled
     seen, cycles = 0, 1
     for line in range(fields["blocks"] << pooled):
         if line:

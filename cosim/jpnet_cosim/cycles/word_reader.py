@@ -78,7 +78,7 @@ def is_waiting(readers: Record, context: Record, number: int, shares: Record) ->
         reader = readers[cluster]
         if reader.pending[number] and context.limited:
             return True
-        left = reader.word[number] < shares[context.job, cluster].end_word
+        left = reader.word[number] < shares[context.job, number, cluster].end_word
         if reader.vector[number] and left and not reader.there[number]:
             return True
     return False
@@ -124,7 +124,7 @@ def _start(
         context = contexts[number]
         if context.start == now:
             convolution = int(instructions[context.job].convolution)
-            reader.word[number] = shares[context.job, cluster].first_word
+            reader.word[number] = shares[context.job, number, cluster].first_word
             reader.pending[number] = convolution
             reader.pending_count += convolution
             reader.vector[number] = 1 - convolution
@@ -145,7 +145,7 @@ def _follow_images(
         context = contexts[number]
         there = not context.limited
         if not there and context.start != now:
-            index = reader.word[number] - shares[context.job, cluster].first_word
+            index = reader.word[number] - shares[context.job, number, cluster].first_word
             there = index + 1 < reader.arrived[number]
         reader.there[number] = int(there)
 
@@ -158,7 +158,7 @@ def _offer_vectors(
     for number in range(len(contexts)):
         context = contexts[number]
         if reader.vector[number]:
-            offers = reader.word[number] == shares[context.job, cluster].end_word
+            offers = reader.word[number] == shares[context.job, number, cluster].end_word
             is_late = context.start == now and context.job == 0 and context.complete == now
             offers = offers or (reader.there[number] != 0 and not is_late)
             reader.offered[number] = now + 1 if offers else NEVER
@@ -182,7 +182,7 @@ def _give_walker(
         if reader.pending[number] and not contexts[number].limited:
             reader.pending[number] = 0
             reader.pending_count -= 1
-            row = shares[contexts[number].job, cluster].first_row
+            row = shares[contexts[number].job, number, cluster].first_row
             kept = now + _WALKER_START + delays[row]
             reader.walker_count += 1
             reader.row[number] = row
@@ -343,7 +343,7 @@ def read_words(
     if free:
         reader.asked_context = chosen
         if chosen != NOBODY:
-            end_word = shares[contexts[chosen].job, cluster].end_word
+            end_word = shares[contexts[chosen].job, chosen, cluster].end_word
             reader.asked_word = _walk(reader, end_word, row_last, delays, chosen, now)
             reader.outstanding[chosen] += 1
     _notice(reader)

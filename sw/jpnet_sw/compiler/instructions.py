@@ -158,7 +158,7 @@ def _tile_instructions(
     span, kept = place.lists.parts[number].part.span, bool(flags & LayerFlag.KEEP_SUMS)
     common = _kept_fields(place.slots[0]) if kept else _threshold_fields(place)
     common |= source_fields(place.read_words, place.bases.source, span)
-    flags |= _reading_flags(place.source, place.target, place.lists)
+    flags |= _reading_flags(place.source, place.lists)
     if tile is None:
         opcode, fields = Opcode.FULLY_CONNECTED, common | _vector_fields(place, number)
         if place.step.gathers:
@@ -229,19 +229,16 @@ def _shortcut_instruction(place: StepPlace, number: int, tile: Tile, first_sum: 
     fields |= {"first_sum": first_sum, "pointer_base": fields["pointer_base"] + table.lists + 1}
     return Instruction(
         opcode=Opcode.CONVOLUTION,
-        flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.target, place.lists),
+        flags=LayerFlag.KEEP_SUMS | _reading_flags(place.shortcut, place.lists),
         **fields,
     )
 
 
-def _reading_flags(source: Tensor, target: Tensor, lists: LayerLists) -> LayerFlag:
-    """Return what tells how a source is read and which cluster has which row."""
+def _reading_flags(source: Tensor, lists: LayerLists) -> LayerFlag:
+    """Return what tells how a source is read."""
     flags = LayerFlag.DIVIDED if lists.divided else LayerFlag(0)
     if isinstance(source.layout, MapLayout):
         flags |= LayerFlag.MAP
-        flags |= LayerFlag.SOURCE_SWAPPED if source.layout.swapped else LayerFlag(0)
-    if isinstance(target.layout, MapLayout) and target.layout.swapped:
-        flags |= LayerFlag.TARGET_SWAPPED
     return flags
 
 

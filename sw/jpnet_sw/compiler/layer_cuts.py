@@ -168,13 +168,29 @@ class LayerCuts:
         """Return the expected cycles of an image for all spans of some channel rows."""
         products = self.work.products[:, part.first_row : part.first_row + part.rows]
         busiest = products.sum(axis=1).max(axis=0) / self.config.groups  # (clusters, images)
-        return float(np.maximum(busiest, self.work.tokens).max(axis=0).mean())
+        return self._busiest(np.maximum(busiest, self.work.tokens))
+
+    def _busiest(self, cycles: NDArray[np.float64]) -> float:
+        """Return the cycles of an image in the busiest cluster.
+
+        Images in flight take turns with the clusters for output rows, so that each cluster has the
+        mean of what theirs have.
+
+        Parameters
+        ----------
+        cycles : float64, shape (clusters, images)
+            Of each place, or of each cluster where it reads a share of its own.
+        """
+        if self.step.walked.convolution is not None:
+            turned = [np.roll(cycles, turn, axis=0) for turn in self.config.turns]
+            cycles = np.mean(turned, axis=0)
+        return float(cycles.max(axis=0).mean())
 
     def _may_gain(self, ranges: int, best: tuple[Part, ...]) -> bool:
         """Return whether so many ranges, or more, may take clearly fewer cycles, or fewer words."""
         cycles, words, _ = self.cost(best)
         whole = Part(first_row=0, rows=self.weights.shape[1])
-        tokens = float(self.work.tokens.max(axis=0).mean())
+        tokens = self._busiest(self.work.tokens)
         fewest_words = self.weights.sum() + self.added_weights.sum() + ranges * self.tables.sum()
         fewest = max(self._range_cycles(whole), ranges * tokens)
         if self.divided:

@@ -1,7 +1,7 @@
 """Which layout and which order of channels each tensor of a network gets."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
@@ -13,7 +13,7 @@ from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
 from jpnet_sw.compiler.dealing import dealt_loads
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.steps import Step, tied_tensors
-from jpnet_sw.compiler.work import convolution_work, fully_connected_work
+from jpnet_sw.compiler.work import fully_connected_work
 
 __all__ = ["Tensor", "place_tensors", "tensor_layouts"]
 
@@ -72,7 +72,6 @@ def place_tensors(
     tensors = {
         INPUT: Tensor(layout=layouts[INPUT], positions=place_in_order(layouts[INPUT].channels))
     }
-    shares = _Shares(config)
     layers = {layer.name: layer for layer in network.layers}
     ties = nx.Graph(tied_tensors(steps))
     for layer in network.layers:
@@ -88,13 +87,6 @@ def place_tensors(
             for member in (layers[name] for name in sorted(tied))
             if member.multiplies and member.convolution is not None
         ]
-        work = [
-            convolution_work(member, convolution, config, input_activity=survivors)
-            for member, convolution, survivors in members
-        ]
-        if isinstance(layout, MapLayout) and _may_be_swapped(network, tied, layers):
-            by_cluster = sum(w.sum(axis=0).reshape(config.clusters, -1).sum(axis=1) for w in work)
-            layout = replace(layout, swapped=shares.swap(np.asarray(by_cluster)))
         if network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
         elif members:
@@ -115,40 +107,6 @@ def place_tensors(
             )
         tensors[layer.name] = Tensor(layout=layout, positions=positions)
     return tensors
-
-
-class _Shares:
-    """Work of each cluster in the maps placed so far."""
-
-    def __init__(self, config: AcceleratorConfig) -> None:
-        self._order = np.arange(config.clusters) ^ config.half
-        self._loads = np.zeros(config.clusters)
-
-    def swap(self, work: NDArray[np.float64]) -> bool:
-        """Return whether the clusters' halves should swap work, and take it so.
-
-        Parameters
-        ----------
-        work : float64, shape (clusters,)
-        """
-        as_it_is, swapped = self._loads + work, self._loads + work[self._order]
-        better = bool(swapped.max() < as_it_is.max())
-        self._loads = swapped if better else as_it_is
-        return better
-
-
-def _may_be_swapped(network: IntegerNetwork, tied: Set[str], layers: Mapping[str, Layer]) -> bool:
-    """Return whether rows of tensors may change their clusters.
-
-    Not those that are pooled, nor the result, nor what a fully connected layer reads.
-    """
-    if network.layers[-1].name in tied or any(layers[name].pool is not None for name in tied):
-        return False
-    return not any(
-        name in tied and reader.convolution is None
-        for reader in network.layers
-        for name in reader.inputs
-    )
 
 
 def tensor_layouts(
