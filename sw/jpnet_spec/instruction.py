@@ -14,7 +14,7 @@ __all__ = [
     "Opcode",
 ]
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Version of instructions and program images."""
 
 INSTRUCTION_WORDS = 20

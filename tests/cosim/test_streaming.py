@@ -127,7 +127,7 @@ def test_a_wrong_block_stops_the_load_or_run(
     editor = ProgramEditor(job.schedule.program)
     place = editor.blocks[block]
     section = max(place.sections, key=lambda section: section.words)
-    middle = section.offset + 2 + section.words // 2
+    middle = section.first + section.words // 2
     bus = BusModel()
     if fault == "crc":
         editor.flip(middle, 5)
