@@ -177,6 +177,11 @@ class AcceleratorConfig:
         return self.weight_addr_width
 
     @property
+    def list_width(self) -> int:
+        """Bits of an entry of a weight memory or a list table, whichever has more."""
+        return max(self.entry_width, self.pointer_width)
+
+    @property
     def half(self) -> int:
         """What swaps the halves of the clusters, in an exclusive or with a cluster's number."""
         return self.clusters // 2

@@ -173,8 +173,8 @@ class Section:
             outside = (rows >= SHORT_ROWS) & (rows < ROW_MODULUS - SHORT_ROWS)
             if outside.any():
                 raise ValueError(
-                    f"Section.values must have rows from -{SHORT_ROWS} to {SHORT_ROWS - 1} unless wide, "
-                    f"not {int(rows[outside][0])!r}"
+                    f"Section.values must have rows from -{SHORT_ROWS} to {SHORT_ROWS - 1} unless "
+                    f"wide, not {int(rows[outside][0])!r}"
                 )
         width = entry_words(self.memory) * (2 if short else 1)
         padded = np.zeros((count, width), dtype=np.uint32)
@@ -211,11 +211,11 @@ def decode_values(words: NDArray[np.uint32], memory: Memory, *, wide: bool) -> N
     """
     if not _is_short(memory, wide=wide):
         return words.reshape(-1, entry_words(memory))
-    values = words.astype("<u4").view("<u2").astype(np.uint32).reshape(-1, 2 * UNIT_WORDS)
+    values = words.astype("<u4").view("<u2").astype(np.int64).reshape(-1, 2 * UNIT_WORDS)
     if memory is Memory.WEIGHT:
         rows = (values >> 8).astype(np.uint8).view(np.int8).astype(np.int64) % ROW_MODULUS
-        values = (rows << 8).astype(np.uint32) | values & 0xFF
-    return values
+        values = rows << 8 | values & 0xFF
+    return values.astype(np.uint32)
 
 
 def whole_units(config: AcceleratorConfig) -> int:
@@ -259,9 +259,9 @@ def build_image(
     """Assemble header, sections, checksums and the stream.
 
     The body (all sections) is followed by its CRC-32 and by zero words up to a whole number of
-    units and of beats. Each block of the stream, whose sections fill weight memories and list tables only, has
-    its own header, CRC-32 and padding. All checksums are the CRC-32 of `zlib`, over the words'
-    little-endian bytes; a block's covers its header, too.
+    units and of beats. Each block of the stream, whose sections fill weight memories and list
+    tables only, has its own header, CRC-32 and padding. All checksums are the CRC-32 of `zlib`,
+    over the words' little-endian bytes; a block's covers its header, too.
 
     Raises
     ------
