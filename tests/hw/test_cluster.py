@@ -11,7 +11,6 @@ from jpnet_hw.cluster import Cluster
 from jpnet_hw.skipper import ZeroSkipper
 from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import Memory
 from jpnet_spec.network import Layer
 from jpnet_spec.tensor_layout import VectorLayout
 from jpnet_sw.compiler.capacity import PartLists
