@@ -38,7 +38,7 @@ NARROW = replace(
     groups=1,
     contexts=1,
     act_word=4,
-    weight_depth=1024,
+    weight_depth=4096,
     acc_depth=256,
     act_depth=128,
     param_depth=256,
@@ -90,7 +90,7 @@ def test_streamed_vectors_are_right_under_stalls(
 def test_wide_entries_over_a_narrow_bus_are_right(
     rng: np.random.Generator, emitted: Emitted, cache_dir: Path, stall: int
 ) -> None:
-    network = random_network(rng, dims=(24, 600, 9), modes=MODES[:2])
+    network = random_network(rng, dims=(24, 40, 600, 9), modes=MODES[:3])
     schedule = compile_network(network, NARROW)
     blocks = ProgramEditor(schedule.program).blocks
     assert {section.wide for block in blocks for section in block.sections} == {True, False}
