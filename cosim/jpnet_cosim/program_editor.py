@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jpnet_spec.image import BLOCK_HEADER_WORDS, HEADER_WORDS, HeaderWord, Memory
+from jpnet_spec.image import (
+    BLOCK_HEADER_WORDS,
+    HEADER_WORDS,
+    SECTION_HEADER_WORDS,
+    HeaderWord,
+    Memory,
+    decode_values,
+    entry_words,
+)
 from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS
 
 __all__ = ["BlockPlace", "ProgramEditor", "SectionPlace"]
@@ -24,8 +32,8 @@ class SectionPlace:
     ----------
     offset
         Its first word, the first of the two of its header.
-    memory, lane, cluster, group
-        What it fills; ``None`` means all clusters or groups.
+    memory, wide, lane, cluster, group
+        What it fills, as in `jpnet_spec.image.Section`.
     address
         First entry.
     words
@@ -34,11 +42,27 @@ class SectionPlace:
 
     offset: int
     memory: Memory
+    wide: bool
     lane: int
     cluster: int | None
     group: int | None
     address: int
     words: int
+
+    @property
+    def first(self) -> int:
+        """The first word of its entries."""
+        return self.offset + SECTION_HEADER_WORDS
+
+    @property
+    def end(self) -> int:
+        """The word after its last one."""
+        return self.first + self.words
+
+    @property
+    def entries(self) -> int:
+        """Its entries."""
+        return self.words // entry_words(self.memory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,45 +96,49 @@ class ProgramEditor:
     def __init__(self, program: NDArray[np.uint32]) -> None:
         self.words = program.astype(np.uint32, copy=True)
         self.sections = tuple(self._walk(HEADER_WORDS, int(self.words[HeaderWord.SECTIONS])))
-        last = self.sections[-1]
-        self._body_end = last.offset + 2 + last.words
+        self._body_end = self.sections[-1].end
         self.blocks = tuple(self._walk_blocks())
 
     def _walk(self, offset: int, sections: int) -> Iterator[SectionPlace]:
         for _ in range(sections):
             first, second = int(self.words[offset]), int(self.words[offset + 1])
-            memory = Memory(first & 0xFF)
+            memory = Memory(first & 0x3)
             place = SectionPlace(
                 offset=offset,
                 memory=memory,
+                wide=bool(first >> 2 & 1),
                 lane=first >> 8 & 0xFF,
                 cluster=None if first >> 23 & 1 else first >> 16 & 0x7F,
                 group=None if first >> 31 else first >> 24 & 0x7F,
                 address=second & 0xFFFF,
-                words=(second >> 16) * (3 if memory is Memory.PARAM else 1),
+                words=(second >> 16) * entry_words(memory),
             )
             yield place
-            offset += 2 + place.words
+            offset = place.end
 
     def _walk_blocks(self) -> Iterator[BlockPlace]:
         offset, words = (int(self.words[word]) for word in _STREAM)
         for _ in range(int(self.words[HeaderWord.BLOCKS])):
             following, sections = (int(self.words[offset + index]) for index in range(2))
             places = tuple(self._walk(offset + BLOCK_HEADER_WORDS, sections))
-            end = places[-1].offset + 2 + places[-1].words
-            yield BlockPlace(offset=offset, end=end, sections=places)
+            yield BlockPlace(offset=offset, end=places[-1].end, sections=places)
             offset, words = offset + words, following
 
     def of(self, memory: Memory) -> list[SectionPlace]:
         """Return the sections of one memory."""
         return [place for place in self.sections if place.memory is memory]
 
+    def values(self, place: SectionPlace) -> NDArray[np.uint32]:
+        """Return what a section brings, as `jpnet_spec.image.decode_values` does."""
+        words = self.words[place.first : place.end]
+        return decode_values(words, place.memory, wide=place.wide)
+
     def instruction_word(self, instruction: int, word: int) -> int:
         """Return the image's word that holds a word of an instruction."""
         wanted = instruction * INSTRUCTION_WORDS + word
         for place in self.of(Memory.INSTRUCTION):
-            if place.address <= wanted < place.address + place.words:
-                return place.offset + 2 + wanted - place.address
+            if place.address <= wanted < place.address + place.entries:
+                return place.first + (wanted - place.address) * entry_words(Memory.INSTRUCTION)
         raise ValueError(f"instruction must be one of the program's, not {instruction!r}")
 
     def set_field(self, instruction: int, name: str, value: int) -> "ProgramEditor":

@@ -79,17 +79,17 @@ class ProgramModel:
             self._fill(section)
 
     def _fill(self, section: SectionPlace) -> None:
-        """Write a section's words to its memories."""
-        words = self._image.words[section.offset + 2 :][: section.words]
+        """Write a section's entries to its memories."""
+        values = self._image.values(section)
         group = slice(None) if section.group is None else section.group
         cluster = slice(None) if section.cluster is None else section.cluster
         if section.memory is Memory.PARAM:
-            rows = words.reshape(-1, 3)
-            self._params[section.lane, section.address :][: len(rows)] = rows
+            self._params[section.lane, section.address :][: len(values)] = values[:, :3]
         elif section.memory is not Memory.INSTRUCTION:
             memory = self._weights if section.memory is Memory.WEIGHT else self._lists
-            entries = slice(section.address, section.address + len(words))
-            memory[cluster, group, section.lane, entries] = words
+            entries = slice(section.address, section.address + len(values))
+            for lane, column in enumerate(values.T[: self._config.lanes], start=section.lane):
+                memory[cluster, group, lane, entries] = column
 
     @property
     def lists(self) -> NDArray[np.uint32]:
@@ -242,8 +242,9 @@ class _Run:
         self._turn = (self._turn + 1) % self._config.groups
         for lane in range(self._config.lanes):
             where = (token.cluster, group, lane)
-            first, end = (self._lists[(*where, token.entry + n)] for n in (0, token.lists))
-            entries = self._weights[where][first:end]
+            first, end = (int(self._lists[(*where, token.entry + n)]) for n in (0, token.lists))
+            length = (end - first) % self._config.weight_depth
+            entries = self._weights[where][first : first + length]
             weights = (entries & 0xFF).astype(np.uint8).view(np.int8).astype(np.int64)
             offsets = (entries >> 8).astype(np.int64) + self.entry_rows
             rows = token.base + offsets % (2 * self.entry_rows) - self.entry_rows

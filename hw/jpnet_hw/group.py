@@ -3,14 +3,15 @@
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from jpnet_hw.lane import Lane
 from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout, struct_signal
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import Memory
+from jpnet_spec.image import Memory, section_lanes
 
 __all__ = ["Group"]
 
@@ -109,7 +110,9 @@ class Group(wiring.Component):
                 lane.i_valid.eq(token_valid_q),
                 lane.i.eq(token_q),
                 lane.load_valid.eq(load_valid_q2[number]),
-                lane.load.eq(load_q2),
+                lane.load.memory.eq(load_q2.memory),
+                lane.load.address.eq(load_q2.address),
+                lane.load.data.eq(load_q2.lists[number % len(load_q2.lists)]),
                 lane.drain_valid.eq(self.drain_valid),
                 lane.drain.eq(self.drain),
                 self.sums[number].eq(lane.sum),
@@ -118,6 +121,13 @@ class Group(wiring.Component):
             ]
             m.d.sync += [
                 finished[number].eq((finished[number] | lane.done) & ~self.arm),
-                load_valid_q2[number].eq(load_valid_q & (load_q.lane == number)),
+                load_valid_q2[number].eq(load_valid_q & _is_loaded(load_q, number)),
             ]
         return m
+
+
+def _is_loaded(load: data.View, lane: int) -> Value:
+    """Return whether an entry of lists is for a lane, too."""
+    wide, short = (section_lanes(Memory.WEIGHT, wide=wide) for wide in (True, False))
+    of_wide, of_short = (load.lane[exact_log2(lanes) :] == lane // lanes for lanes in (wide, short))
+    return Mux(load.wide, of_wide, of_short)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.accumulator import Accumulator
-from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout
+from jpnet_hw.layouts import acc_read_layout, group_token_layout, list_load_layout
 from jpnet_hw.weight_lists import WeightLists
 from jpnet_spec.config import AcceleratorConfig
 
@@ -54,7 +54,7 @@ class Lane(wiring.Component):
                 "i": In(group_token_layout(config)),
                 "room": Out(1),
                 "load_valid": In(1),
-                "load": In(load_layout(config)),
+                "load": In(list_load_layout(config)),
                 "drain_valid": In(1),
                 "drain": In(acc_read_layout(config)),
                 "sum": Out(signed(config.acc_width)),

@@ -4,12 +4,14 @@ from amaranth.hdl import Shape, Signal, signed, unsigned
 from amaranth.lib import data
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import Memory, section_lanes
 
 __all__ = [
     "acc_read_layout",
     "carried_read_layout",
     "context_shape",
     "group_token_layout",
+    "list_load_layout",
     "load_layout",
     "param_layout",
     "row_write_layout",
@@ -68,10 +70,17 @@ def group_token_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def load_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """One entry written by the program loader; broadcast, each memory picks what is its own."""
+    """One entry written by the program loader; broadcast, each memory picks what is its own.
+
+    Of channel parameters and instructions it is ``data``. Of lists it is an element of ``lists``
+    for each of as many lanes from ``lane`` on; where they are ``wide`` there are half as many, and
+    the elements repeat.
+    """
+    lanes = section_lanes(Memory.WEIGHT, wide=False)
     return data.StructLayout(
         {
             "memory": unsigned(2),
+            "wide": unsigned(1),
             "lane": unsigned(8),
             "cluster": unsigned(7),
             "all_clusters": unsigned(1),
@@ -79,6 +88,18 @@ def load_layout(config: AcceleratorConfig) -> data.StructLayout:
             "all_groups": unsigned(1),
             "address": unsigned(16),
             "data": unsigned(72),
+            "lists": data.ArrayLayout(unsigned(config.list_width), lanes),
+        }
+    )
+
+
+def list_load_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One entry of a lane's weight memory or list table; the fields are those of a load entry."""
+    return data.StructLayout(
+        {
+            "memory": unsigned(2),
+            "address": unsigned(16),
+            "data": unsigned(config.list_width),
         }
     )
 

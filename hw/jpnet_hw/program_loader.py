@@ -2,16 +2,25 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from jpnet_hw.beat_units import BeatUnits
 from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.layouts import load_layout, struct_signal
-from jpnet_hw.skid_buffer import SkidBuffer
+from jpnet_hw.unit_checksum import UnitChecksum
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.image import BLOCK_HEADER_WORDS, HEADER_WORDS, SLOTS, HeaderWord, Memory
+from jpnet_spec.image import (
+    BLOCK_HEADER_WORDS,
+    HEADER_WORDS,
+    SLOTS,
+    UNIT_WORDS,
+    HeaderWord,
+    Memory,
+    section_lanes,
+    whole_units,
+)
 from jpnet_spec.instruction import FORMAT_VERSION, INSTRUCTION_WORDS
 from jpnet_spec.registers import ID_VALUE
 
@@ -38,23 +47,25 @@ def header_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-class _Words:
-    """The image as 32-bit words: the current one, whether it is there, and its use.
+class _Units:
+    """The image as units of two words: the current ones, whether they are there, and their use.
 
-    Of the program or block, `left` words are not taken; `one_left` and `none_left` tell so from
+    Of the program or block, `left` units are not taken; `one_left` and `none_left` tell so from
     registers.
     """
 
-    def __init__(self, word: Value, valid: Value, take: Signal) -> None:
-        self.word = word
-        self.valid = valid
-        self.take = take
+    def __init__(self, units: stream.Interface) -> None:
+        self.all = units.payload
+        self.low, self.high = self.all[:32], self.all[32:]
+        self.valid = units.valid
+        self.take = units.ready
         self.left = Signal(32, reset_less=True)
         self.one_left = Signal(reset_less=True)
         self.none_left = Signal(reset_less=True)
 
-    def expect(self, m: Module, count: Value) -> None:
-        """Set how many words come, at least one."""
+    def expect(self, m: Module, words: Value) -> None:
+        """Set how many words come, at least one unit."""
+        count = words >> exact_log2(UNIT_WORDS)
         m.d.sync += [self.left.eq(count), self.one_left.eq(count == 1), self.none_left.eq(0)]
 
     def count(self, m: Module) -> None:
@@ -67,12 +78,12 @@ class _Words:
 
 
 class ProgramLoader(wiring.Component):
-    """Check the header, then pass every section's entries on, one 32-bit word per cycle.
+    """Check the header, then pass every section's entries on, a unit of two words per cycle.
 
     The header is checked in the order of its words: the first wrong one names the error. Regions
-    and counts that do not fit are `ErrorCode.BAD_SECTION`. Entries reach the memories before the
-    checksum of the body is known, so after any error their content is undefined. After an error
-    nothing happens until a reset.
+    and counts that do not fit are `ErrorCode.BAD_SECTION`. Entries reach the memories before their
+    section and the checksum of the body are checked, so after any error their content is undefined.
+    After an error nothing happens until a reset.
 
     After a program with a stream, whatever words come are its blocks, one after the other: lists
     for the given slot of the lanes' memories, with a checksum of their own.
@@ -158,9 +169,9 @@ class ProgramLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = self._build_words(m)
-        taken = words.valid & words.take
-        crc_start, wrong = self._build_checksum(m, words.word, taken)
+        units = self._build_units(m)
+        taken = units.valid & units.take
+        crc_start, wrong = self._build_checksum(m, units, taken)
         checking = Signal()
         misfit = self._build_misfit(m)
         self._build_limits(m)
@@ -176,12 +187,12 @@ class ProgramLoader(wiring.Component):
             with m.State("IDLE"):
                 self._build_start(m)
             with m.State("HEADER"):
-                m.d.comb += words.take.eq(1)
-                with m.If(words.valid):
-                    self._build_header(m, words)
+                m.d.comb += units.take.eq(1)
+                with m.If(units.valid):
+                    self._build_header(m, units)
             with m.State("CHECK"):
                 m.d.comb += crc_start.eq(1)
-                words.expect(m, self.header.total_words - HEADER_WORDS)
+                units.expect(m, self.header.total_words - HEADER_WORDS)
                 m.next = "REQUEST"
                 with m.If(wrong):
                     self._fail(m, ErrorCode.BAD_CRC)
@@ -189,49 +200,48 @@ class ProgramLoader(wiring.Component):
                 with m.If(misfit):
                     self._fail(m, ErrorCode.BAD_SECTION)
                 with m.Elif(~self.transfers.valid):
-                    self._request(m, self.base + 4 * HEADER_WORDS, words.left)
+                    self._request(m, self.base + 4 * HEADER_WORDS, units.left)
                     m.next = "FIRST"
-            self._build_sections(m, words)
+            self._build_sections(m, units)
             with m.State("CHECKSUM"):
-                m.d.comb += words.take.eq(1)
-                with m.If(words.valid):
+                m.d.comb += units.take.eq(1)
+                with m.If(units.valid):
                     m.d.sync += checking.eq(1)
                     m.next = "PADDING"
             with m.State("PADDING"):
-                m.d.comb += words.take.eq(~words.none_left)
-                self._build_end(m, wrong=checking & wrong, ended=words.none_left)
+                m.d.comb += units.take.eq(~units.none_left)
+                self._build_end(m, wrong=checking & wrong, ended=units.none_left)
             with m.State("BLOCK"):
                 m.d.comb += crc_start.eq(1)
-                words.expect(m, self.block_words)
-                with m.If(words.valid):
+                units.expect(m, self.block_words)
+                with m.If(units.valid):
                     m.next = "FOLLOWING"
                 self._build_start(m)
             with m.State("FAILED"):
                 pass
         with m.If(taken):
-            words.count(m)
+            units.count(m)
         with m.If(self.transfers.valid & self.transfers.ready):
             m.d.sync += self.transfers.valid.eq(0)
         return m
 
-    def _build_checksum(self, m: Module, word: Value, taken: Value) -> tuple[Signal, Value]:
-        """Checksum the words that are taken, each in the cycle after that.
+    def _build_checksum(self, m: Module, units: _Units, taken: Value) -> tuple[Signal, Value]:
+        """Checksum the units that are taken.
 
         Returns
         -------
-        What begins a checksum, whose first word is taken in a later cycle; and whether the word
-        that was taken in the cycle before is not the checksum of those before it.
+        What begins a checksum, whose first unit is taken in a later cycle; and whether the lower
+        word of the unit that was taken in the cycle before is not the checksum of those before it.
         """
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        m.submodules.crc = crc = UnitChecksum()
         start = Signal()
-        taken_q, start_q = Signal(), Signal()
         word_q = Signal(32, reset_less=True)
-        m.d.sync += [taken_q.eq(taken), word_q.eq(word), start_q.eq(start)]
+        m.d.sync += word_q.eq(units.low)
         m.d.comb += [
             start.eq(self.start),
-            crc.data.eq(word_q),
-            crc.valid.eq(taken_q),
-            crc.start.eq(start_q),
+            crc.start.eq(start),
+            crc.valid.eq(taken),
+            crc.data.eq(units.all),
         ]
         return start, word_q != crc.crc
 
@@ -239,7 +249,7 @@ class ProgramLoader(wiring.Component):
         """Begin a load."""
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), self._in_block.eq(0)]
-            self._request(m, self.base, HEADER_WORDS)
+            self._request(m, self.base, HEADER_WORDS // UNIT_WORDS)
             m.next = "HEADER"
 
     def _build_end(self, m: Module, *, wrong: Value, ended: Value) -> None:
@@ -262,62 +272,57 @@ class ProgramLoader(wiring.Component):
         m.d.sync += [self.error_valid.eq(1), self.error.eq(code)]
         m.next = "FAILED"
 
-    def _request(self, m: Module, address: Value, words: Value | int) -> None:
-        shift = exact_log2(self._config.beat_bytes // 4)
+    def _request(self, m: Module, address: Value, units: Value | int) -> None:
+        words_shift = exact_log2(self._config.beat_bytes // 4)
         transfer = self.transfers.payload
         m.d.sync += [
             self.transfers.valid.eq(1),
             transfer.address.eq(address),
-            transfer.beats.eq(words >> shift),
+            transfer.beats.eq((units << exact_log2(UNIT_WORDS)) >> words_shift),
         ]
 
-    def _build_words(self, m: Module) -> _Words:
-        """Cut beats into words."""
-        config = self._config
-        beat_words = config.beat_bytes // 4
-        beat = Signal(config.axi_data_width, reset_less=True)
-        count = Signal(range(beat_words + 1))
-        take = Signal()
-        # The bus does not see when the loader, whose choice of words is long, takes a beat.
-        m.submodules.skid = skid = SkidBuffer(unsigned(config.axi_data_width))
-        wiring.connect(m, wiring.flipped(self.i), skid.i)
-        m.d.comb += skid.o.ready.eq((count == 0) | ((count == 1) & take))
-        with m.If(skid.o.ready):
-            m.d.sync += [beat.eq(skid.o.payload), count.eq(Mux(skid.o.valid, beat_words, 0))]
-        with m.Elif(take):
-            m.d.sync += [beat.eq(beat >> 32), count.eq(count - 1)]
-        return _Words(beat[:32], count != 0, take)
+    def _build_units(self, m: Module) -> _Units:
+        """Cut beats into units."""
+        m.submodules.cutter = cutter = BeatUnits(self._config)
+        wiring.connect(m, wiring.flipped(self.i), cutter.i)
+        return _Units(cutter.o)
 
-    def _build_header(self, m: Module, words: _Words) -> None:
-        """Check and keep a header word."""
-        index = Signal(range(HEADER_WORDS))
+    def _build_header(self, m: Module, units: _Units) -> None:
+        """Check and keep two header words."""
+        index = Signal(range(HEADER_WORDS // UNIT_WORDS))
+        m.d.sync += index.eq(index + 1)
+        with m.Switch(index):
+            for number in range(HEADER_WORDS // UNIT_WORDS):
+                with m.Case(number):
+                    self._build_header_words(
+                        m, {UNIT_WORDS * number: units.low, UNIT_WORDS * number + 1: units.high}
+                    )
+
+    def _build_header_words(self, m: Module, words: dict[int, Value]) -> None:
+        """Check and keep some header words; the first wrong one of them names the error."""
         fixed = {
             HeaderWord.MAGIC: (ID_VALUE, ErrorCode.BAD_MAGIC),
             HeaderWord.VERSION: (FORMAT_VERSION, ErrorCode.BAD_VERSION),
             HeaderWord.CONFIG: (self._config.config_hash, ErrorCode.BAD_CONFIG),
         }
-        m.d.sync += index.eq(index + 1)
-        with m.Switch(index):
-            for place, (value, code) in fixed.items():
-                with m.Case(place):
-                    m.d.sync += self._wide.eq(0)
-                    with m.If(words.word != value):
-                        self._fail(m, code)
-            for name, field in self.header.shape().members.items():
-                with m.Case(HeaderWord[name.upper()]):
-                    width = Shape.cast(field).width
-                    m.d.sync += [
-                        self.header[name].eq(words.word),
-                        self._wide.eq(self._wide | words.word[width:].any()),
-                    ]
-            with m.Case(HeaderWord.CHECKSUM):
-                m.next = "CHECK"
+        wide: Value = Const(0) if HeaderWord.MAGIC in words else self._wide
+        for name, field in self.header.shape().members.items():
+            if HeaderWord[name.upper()] in words:
+                word = words[HeaderWord[name.upper()]]
+                m.d.sync += self.header[name].eq(word)
+                wide |= word[Shape.cast(field).width :].any()
+        m.d.sync += self._wide.eq(wide)
+        for place, (value, code) in reversed(fixed.items()):
+            if place in words:
+                with m.If(words[place] != value):
+                    self._fail(m, code)
+        if HeaderWord.CHECKSUM in words:
+            m.next = "CHECK"
 
     def _build_misfit(self, m: Module) -> Signal:
         """Return, one cycle late, whether counts or regions of the header do not fit."""
         config = self._config
         header = self.header
-        beat_words = config.beat_bytes // 4
         shift = exact_log2(config.clusters * config.act_columns)
         misfit, wrong_blocks = Signal(), Signal()
 
@@ -333,7 +338,7 @@ class ProgramLoader(wiring.Component):
             self._wide
             | ((header.blocks != 0) & wrong_blocks)
             | (header.total_words <= HEADER_WORDS)
-            | (header.total_words & (beat_words - 1)).any()
+            | (header.total_words & (whole_units(config) - 1)).any()
             | ~Cat(header.in_flight == count for count in self._counts()).any()
             | (header.instructions == 0)
             | (header.instructions > config.program_depth)
@@ -360,51 +365,35 @@ class ProgramLoader(wiring.Component):
                     ]
 
     def _wrong_length(self, words: Value) -> Value:
-        """Return whether a block cannot have that many words: a header, a checksum, whole beats."""
-        beat_words = self._config.beat_bytes // 4
-        return (words & (beat_words - 1)).any() | (words <= BLOCK_HEADER_WORDS)
+        """Return whether a block cannot have that many words: a header, a checksum, whole units."""
+        multiple = whole_units(self._config)
+        return (words & (multiple - 1)).any() | (words <= BLOCK_HEADER_WORDS)
 
-    def _build_sections(self, m: Module, words: _Words) -> None:
-        """Read section headers and entries; the last word of the body must come after them."""
+    def _build_sections(self, m: Module, units: _Units) -> None:
+        """Read section headers and entries; the last unit of the body must come after them."""
         sections = Signal.like(self.header.sections)
         entries = Signal(16, reset_less=True)
         address = Signal(16, reset_less=True)
-        place_bad = Signal()
-
-        def next_section() -> None:
-            m.next = "SECTION"
-            with m.If(sections == 0):
-                m.next = "CHECKSUM"
-
-        self._build_block_header(m, words, sections)
+        place_bad, begun = Signal(), Signal()
+        m.d.sync += begun.eq(0)
+        self._build_block_header(m, units, sections)
         with m.State("FIRST"):
             m.d.sync += sections.eq(self.header.sections)
             m.next = "SECTION"
             with m.If(self.header.sections == 0):
                 m.next = "CHECKSUM"
         with m.State("SECTION"):
-            m.d.comb += words.take.eq(1)
-            self._build_place(m, words.word, place_bad)
-            with m.If(words.valid):
-                m.d.sync += sections.eq(sections - 1)
-                m.next = "RANGE"
-                self._refuse_end(m, words)
-        with m.State("RANGE"):
-            m.d.comb += words.take.eq(1)
-            m.d.sync += [address.eq(words.word[:16]), entries.eq(words.word[16:])]
-            with m.If(words.valid):
-                m.next = "VERIFY"
-                self._refuse_end(m, words)
-        with m.State("VERIFY"):
-            m.next = "ENTRIES"
-            with m.If(entries == 0):
-                next_section()
-            with m.If(place_bad | self._build_range_bad(m, address, address + entries)):
-                self._fail(m, ErrorCode.BAD_SECTION)
+            m.d.comb += units.take.eq(1)
+            self._build_place(m, units.low, place_bad)
+            m.d.sync += [address.eq(units.high[:16]), entries.eq(units.high[16:])]
+            with m.If(units.valid):
+                m.d.sync += [sections.eq(sections - 1), begun.eq(1)]
+                m.next = "ENTRIES"
+                self._refuse_end(m, units)
         with m.State("ENTRIES"):
-            m.d.comb += words.take.eq(1)
-            with m.If(words.valid):
-                with m.If(self._build_entry(m, words.word)):
+            m.d.comb += units.take.eq(1)
+            with m.If(units.valid):
+                with m.If(self._build_entry(m, units)):
                     m.d.sync += [
                         self.load_valid.eq(1),
                         self._load.address.eq(address),
@@ -412,42 +401,50 @@ class ProgramLoader(wiring.Component):
                         entries.eq(entries - 1),
                     ]
                     with m.If(entries == 1):
-                        next_section()
-                self._refuse_end(m, words)
+                        m.next = "SECTION"
+                        with m.If(sections == 0):
+                            m.next = "CHECKSUM"
+                self._refuse_end(m, units)
+            # While the first entry comes, so that the check costs no cycle.
+            range_bad = self._build_range_bad(m, address, address + entries)
+            with m.If(begun & (place_bad | range_bad | (entries == 0))):
+                self._fail(m, ErrorCode.BAD_SECTION)
 
-    def _build_block_header(self, m: Module, words: _Words, sections: Signal) -> None:
+    def _build_block_header(self, m: Module, units: _Units, sections: Signal) -> None:
         """Read the length of the block after this one, and the number of sections."""
         with m.State("FOLLOWING"):
-            m.d.comb += words.take.eq(1)
-            m.d.sync += self._following.eq(words.word)
-            m.next = "SECTIONS"
-            with m.If(self._wrong_length(words.word)):
+            m.d.comb += units.take.eq(1)
+            m.d.sync += [self._following.eq(units.low), sections.eq(units.high)]
+            m.next = "SECTION"
+            with m.If(units.high == 0):
+                m.next = "CHECKSUM"
+            with m.If(self._wrong_length(units.low)):
                 self._fail(m, ErrorCode.BAD_SECTION)
-        with m.State("SECTIONS"):
-            m.d.comb += words.take.eq(1)
-            m.d.sync += sections.eq(words.word)
-            with m.If(words.valid):
-                m.next = "SECTION"
-                with m.If(words.word == 0):
-                    m.next = "CHECKSUM"
 
-    def _refuse_end(self, m: Module, words: _Words) -> None:
-        with m.If(words.one_left):
+    def _refuse_end(self, m: Module, units: _Units) -> None:
+        with m.If(units.one_left):
             self._fail(m, ErrorCode.BAD_SECTION)
 
     def _build_place(self, m: Module, word: Value, bad: Signal) -> None:
         """Keep whose memory a section fills, and whether there is none such."""
         config, load = self._config, self._load
+        lane, is_wide, has_lists = word[8:16], word[2], ~word[1]
+        assert {Memory.WEIGHT, Memory.POINTER} == {0, 1}
+        short_lanes, wide_lanes = (
+            (lane & (section_lanes(Memory.WEIGHT, wide=wide) - 1)).any() for wide in (False, True)
+        )
         m.d.sync += [
             load.memory.eq(word[0:2]),
-            load.lane.eq(word[8:16]),
+            load.wide.eq(is_wide),
+            load.lane.eq(lane),
             load.cluster.eq(word[16:23]),
             load.all_clusters.eq(word[23]),
             load.group.eq(word[24:31]),
             load.all_groups.eq(word[31]),
             bad.eq(
-                word[2:8].any()
-                | (word[8:16] >= config.lanes)
+                word[3:8].any()
+                | Mux(has_lists, Mux(is_wide, wide_lanes, short_lanes), is_wide)
+                | (lane >= config.lanes)
                 | ((word[16:23] >= config.clusters) & ~word[23])
                 | ((word[24:31] >= config.groups) & ~word[31])
             ),
@@ -473,13 +470,18 @@ class ProgramLoader(wiring.Component):
                     m.d.comb += bad.eq(Mux(self._in_block, in_block, end > depth))
         return bad
 
-    def _build_entry(self, m: Module, word: Value) -> Value:
-        """Put a word into its place in the entry; return whether it is the entry's last."""
-        part = Signal(2)
-        last: Value = (self._load.memory != Memory.PARAM) | (part == 2)
-        m.d.sync += part.eq(Mux(last, 0, part + 1))
-        with m.Switch(part):
-            for index in range(3):
-                with m.Case(index):
-                    m.d.sync += self._load.data[32 * index : 32 * index + 32].eq(word)
-        return last
+    def _build_entry(self, m: Module, units: _Units) -> Value:
+        """Put a unit into its place in the entry; return whether it is the entry's last."""
+        load, second = self._load, Signal()
+        is_param = load.memory == Memory.PARAM
+        m.d.sync += second.eq(is_param & ~second)
+        with m.If(second):
+            m.d.sync += load.data[len(units.all) :].eq(units.all)
+        with m.Else():
+            m.d.sync += load.data[: len(units.all)].eq(units.all)
+        shorts = [units.all.word_select(place, 16) for place in range(len(load.lists))]
+        for short, (place, item) in zip(shorts, enumerate(load.lists), strict=True):
+            word = units.high if place % UNIT_WORDS else units.low
+            m.d.sync += item.eq(Mux(load.wide, word, short.as_signed()))
+        is_last: Value = ~is_param | second
+        return is_last

@@ -5,7 +5,12 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.context_space import accumulator_place
-from jpnet_hw.layouts import context_shape, group_token_layout, load_layout, struct_signal
+from jpnet_hw.layouts import (
+    context_shape,
+    group_token_layout,
+    list_load_layout,
+    struct_signal,
+)
 from jpnet_hw.memory import PairMemory, SyncMemory
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
@@ -68,8 +73,8 @@ class WeightLists(wiring.Component):
     room : out
         A token may come one, two and three cycles from now without being told again.
     load_valid, load : in
-        This lane's entries of the weight memory and the list table; others are ignored. None of a
-        list that a token meets at that time, and of the table only where no token comes.
+        Entries of the weight memory and the list table; those of other memories are ignored. None
+        of a list that a token meets at that time, and of the table only where no token comes.
     o_valid, o : out, operands
         One product's operands, or an end.
     issue : out
@@ -98,7 +103,7 @@ class WeightLists(wiring.Component):
                 "i": In(group_token_layout(config)),
                 "room": Out(1),
                 "load_valid": In(1),
-                "load": In(load_layout(config)),
+                "load": In(list_load_layout(config)),
                 "o_valid": Out(1),
                 "o": Out(operand_layout(config)),
                 "issue": Out(1),

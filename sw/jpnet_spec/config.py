@@ -191,6 +191,11 @@ class AcceleratorConfig:
         return tuple(turns)
 
     @property
+    def list_width(self) -> int:
+        """Bits of an entry of a weight memory or a list table, whichever has more."""
+        return max(self.entry_width, self.pointer_width)
+
+    @property
     def act_columns(self) -> int:
         """Columns of an activation word, each as wide as one drained row."""
         return self.act_word // self.lanes

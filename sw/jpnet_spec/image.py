@@ -1,5 +1,8 @@
 """The program image: what the accelerator's loader reads from memory.
 
+The loader takes a unit of `UNIT_WORDS` 32-bit words at a time, so that lists of several lanes come
+side by side.
+
 Weights and list tables that do not fit the lanes' memories follow the program as a stream of
 blocks. Block b fills slot ``b % SLOTS``, a half of each lane's weight memory and list table, and
 is loaded again for every group of images that are in flight together.
@@ -20,18 +23,38 @@ from jpnet_spec.registers import ID_VALUE
 __all__ = [
     "BLOCK_HEADER_WORDS",
     "HEADER_WORDS",
+    "ROW_MODULUS",
+    "SECTION_HEADER_WORDS",
+    "SHORT_ROWS",
     "SLOTS",
+    "UNIT_WORDS",
     "HeaderWord",
     "Memory",
     "Section",
     "build_image",
+    "decode_values",
+    "entry_words",
+    "section_lanes",
+    "whole_units",
 ]
+
+UNIT_WORDS = 2
+"""32-bit words that the loader takes in a cycle."""
 
 HEADER_WORDS = 16
 """32-bit words of the header."""
 
 BLOCK_HEADER_WORDS = 2
 """Words before a block's sections: words of the block after it, and number of sections."""
+
+SECTION_HEADER_WORDS = 2
+"""Words of a section before its entries."""
+
+ROW_MODULUS = 2**24
+"""Of a weight entry's row, which is an offset; a weight memory keeps the lower bits."""
+
+SHORT_ROWS = 128
+"""Rows that weight entries of 16 bits tell apart, in each direction."""
 
 SLOTS = 2
 """Parts of the weight memory and of the list table that hold a streamed block each."""
@@ -47,7 +70,7 @@ class HeaderWord(IntEnum):
     CONFIG = 2
     """`AcceleratorConfig.config_hash`."""
     TOTAL_WORDS = 3
-    """Words of header, sections, body checksum, zero padding to whole beats; blocks follow."""
+    """Words of header, sections, body checksum, zero padding; blocks follow."""
     SECTIONS = 4
     """Number of sections."""
     INSTRUCTIONS = 5
@@ -66,19 +89,19 @@ class HeaderWord(IntEnum):
     """Words of the first block, 0 without a stream."""
     IN_FLIGHT = 12
     """Images in flight: 1, 2 or 4, at most `contexts`."""
-    CHECKSUM = 15
-    """CRC-32 of header words 0 to 14."""
+    CHECKSUM = 14
+    """CRC-32 of header words 0 to 13."""
 
 
 class Memory(IntEnum):
     """Memories that a section fills."""
 
     WEIGHT = 0
-    """Weight entries of a lane, one word each."""
+    """Weight memories of some lanes: an entry of each lane, ``row << 8 | weight``."""
     POINTER = 1
-    """List table of a lane, one word each."""
+    """List tables of some lanes: an entry of each lane."""
     PARAM = 2
-    """Channel parameters of a drain lane, three words each: bias, multipliers, phase.
+    """Channel parameters of a drain lane: bias, multipliers, phase.
 
     The bias has 31 bits; bit 31 tells that a second tensor's outputs are negated.
     """
@@ -88,49 +111,122 @@ class Memory(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Section:
-    """Consecutive words of one memory.
+    """Consecutive entries of one memory, or of those of some lanes.
 
-    In the image: word 0 is ``memory | lane << 8 | cluster << 16 | all_clusters << 23 | group << 24
-    | all_groups << 31``, word 1 is ``address | count << 16`` with the count in entries, then the
-    entries' words.
+    In the image: word 0 is ``memory | wide << 2 | lane << 8 | cluster << 16 | all_clusters << 23 |
+    group << 24 | all_groups << 31``, word 1 is ``address | entries << 16``, then the entries. An
+    entry is a unit, one of channel parameters two; what it does not fill is 0.
+
+    A unit of lists has four fields of 16 bits, one for each of the lanes from ``lane`` on; where
+    it is ``wide`` it has two of 32 bits. A weight's row is an offset modulo `ROW_MODULUS`; in
+    a field of 16 bits it is one from -`SHORT_ROWS` to ``SHORT_ROWS - 1``.
 
     Parameters
     ----------
     memory
         Which memory.
-    lane, cluster, group
+    wide
+        Whether weight entries have 32 bits.
+    lane
+        Of channel parameters their lane; of lists the first one, a multiple of `lanes`.
+    cluster, group
         Whose; ``None`` means all clusters, or all groups of the cluster.
     address
         First entry (for instructions: first 32-bit word).
-    words : uint32, shape (entries * words per entry,)
+    values : uint32, shape (entries, columns)
+        Of lists a column for each lane that there is, of channel parameters three, of instructions
+        one.
+
+    Raises
+    ------
+    ValueError
+        When encoded: if a row does not fit its field.
     """
 
     memory: Memory
+    wide: bool = False
     lane: int = 0
     cluster: int | None = 0
     group: int | None = None
     address: int = 0
-    words: NDArray[np.uint32]
+    values: NDArray[np.uint32]
 
     @property
-    def entries(self) -> int:
-        """Number of entries."""
-        return len(self.words) // (3 if self.memory is Memory.PARAM else 1)
+    def lanes(self) -> int:
+        """Lanes that an entry is for, as far as there are so many."""
+        return section_lanes(self.memory, wide=self.wide)
 
     def encode(self) -> NDArray[np.uint32]:
         """Return the section's words, header included."""
         group = 1 << 31 if self.group is None else self.group << 24
         cluster = 1 << 23 if self.cluster is None else self.cluster << 16
-        first = int(self.memory) | self.lane << 8 | cluster | group
-        second = self.address | self.entries << 16
-        return np.concatenate([np.array([first, second], dtype=np.uint32), self.words])
+        first = int(self.memory) | self.wide << 2 | self.lane << 8 | cluster | group
+        second = self.address | len(self.values) << 16
+        return np.concatenate([np.array([first, second], dtype=np.uint32), self._encode_values()])
+
+    def _encode_values(self) -> NDArray[np.uint32]:
+        """Return the entries' words."""
+        count, columns = self.values.shape
+        short = _is_short(self.memory, wide=self.wide)
+        if short and self.memory is Memory.WEIGHT:
+            rows = (self.values >> 8).astype(np.int64)
+            outside = (rows >= SHORT_ROWS) & (rows < ROW_MODULUS - SHORT_ROWS)
+            if outside.any():
+                raise ValueError(
+                    f"Section.values must have rows from -{SHORT_ROWS} to {SHORT_ROWS - 1} unless "
+                    f"wide, not {int(rows[outside][0])!r}"
+                )
+        width = entry_words(self.memory) * (2 if short else 1)
+        padded = np.zeros((count, width), dtype=np.uint32)
+        padded[:, :columns] = self.values
+        return padded.astype("<u2").view("<u4").ravel() if short else padded.ravel()
+
+
+def _is_short(memory: Memory, *, wide: bool) -> bool:
+    """Return whether values have 16 bits."""
+    return memory in (Memory.WEIGHT, Memory.POINTER) and not wide
+
+
+def section_lanes(memory: Memory, *, wide: bool) -> int:
+    """Return for how many lanes a section is, as far as there are so many."""
+    if memory in (Memory.WEIGHT, Memory.POINTER):
+        return UNIT_WORDS if wide else 2 * UNIT_WORDS
+    return 1
+
+
+def entry_words(memory: Memory) -> int:
+    """Return the 32-bit words of an entry, whole units."""
+    return 2 * UNIT_WORDS if memory is Memory.PARAM else UNIT_WORDS
+
+
+def decode_values(words: NDArray[np.uint32], memory: Memory, *, wide: bool) -> NDArray[np.uint32]:
+    """Return a section's values, with a column for each lane or word that an entry has room for.
+
+    Parameters
+    ----------
+    words : uint32, shape (entries * words of an entry,)
+        What follows the section's header.
+    memory, wide
+        As in `Section`.
+    """
+    if not _is_short(memory, wide=wide):
+        return words.reshape(-1, entry_words(memory))
+    values = words.astype("<u4").view("<u2").astype(np.int64).reshape(-1, 2 * UNIT_WORDS)
+    if memory is Memory.WEIGHT:
+        rows = (values >> 8).astype(np.uint8).view(np.int8).astype(np.int64) % ROW_MODULUS
+        values = rows << 8 | values & 0xFF
+    return values.astype(np.uint32)
+
+
+def whole_units(config: AcceleratorConfig) -> int:
+    """Return of how many words a program's and a block's length is a multiple: beats and units."""
+    return max(config.beat_bytes // 4, UNIT_WORDS)
 
 
 def _checked(config: AcceleratorConfig, body: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return words, their CRC-32 and zero words up to whole beats."""
-    beat_words = max(config.beat_bytes // 4, 1)
+    """Return words, their CRC-32 and zero words up to whole units and beats."""
     checksum = zlib.crc32(body.astype("<u4").tobytes())
-    padding = -(len(body) + 1) % beat_words
+    padding = -(len(body) + 1) % whole_units(config)
     return np.concatenate([body, np.array([checksum, *[0] * padding], dtype=np.uint32)])
 
 
@@ -163,9 +259,9 @@ def build_image(
     """Assemble header, sections, checksums and the stream.
 
     The body (all sections) is followed by its CRC-32 and by zero words up to a whole number of
-    beats. Each block of the stream, whose sections fill weight memories and list tables only, has
-    its own header, CRC-32 and padding. All checksums are the CRC-32 of `zlib`, over the words'
-    little-endian bytes; a block's covers its header, too.
+    units and of beats. Each block of the stream, whose sections fill weight memories and list
+    tables only, has its own header, CRC-32 and padding. All checksums are the CRC-32 of `zlib`,
+    over the words' little-endian bytes; a block's covers its header, too.
 
     Raises
     ------

@@ -40,8 +40,8 @@ def flip_weight(job: Job, layer: int, cluster: int, bit: int) -> tuple[ProgramEd
     starts = sorted({place.address for place in places})
     for place in places:
         if place.address == starts[layer]:
-            entry = int(editor.words[place.offset + 2])
-            editor.flip(place.offset + 2, bit)
+            entry = int(editor.values(place)[0, 0])
+            editor.flip(place.first, bit)
     position = (entry >> 8) * lanes
     return editor, int(np.flatnonzero(job.schedule.layers[layer].positions == position)[0])
 
@@ -134,7 +134,7 @@ def test_flipped_bit_without_a_mended_checksum_is_refused(
 ) -> None:
     editor = ProgramEditor(job.schedule.program)
     place = editor.of(memory)[-1]
-    index = place.offset + 2 + int(rng.integers(place.words))
+    index = place.first + int(rng.integers(place.words))
     editor.flip(index, int(rng.integers(32)))
     error, _ = run_program(job, editor, verilog_dir, cache_dir)
     assert error is ErrorCode.BAD_CRC

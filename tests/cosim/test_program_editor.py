@@ -33,7 +33,7 @@ def test_set_field_changes_that_field_only(job: Job) -> None:
 def test_weight_sections_hold_every_nonzero_weight_of_a_group(job: Job) -> None:
     editor = ProgramEditor(job.schedule.program)
     stored = sum(
-        np.count_nonzero(editor.words[place.offset + 2 :][: place.words] & 0xFF)
+        np.count_nonzero(editor.values(place) & 0xFF)
         for place in editor.of(Memory.WEIGHT)
         if place.group in (None, 0, 1)
     )

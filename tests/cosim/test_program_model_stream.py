@@ -88,7 +88,7 @@ def test_blocks_fill_their_slots_in_turn(job: Job) -> None:
         for section in block.sections:
             depth = (TIGHT.weight_depth, TIGHT.pointer_depth)[section.memory] // SLOTS
             assert slot * depth <= section.address
-            assert section.address + section.words <= (slot + 1) * depth
+            assert section.address + section.entries <= (slot + 1) * depth
     last = editor.blocks[-1]
     assert last.end < len(schedule.program)
     assert 4 * (len(schedule.program) - editor.blocks[0].offset) == schedule.stream_bytes
@@ -99,6 +99,7 @@ def test_sealing_a_stream_mends_its_checksums(job: Job) -> None:
     schedule = compile_network(job.network, TIGHT)
     editor = ProgramEditor(schedule.program)
     assert np.array_equal(ProgramEditor(schedule.program).seal().words, schedule.program)
-    editor.flip(editor.blocks[1].sections[0].offset + 2, 3).seal()
+    first = editor.blocks[1].sections[0].first
+    editor.flip(first, 3).seal()
     changed = np.flatnonzero(editor.words != schedule.program)
-    assert changed.tolist() == [editor.blocks[1].sections[0].offset + 2, editor.blocks[1].end]
+    assert changed.tolist() == [first, editor.blocks[1].end]

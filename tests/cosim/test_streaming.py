@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jpnet_cosim.benches.core import Job
+from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import BusModel, MemoryMap, NativeRun, run_native
@@ -29,6 +30,21 @@ MAPS = replace(
     act_depth=256,
     program_depth=256,
 )
+
+
+NARROW = replace(
+    STREAMED,
+    lanes=4,
+    groups=1,
+    contexts=1,
+    act_word=4,
+    weight_depth=4096,
+    acc_depth=256,
+    act_depth=128,
+    param_depth=256,
+    axi_data_width=32,
+)
+"""Holds enough channel rows for weight entries of 32 bits, and has the narrowest bus."""
 
 
 @pytest.fixture
@@ -68,6 +84,22 @@ def test_streamed_vectors_are_right_under_stalls(
 ) -> None:
     bus = BusModel(latency_cycles=16 * seed, stall_percent=20 * seed, stall_seed=seed)
     assert_right(job, run(job, emitted(STREAMED), cache_dir, bus, per_run))
+
+
+@pytest.mark.parametrize("stall", [0, 30])
+def test_wide_entries_over_a_narrow_bus_are_right(
+    rng: np.random.Generator, emitted: Emitted, cache_dir: Path, stall: int
+) -> None:
+    network = random_network(rng, dims=(24, 40, 600, 9), modes=MODES[:3])
+    schedule = compile_network(network, NARROW)
+    blocks = ProgramEditor(schedule.program).blocks
+    assert {section.wide for block in blocks for section in block.sections} == {True, False}
+    job = Job(network=network, schedule=schedule, images=random_images(rng, 3, 24))
+    result = run(job, emitted(NARROW), cache_dir, BusModel(stall_percent=stall), None)
+    assert_right(job, result)
+    if not stall:
+        found = CycleModel(schedule, network.run(job.images), job.images).run().counters
+        assert found == {counter: result.counters[counter] for counter in found}
 
 
 def test_networks_of_any_size_are_right(
@@ -127,7 +159,7 @@ def test_a_wrong_block_stops_the_load_or_run(
     editor = ProgramEditor(job.schedule.program)
     place = editor.blocks[block]
     section = max(place.sections, key=lambda section: section.words)
-    middle = section.offset + 2 + section.words // 2
+    middle = section.first + section.words // 2
     bus = BusModel()
     if fault == "crc":
         editor.flip(middle, 5)

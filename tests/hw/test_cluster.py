@@ -11,11 +11,13 @@ from jpnet_hw.cluster import Cluster
 from jpnet_hw.skipper import ZeroSkipper
 from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import Memory
 from jpnet_spec.network import Layer
 from jpnet_spec.tensor_layout import VectorLayout
+from jpnet_sw.compiler.capacity import PartLists
+from jpnet_sw.compiler.list_places import ListPlace
 from jpnet_sw.compiler.lists import lane_lists, local_inputs
 from jpnet_sw.compiler.placement import place_in_order
+from jpnet_sw.compiler.sections import list_sections
 from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part
 
@@ -81,33 +83,36 @@ def make_layer(rng, ic, oc, density):
     )
 
 
-async def load(ctx, port_valid, port, entries):
+async def load(ctx, port_valid, port, sections):
     ctx.set(port_valid, 1)
-    for memory, lane, group, address, value in entries:
-        ctx.set(port.memory, int(memory))
-        ctx.set(port.lane, lane)
-        ctx.set(port.all_groups, int(group is None))
-        ctx.set(port.group, group or 0)
-        ctx.set(port.address, address)
-        ctx.set(port.data, int(value))
-        await ctx.tick()
+    for section in sections:
+        for name in ("memory", "wide", "lane"):
+            ctx.set(getattr(port, name), int(getattr(section, name)))
+        ctx.set(port.all_groups, int(section.group is None))
+        ctx.set(port.group, section.group or 0)
+        for address, values in enumerate(section.values, start=section.address):
+            ctx.set(port.address, address)
+            for place in range(4):
+                ctx.set(port.lists[place], int(values[place % section.lanes % len(values)]))
+            await ctx.tick()
     ctx.set(port_valid, 0)
 
 
-def list_entries(layer, config, *, divided, dense=False):
+def sections_of(layer, config, *, divided):
     positions = place_in_order(layer.weight.shape[0])
     count = layer.weight.shape[1]
     layout = VectorLayout(config=config, channels=count)
     source = Tensor(layout=layout, positions=place_in_order(count))
+    part = Part(first_row=0, rows=-(-len(positions) // config.lanes))
+    lanes = {}
     for group in range(config.groups) if divided else [None]:
         local = local_inputs(source, slice(None), cluster=0, group=group)
         for lane in range(config.lanes):
-            part = Part(first_row=0, rows=-(-len(positions) // config.lanes))
-            item = lane_lists(layer, local, positions, part, config, lane=lane, dense=dense)
-            for address, value in enumerate(item.entries):
-                yield Memory.WEIGHT, lane, group, address, value
-            for address, start in enumerate(item.starts):
-                yield Memory.POINTER, lane, group, address, start
+            lanes[0, group, lane] = lane_lists(
+                layer, local, positions, part, config, lane=lane, dense=False
+            )
+    lists = PartLists(part=part, alike=False, lanes=lanes)
+    return list_sections(lists, ListPlace(weights=0, pointers=0))
 
 
 async def fill_bank(ctx, bank, config, context, vector):
@@ -194,8 +199,8 @@ def test_all_contexts_at_once_give_the_exact_sums(
 
     async def bench(ctx):
         cluster = dut.cluster
-        entries = list_entries(layer, config, divided=divided)
-        await load(ctx, cluster.load_valid, cluster.load, entries)
+        sections = sections_of(layer, config, divided=divided)
+        await load(ctx, cluster.load_valid, cluster.load, sections)
         await clear(ctx, cluster, config)
         for round_ in range(3):
             everyone = 2**config.contexts - 1
@@ -232,8 +237,8 @@ def test_random_back_pressure_changes_no_sum(simulate, rng, closed, divided):
 
     async def bench(ctx):
         cluster = dut.cluster
-        entries = list_entries(layer, CONFIG, divided=divided)
-        await load(ctx, cluster.load_valid, cluster.load, entries)
+        sections = sections_of(layer, CONFIG, divided=divided)
+        await load(ctx, cluster.load_valid, cluster.load, sections)
         await clear(ctx, cluster, CONFIG)
         left = [list(queue) for queue in vectors]
 
@@ -279,8 +284,8 @@ def test_lanes_are_fed_without_gaps(simulate, rng):
     async def bench(ctx):
         nonlocal cycles
         cluster = dut.cluster
-        entries = list_entries(layer, config, divided=False)
-        await load(ctx, cluster.load_valid, cluster.load, entries)
+        sections = sections_of(layer, config, divided=False)
+        await load(ctx, cluster.load_valid, cluster.load, sections)
         await clear(ctx, cluster, config)
         await fill_bank(ctx, dut.bank, config, 0, vector)
         set_job(ctx, dut.skipper, config, 0, inputs=ic, theta=0, divided=False)

@@ -29,21 +29,32 @@ def random_lists(rng, config, lengths):
     ]
 
 
-async def load(ctx, dut, config, lists):
+def lane_entries(tables):
+    """Return a lane's entries of the list table and of the weight memory."""
+    starts, entries = [0], []
+    for pairs in tables:
+        entries += [row << 8 | weight & 0xFF for row, weight in pairs]
+        starts.append(len(entries))
+    return {Memory.POINTER: starts, Memory.WEIGHT: entries}
+
+
+async def load(ctx, dut, config, lists, *, wide=False):
+    """Load all lanes' lists side by side; shorter ones are padded with what no list has."""
     ctx.set(dut.load_valid, 1)
-    for lane, tables in enumerate(lists):
-        ctx.set(dut.load.lane, lane)
-        start = 0
-        for pointer, pairs in enumerate([*tables, []]):
-            entries = [(Memory.POINTER, pointer, start)]
-            for offset, (row, weight) in enumerate(pairs):
-                entries.append((Memory.WEIGHT, start + offset, row << 8 | weight & 0xFF))
-            for memory, address, value in entries:
-                ctx.set(dut.load.memory, int(memory))
+    ctx.set(dut.load.wide, int(wide))
+    together = 2 if wide else 4
+    for first in range(0, config.lanes, together):
+        ctx.set(dut.load.lane, first)
+        lanes = [lane_entries(tables) for tables in lists[first : first + together]]
+        for memory in (Memory.POINTER, Memory.WEIGHT):
+            ctx.set(dut.load.memory, int(memory))
+            for address in range(max(len(lane[memory]) for lane in lanes)):
                 ctx.set(dut.load.address, address)
-                ctx.set(dut.load.data, value)
+                for place in range(4):
+                    column = lanes[place % together % len(lanes)][memory]
+                    value = column[address] if address < len(column) else 0x1FF
+                    ctx.set(dut.load.lists[place], value)
                 await ctx.tick()
-            start += len(pairs)
     ctx.set(dut.load_valid, 0)
 
 
@@ -107,6 +118,23 @@ def expected_sums(lists, tokens, config, context):
     return sums.tolist()
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+def test_lists_reach_the_lanes_of_their_set(simulate, rng, lanes, wide):
+    config = replace(CONFIG, lanes=lanes, act_word=8)
+    dut = shared_group(config)
+    lists = random_lists(rng, config, rng.integers(0, 4, (lanes, 8)))
+    tokens = [(1, pointer, 1) for pointer in range(8)]
+
+    async def bench(ctx):
+        await load(ctx, dut, config, lists, wide=wide)
+        await drain(ctx, dut, config, 1)
+        await feed(ctx, dut, rng, tokens, 0)
+        assert await drain(ctx, dut, config, 1) == expected_sums(lists, tokens, config, 1)
+
+    simulate(dut, bench, budget=500)
+
+
 @pytest.mark.parametrize("idle", [0, 0.8])
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 @pytest.mark.parametrize("longest", [0, 2, 8])
@@ -145,9 +173,11 @@ def test_lists_of_the_other_slot_may_be_written_while_tokens_come(simulate, rng,
             if prepared:
                 ctx.set(dut.load_valid, int(rng.random() < 0.7))
                 ctx.set(dut.load.memory, int(memory))
-                ctx.set(dut.load.lane, int(rng.integers(4)))
+                ctx.set(dut.load.wide, int(rng.integers(2)))
+                ctx.set(dut.load.lane, int(rng.choice([0, 2])))
                 ctx.set(dut.load.address, int(rng.integers(depth // 2, depth)))
-                ctx.set(dut.load.data, int(rng.integers(2**16)))
+                for place in range(4):
+                    ctx.set(dut.load.lists[place], int(rng.integers(2**12)))
 
     async def bench(ctx):
         await prepare(ctx, dut, CONFIG, lists)

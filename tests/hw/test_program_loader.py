@@ -8,7 +8,14 @@ import pytest
 from jpnet_hw.program_loader import ProgramLoader
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.image import HEADER_WORDS, HeaderWord, Memory, Section, build_image
+from jpnet_spec.image import (
+    HEADER_WORDS,
+    ROW_MODULUS,
+    HeaderWord,
+    Memory,
+    Section,
+    build_image,
+)
 from jpnet_spec.instruction import FORMAT_VERSION
 
 shared_program_loader = lru_cache(maxsize=4)(ProgramLoader)
@@ -20,35 +27,58 @@ NARROW = replace(BASE, axi_data_width=32)
 REGIONS = {"input_base": 3, "input_rows": 5, "result_base": 9, "result_rows": 2, "in_flight": 1}
 
 
+WIDE_SECTION, PARAM_SECTION = 20, 28
+"""First words of two of the sections."""
+
+
 def words(rng, count):
     return rng.integers(0, 2**32, count, dtype=np.uint32)
 
 
+def weights(rng, count, lanes, *, largest=127):
+    rows = rng.integers(-largest - 1, largest + 1, (count, lanes)) % ROW_MODULUS
+    return (rows << 8 | rng.integers(256, size=(count, lanes))).astype(np.uint32)
+
+
+def pointers(rng, config, count, lanes):
+    return rng.integers(config.weight_depth, size=(count, lanes), dtype=np.uint32)
+
+
 def sections(rng, config):
+    far = config.acc_depth - 1
+    lanes = config.lanes
     return [
-        Section(memory=Memory.WEIGHT, lane=1, group=2, address=5, words=words(rng, 7)),
-        Section(memory=Memory.POINTER, lane=3, address=0, words=words(rng, 1)),
-        Section(memory=Memory.WEIGHT, address=config.weight_depth - 3, words=words(rng, 3)),
-        Section(memory=Memory.PARAM, lane=2, address=4, words=words(rng, 9)),
-        Section(memory=Memory.WEIGHT, words=words(rng, 0)),
-        Section(memory=Memory.INSTRUCTION, cluster=config.clusters - 1, words=words(rng, 32)),
+        Section(memory=Memory.WEIGHT, group=2, address=5, values=weights(rng, 7, 4)),
+        Section(memory=Memory.POINTER, lane=lanes - 4, values=pointers(rng, config, 1, 4)),
+        Section(
+            memory=Memory.WEIGHT,
+            wide=True,
+            lane=2,
+            address=config.weight_depth - 3,
+            values=weights(rng, 3, 2, largest=far),
+        ),
+        Section(memory=Memory.PARAM, lane=2, address=4, values=words(rng, (3, 3))),
+        Section(memory=Memory.POINTER, wide=True, values=pointers(rng, config, 2, 2)),
+        Section(memory=Memory.INSTRUCTION, cluster=config.clusters - 1, values=words(rng, (32, 1))),
     ]
 
 
-def expected_loads(parts):
+def expected_loads(config, parts):
     for part in parts:
-        per_entry = 3 if part.memory is Memory.PARAM else 1
-        for index in range(part.entries):
-            chunk = part.words[per_entry * index : per_entry * (index + 1)].astype("<u4").tobytes()
-            value = int.from_bytes(chunk, "little") & (2**72 - 1)
+        for index, values in enumerate(part.values):
             group = (0, 1) if part.group is None else (part.group, 0)
             place = (int(part.memory), part.lane, part.cluster, *group, part.address + index)
-            yield (*place, value)
+            if part.memory in (Memory.WEIGHT, Memory.POINTER):
+                mask = 2 ** (config.entry_width if part.memory is Memory.WEIGHT else 16) - 1
+                yield (*place, *(int(value) & mask for value in values))
+            else:
+                chunk = values.astype("<u4").tobytes()
+                yield (*place, int.from_bytes(chunk, "little") & (2**72 - 1))
 
 
 def seal(image):
     """Make both checksums right again."""
-    image[HeaderWord.CHECKSUM] = zlib.crc32(image[:15].astype("<u4").tobytes())
+    image[HeaderWord.CHECKSUM] = zlib.crc32(image[: HeaderWord.CHECKSUM].astype("<u4").tobytes())
     return image
 
 
@@ -79,9 +109,16 @@ async def load(ctx, dut, image, rng, *, idle=0.0):
         if ctx.get(dut.load_valid):
             fields = ("memory", "lane", "cluster", "group", "all_groups", "address")
             place = [ctx.get(getattr(dut.load, field)) for field in fields]
-            value = ctx.get(dut.load.data)
-            bits = 72 if place[0] == Memory.PARAM else 32
-            entries.append((*place, value & (2**bits - 1)))
+            if place[0] in (Memory.WEIGHT, Memory.POINTER):
+                lists = [ctx.get(item) for item in dut.load.lists]
+                mask = 0xFFFF if place[0] == Memory.POINTER else -1
+                if ctx.get(dut.load.wide):
+                    assert lists[:2] == lists[2:]
+                    lists = lists[:2]
+                entries.append((*place, *(value & mask for value in lists)))
+            else:
+                bits = 72 if place[0] == Memory.PARAM else 32
+                entries.append((*place, ctx.get(dut.load.data) & (2**bits - 1)))
         if ctx.get(dut.error_valid):
             return entries, ErrorCode(ctx.get(dut.error))
         if not ctx.get(dut.busy):
@@ -100,7 +137,7 @@ def test_every_entry_reaches_its_memory(simulate, rng, config, idle):
         for _ in range(2):
             entries, error = await load(ctx, dut, image, rng, idle=idle)
             assert error is ErrorCode.NONE
-            assert entries == list(expected_loads(parts))
+            assert entries == list(expected_loads(config, parts))
             header = {name: ctx.get(getattr(dut.header, name)) for name in REGIONS}
             assert header == REGIONS
             assert ctx.get(dut.header.instructions) == 2
@@ -108,15 +145,18 @@ def test_every_entry_reaches_its_memory(simulate, rng, config, idle):
     simulate(dut, bench, budget=600)
 
 
-def test_one_word_takes_one_cycle(simulate, rng):
+def test_the_lists_of_four_lanes_take_a_cycle_an_entry(simulate, rng):
     dut = shared_program_loader(CONFIG)
-    parts = [Section(memory=Memory.WEIGHT, words=words(rng, 64))]
+    parts = [
+        Section(memory=Memory.WEIGHT, address=8 * place, values=weights(rng, 8, 4))
+        for place in range(8)
+    ]
     image = build_image(CONFIG, parts, instructions=1, **REGIONS)
 
     async def bench(ctx):
         await load(ctx, dut, image, rng)
 
-    simulate(dut, bench, budget=len(image) + 64)
+    simulate(dut, bench, budget=64 + 8 + 8 + 16)
 
 
 def body_word(index, bit):
@@ -131,7 +171,15 @@ def body_word(index, bit):
 
 
 def ends_one_past_its_memory(image, body_words):
-    image[HEADER_WORDS + 13] += 1
+    image[HEADER_WORDS + WIDE_SECTION + 1] += 1
+
+
+def has_no_entries(image, body_words):
+    image[HEADER_WORDS + 1] &= 0xFFFF
+
+
+def magic_and_version(image, body_words):
+    image[[HeaderWord.MAGIC, HeaderWord.VERSION]] = 0
 
 
 def header_word(word, value):
@@ -172,8 +220,16 @@ def flip(index, bit):
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.INPUT_BASE, 510)),
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_ROWS, 0)),
         (ErrorCode.BAD_SECTION, header_word(HeaderWord.RESULT_BASE, 2**16)),
-        (ErrorCode.BAD_SECTION, body_word(0, 2)),
-        (ErrorCode.BAD_SECTION, body_word(0, 11)),
+        (ErrorCode.BAD_MAGIC, magic_and_version),
+        (ErrorCode.BAD_SECTION, body_word(0, 3)),
+        (ErrorCode.BAD_SECTION, body_word(0, 7)),
+        (ErrorCode.BAD_SECTION, body_word(0, 8)),
+        (ErrorCode.BAD_SECTION, body_word(0, 9)),
+        (ErrorCode.BAD_SECTION, body_word(0, 10)),
+        (ErrorCode.BAD_SECTION, body_word(WIDE_SECTION, 2)),
+        (ErrorCode.BAD_SECTION, body_word(WIDE_SECTION, 8)),
+        (ErrorCode.BAD_SECTION, body_word(PARAM_SECTION, 2)),
+        (ErrorCode.BAD_SECTION, has_no_entries),
         (ErrorCode.BAD_SECTION, body_word(0, 17)),
         (ErrorCode.BAD_SECTION, body_word(0, 28)),
         (ErrorCode.BAD_SECTION, body_word(1, 6)),

@@ -14,7 +14,15 @@ from jpnet_hw.read_arbiter import ReadArbiter
 from jpnet_hw.weight_stream import WeightStream
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
-from jpnet_spec.image import SLOTS, HeaderWord, Memory, Section, build_image
+from jpnet_spec.image import (
+    ROW_MODULUS,
+    SLOTS,
+    HeaderWord,
+    Memory,
+    Section,
+    build_image,
+    section_lanes,
+)
 
 CONFIG = AcceleratorConfig(
     groups=2, contexts=2, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=16
@@ -27,8 +35,16 @@ CONFIGS = [
 BASE = 0x2000
 
 
+def random_lists(rng, memory, count, lanes):
+    """Return weights or pointers, shape (count, lanes), that fit a field of 16 bits."""
+    if memory is Memory.POINTER:
+        return rng.integers(2**16, size=(count, lanes), dtype=np.uint32)
+    rows = rng.integers(-128, 128, (count, lanes)) % ROW_MODULUS
+    return (rows << 8 | rng.integers(256, size=(count, lanes))).astype(np.uint32)
+
+
 def random_blocks(rng, config, count):
-    """Return blocks of random sections, with words for all lanes and with none."""
+    """Return blocks of random sections for some lanes or all."""
     blocks = []
     for number in range(count):
         sections = []
@@ -36,32 +52,38 @@ def random_blocks(rng, config, count):
             memory = Memory(int(rng.integers(2)))
             depth = (config.weight_depth, config.pointer_depth)[memory] // SLOTS
             first = int(rng.integers(depth))
-            words = int(rng.integers(depth - first + 1))
+            length = int(rng.integers(depth - first)) + 1
+            wide = bool(rng.integers(2))
+            together = section_lanes(memory, wide=wide)
             sections.append(
                 Section(
                     memory=memory,
-                    lane=int(rng.integers(config.lanes)),
+                    wide=wide,
+                    lane=int(rng.integers(config.lanes // together)) * together,
                     cluster=None if rng.random() < 0.3 else int(rng.integers(config.clusters)),
                     group=None if rng.random() < 0.3 else int(rng.integers(config.groups)),
                     address=number % SLOTS * depth + first,
-                    words=rng.integers(0, 2**32, words, dtype=np.uint32),
+                    values=random_lists(rng, memory, length, together),
                 )
             )
         blocks.append(sections)
     return blocks
 
 
-def entries(sections):
+def entries(sections, config=CONFIG):
+    """Yield what the loader gives for sections: place and the lanes' entries."""
     for section in sections:
+        width = config.entry_width if section.memory is Memory.WEIGHT else 16
         cluster = (0, 1) if section.cluster is None else (section.cluster, 0)
         group = (0, 1) if section.group is None else (section.group, 0)
-        for index, word in enumerate(section.words):
+        for index, values in enumerate(section.values):
             place = (int(section.memory), section.lane, *cluster, *group, section.address + index)
-            yield (*place, int(word))
+            yield (*place, *(int(value) % 2**width for value in values))
 
 
 def program(rng, config, blocks):
-    resident = [Section(memory=Memory.PARAM, words=rng.integers(0, 2**32, 6, dtype=np.uint32))]
+    params = rng.integers(0, 2**32, (2, 3), dtype=np.uint32)
+    resident = [Section(memory=Memory.PARAM, values=params)]
     fields = {"input_base": 0, "input_rows": 4, "result_base": 8, "result_rows": 2}
     fields["in_flight"] = config.contexts
     return build_image(config, resident, instructions=config.program_depth, blocks=blocks, **fields)
@@ -159,7 +181,11 @@ class Bench:
             if ctx.get(loader.load_valid) and ctx.get(loader.load.memory) < Memory.PARAM:
                 place = [ctx.get(getattr(loader.load, name)) for name in names]
                 place[2] *= not place[3]
-                self.entries.append((*place, ctx.get(loader.load.data) & 0xFFFF_FFFF))
+                lists = [ctx.get(item) for item in loader.load.lists]
+                if ctx.get(loader.load.wide):
+                    lists = lists[:2]
+                mask = 0xFFFF if place[0] == Memory.POINTER else -1
+                self.entries.append((*place, *(value & mask for value in lists)))
             if ctx.get(loader.error_valid):
                 self.error = ErrorCode(ctx.get(loader.error))
             self.bus_error |= bool(ctx.get(self.dut.reader.error))
@@ -209,7 +235,7 @@ class Bench:
 def test_blocks_are_loaded_in_turn_for_every_group(simulate, rng, config, count, stall):
     blocks = random_blocks(rng, config, count)
     bench = Bench(config, program(rng, config, blocks), rng, latency=30, stall=stall)
-    contents = [list(entries(block)) for block in blocks]
+    contents = [list(entries(block, config)) for block in blocks]
 
     async def play(ctx):
         await bench.load(ctx)
@@ -225,9 +251,9 @@ def test_blocks_are_loaded_in_turn_for_every_group(simulate, rng, config, count,
 
 
 def test_latency_does_not_halve_the_bandwidth(simulate, rng):
-    words = rng.integers(0, 2**32, 256, dtype=np.uint32)
     config = replace(CONFIG, weight_depth=512)
-    blocks = [[Section(memory=Memory.WEIGHT, address=256 * b, words=words)] for b in range(2)]
+    values = random_lists(rng, Memory.WEIGHT, 256, 4)
+    blocks = [[Section(memory=Memory.WEIGHT, address=256 * b, values=values)] for b in range(2)]
     bench = Bench(config, program(rng, config, blocks), rng, latency=30)
 
     async def play(ctx):
@@ -255,7 +281,9 @@ BAD_BLOCKS = {
     "sections": (ErrorCode.BAD_SECTION, change(1, lambda word: word + 9), True),
     "no_sections": (ErrorCode.BAD_CRC, change(1, lambda word: 0), True),
     "memory": (ErrorCode.BAD_SECTION, change(2, lambda word: word | 2), True),
-    "lane": (ErrorCode.BAD_SECTION, change(2, lambda word: word | 0xFF00), True),
+    "lane": (ErrorCode.BAD_SECTION, change(2, lambda word: word | 0xFC00), True),
+    "part_of_a_set": (ErrorCode.BAD_SECTION, change(2, lambda word: word | 0x200), True),
+    "no_entries": (ErrorCode.BAD_SECTION, change(3, lambda word: word & 0xFFFF), True),
     "cluster": (ErrorCode.BAD_SECTION, change(2, lambda word: word | 0x7F_0000), True),
     "other_slot": (ErrorCode.BAD_SECTION, change(3, lambda word: word - 1), True),
     "past_slot": (ErrorCode.BAD_SECTION, change(3, lambda word: word + (1 << 16)), True),
@@ -265,8 +293,8 @@ BAD_BLOCKS = {
 @pytest.mark.parametrize("case", list(BAD_BLOCKS))
 def test_a_wrong_block_is_refused_and_the_next_program_loads(simulate, rng, case):
     code, edit, sealed = BAD_BLOCKS[case]
-    words = rng.integers(0, 2**32, 32, dtype=np.uint32)
-    blocks = [[Section(memory=Memory.WEIGHT, address=32 * b, words=words)] for b in range(2)]
+    values = random_lists(rng, Memory.WEIGHT, 32, 4)
+    blocks = [[Section(memory=Memory.WEIGHT, address=32 * b, values=values)] for b in range(2)]
     good = program(rng, CONFIG, blocks)
     editor = ProgramEditor(good)
     edit(editor)
@@ -328,8 +356,10 @@ def seal_header(image):
 
 @pytest.mark.parametrize("when", ["bus_error", "reset"])
 def test_a_stop_in_the_middle_of_a_block_leaves_a_stream_that_works(simulate, rng, when):
-    words = rng.integers(0, 2**32, 32, dtype=np.uint32)
-    blocks = [[Section(memory=Memory.WEIGHT, address=32 * (b % 2), words=words)] for b in range(4)]
+    values = random_lists(rng, Memory.WEIGHT, 32, 4)
+    blocks = [
+        [Section(memory=Memory.WEIGHT, address=32 * (b % 2), values=values)] for b in range(4)
+    ]
     bench = Bench(CONFIG, program(rng, CONFIG, blocks), rng, latency=20)
     third = 4 * ProgramEditor(bench.image).blocks[2].offset
     contents = [entry for block in blocks for entry in entries(block)]

@@ -60,20 +60,23 @@ def decode(schedule):
     place = 0
     for _ in range(header[HeaderWord.SECTIONS]):
         first, second = int(body[place]), int(body[place + 1])
-        memory = Memory(first & 0xF)
-        count = (second >> 16) * (3 if memory is Memory.PARAM else 1)
+        memory, is_wide = Memory(first & 0x3), first >> 2 & 1
+        step = 4 if memory is Memory.PARAM else 2
+        count = (second >> 16) * step
         lane, cluster = first >> 8 & 0xFF, first >> 16 & 0xFF
         groups = [first >> 24 & 0x7F]
         if first >> 31:
             groups = list(range(schedule.config.groups))
-        address = second & 0xFFFF
-        data = body[place + 2 : place + 2 + count]
-        for group in groups:
-            key = (memory, lane, cluster, group)
-            store = memories.setdefault(key, {})
-            step = 3 if memory is Memory.PARAM else 1
-            for index in range(0, count, step):
-                store[address + index // step] = data[index : index + step].tolist()
+        data = body[place + 2 : place + 2 + count].reshape(-1, step)
+        if memory in (Memory.WEIGHT, Memory.POINTER):
+            values = data.astype("<u4").view("<u4" if is_wide else "<u2")
+            of_lanes = [values[:, [column]] for column in range(values.shape[1])]
+        else:
+            of_lanes = [data[:, : step - 1]]
+        lanes = range(lane, min(lane + len(of_lanes), schedule.config.lanes))
+        for group, (which, rows) in itertools.product(groups, zip(lanes, of_lanes, strict=False)):
+            store = memories.setdefault((memory, which, cluster, group), {})
+            store.update(enumerate(rows.tolist(), start=second & 0xFFFF))
         place += 2 + count
     assert body[place] == zlib.crc32(body[:place].astype("<u4").tobytes())
     return memories

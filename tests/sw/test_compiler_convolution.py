@@ -61,10 +61,10 @@ def instructions(schedule):
     words, place, program = schedule.program, HEADER_WORDS, {}
     for _ in range(words[HeaderWord.SECTIONS]):
         first, second = int(words[place]), int(words[place + 1])
-        memory = Memory(first & 0xFF)
-        count = (second >> 16) * (3 if memory is Memory.PARAM else 1)
+        memory = Memory(first & 0x3)
+        count = (second >> 16) * (4 if memory is Memory.PARAM else 2)
         if memory is Memory.INSTRUCTION:
-            program[second & 0xFFFF] = words[place + 2 : place + 2 + count]
+            program[second & 0xFFFF] = words[place + 2 : place + 2 + count : 2]
         place += 2 + count
     return [
         {

@@ -100,7 +100,8 @@ def test_lists_of_a_convolution_are_streamed_once_for_all_clusters():
     editor = ProgramEditor(schedule.program)
     sections = [section for block in editor.blocks for section in block.sections]
     assert any(section.cluster is None for section in sections)
-    stored = sum(section.words for section in sections if section.memory is Memory.WEIGHT)
+    weights = [editor.values(section) for section in sections if section.memory is Memory.WEIGHT]
+    stored = sum(np.count_nonzero(values & 0xFF) for values in weights)
     assert stored == sum(np.count_nonzero(layer.weight) for layer in network.layers)
 
 

@@ -194,11 +194,11 @@ BAD_PROGRAMS: dict[str, tuple[ErrorCode, _Edit]] = {
     "header_word": (ErrorCode.BAD_CRC, lambda p: p.flip(HeaderWord.TOTAL_WORDS, 4)),
     "weight_crc": (
         ErrorCode.BAD_CRC,
-        lambda p: p.flip(p.of(Memory.WEIGHT)[0].offset + 2, 2),
+        lambda p: p.flip(p.of(Memory.WEIGHT)[0].first, 2),
     ),
     "last_word_crc": (
         ErrorCode.BAD_CRC,
-        lambda p: p.flip(p.sections[-1].offset + 1 + p.sections[-1].words, 31),
+        lambda p: p.flip(p.sections[-1].end - 1, 31),
     ),
     "section_memory": (ErrorCode.BAD_SECTION, _section(Memory.WEIGHT, 0, 5)),
     "section_lane": (ErrorCode.BAD_SECTION, _section(Memory.WEIGHT, 0, 15)),

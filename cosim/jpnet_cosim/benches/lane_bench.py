@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jpnet_cosim.components import bench_config, packed
 from jpnet_hw.lane import Lane
-from jpnet_hw.layouts import acc_read_layout, group_token_layout, load_layout
+from jpnet_hw.layouts import acc_read_layout, group_token_layout, list_load_layout
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 
@@ -71,7 +71,7 @@ class _Bench:
 
     async def _load_entry(self, memory: Memory, address: int, value: int) -> None:
         fields = {"memory": memory, "address": address, "data": value}
-        self.dut.load.value = packed(load_layout(self.config), **fields)
+        self.dut.load.value = packed(list_load_layout(self.config), **fields)
         self.dut.load_valid.value = 1
         await RisingEdge(self.dut.clk)
         self.dut.load_valid.value = 0

@@ -10,7 +10,7 @@ from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import CONTEXTS, NOBODY, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import SLOTS, HeaderWord, Memory
+from jpnet_spec.image import SLOTS, UNIT_WORDS, HeaderWord, Memory
 
 __all__ = [
     "STREAM",
@@ -24,10 +24,10 @@ __all__ = [
     "stream_tables",
 ]
 
-_WAIT, _WORDS, _END = range(3)
+_WAIT, _UNITS, _END = range(3)
 
 _WRITE_CYCLES = 3
-"""From the take of a list table's word to the cycle in which its group takes no token."""
+"""From the take of a list table's unit to the cycle in which its group takes no token."""
 
 _SETTLED = 4
 """Cycles after an event in which nothing changes any more."""
@@ -36,9 +36,9 @@ _REMEMBERED = 8
 """Cycles of which writes to list tables are remembered."""
 
 STREAM = record_dtype(
-    numbers="state block slot address cutting burst word words loaded filled release used_block "
+    numbers="state block slot address cutting burst unit held loaded filled release used_block "
     "left settled",
-    flags="streamed requested rested kept",
+    flags="streamed requested kept",
     full=(SLOTS,),
     generation=(SLOTS,),
     used=(SLOTS,),
@@ -52,8 +52,8 @@ STREAM = record_dtype(
 
 The ``block`` that is, or will be, ``requested``, its ``slot`` and, in beats, the ``address`` of its
 next burst; its beats that are ``cutting`` into bursts, and those of the ``burst`` that is offered.
-The loader's ``state``, its next ``word`` of the stream and the ``words`` that it holds; whether it
-has ``rested`` before that word. Whether a beat is ``kept`` in front of it. The cycle in which a
+The loader's ``state``, its next ``unit`` of the stream and how many it has ``held`` in front of it,
+or beats of one; whether another beat is ``kept`` in front of those. The cycle in which a
 block was ``loaded``, and the slot that it ``filled``. Of each slot whether it is ``full``, its
 ``generation`` and the contexts that have ``used`` it, one bit each. Slot and number of the block
 that is given up next (``release``, ``used_block``) and images that are ``left``. Of each context
@@ -68,29 +68,27 @@ class StreamTables(NamedTuple):
     Parameters
     ----------
     block_ends : int64, shape (blocks,)
-        Words of the stream up to the end of each block.
-    rests : bool, shape (words,)
-        Whether the loader rests for a cycle before it takes the word.
-    targets : int16, shape (words,)
-        Of an entry of a list table whose it is, ``(cluster, group)`` in base ``groups + 1`` where
-        the largest digits mean all; -1 of other words.
+        Units of the stream up to the end of each block.
+    targets : int16, shape (units,)
+        Of entries of list tables whose they are, ``(cluster, group)`` in base ``groups + 1`` where
+        the largest digits mean all; -1 of other units.
     first_beat
         Address of the stream.
-    beat_words
-        Words in a beat.
+    beat_units, unit_beats
+        Units in a beat, and beats in a unit, at least 1.
     """
 
     block_ends: NDArray[np.int64]
-    rests: NDArray[np.bool_]
     targets: NDArray[np.int16]
     first_beat: int
-    beat_words: int
+    beat_units: int
+    unit_beats: int
 
 
 def stream_tables(
     editor: ProgramEditor, config: AcceleratorConfig, *, base_address: int
 ) -> StreamTables:
-    """Return the tables of a program's stream; without one they hold a word that is never read.
+    """Return the tables of a program's stream; without one they hold a unit that is never read.
 
     Parameters
     ----------
@@ -103,21 +101,23 @@ def stream_tables(
     """
     first = int(editor.words[HeaderWord.TOTAL_WORDS])
     starts = [block.offset - first for block in editor.blocks]
-    words = max(len(editor.words) - first, 1)
-    rests, targets = np.zeros(words, dtype=np.bool_), np.full(words, -1, dtype=np.int16)
+    words = max(len(editor.words) - first, UNIT_WORDS)
+    targets = np.full(words // UNIT_WORDS, -1, dtype=np.int16)
     for section in (section for block in editor.blocks for section in block.sections):
-        entry = section.offset + 2 - first
-        rests[entry] = True
         if section.memory is Memory.POINTER:
             cluster = config.clusters if section.cluster is None else section.cluster
             group = config.groups if section.group is None else section.group
-            targets[entry : entry + section.words] = cluster * (config.groups + 1) + group
+            units = slice(
+                *((place - first) // UNIT_WORDS for place in (section.first, section.end))
+            )
+            targets[units] = cluster * (config.groups + 1) + group
+    beat_words = config.beat_bytes // 4
     return StreamTables(
-        block_ends=np.array([*starts[1:], words], dtype=np.int64),
-        rests=rests,
+        block_ends=np.array([*starts[1:], words], dtype=np.int64) // UNIT_WORDS,
         targets=targets,
         first_beat=base_address // config.beat_bytes + first * 4 // config.beat_bytes,
-        beat_words=config.beat_bytes // 4,
+        beat_units=max(1, beat_words // UNIT_WORDS),
+        unit_beats=max(1, UNIT_WORDS // beat_words),
     )
 
 
@@ -144,8 +144,8 @@ def new_stream(tables: StreamTables, *, blocks: int, images: int, in_flight: int
         stream["needed"][0] = np.arange(CONTEXTS) < min(images, in_flight)
         stream["block"] = SLOTS % blocks
         start = tables.block_ends[SLOTS - 1] if blocks > SLOTS else 0
-        stream["word"] = start
-        stream["address"] = tables.first_beat + start // tables.beat_words
+        stream["unit"] = start
+        stream["address"] = tables.first_beat + start * tables.unit_beats // tables.beat_units
     return stream
 
 
@@ -222,29 +222,26 @@ def step_slots(stream: Record, finished: int, in_flight: int, blocks: int, now: 
 
 @compiled
 def _unpack(stream: Record, tables: StreamTables, comes: bool, now: int) -> bool:
-    """Let the loader take a word; return whether it takes the beat that comes."""
-    takes, there = False, stream.words > 0
+    """Let the loader take a unit; return whether the beat that comes passes."""
+    takes, there = False, stream.held >= tables.unit_beats
     if stream.state == _WAIT:
         if there:
-            stream.state = _WORDS
+            stream.state = _UNITS
     elif stream.state == _END:
         stream.state = _WAIT
         stream.loaded, stream.filled = now + 1, stream.slot
-    elif tables.rests[stream.word] and not stream.rested:
-        stream.rested = True
-    else:
+    elif there:
         takes = True
-        if there:
-            stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = tables.targets[stream.word]
-            stream.rested = False
-            stream.word += 1
-            if stream.word == tables.block_ends[stream.block]:
-                stream.state = _END
-    if stream.words == 0 or (stream.words == 1 and takes):
-        stream.words = tables.beat_words if comes else 0
-        return comes
-    stream.words -= takes
-    return False
+        stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = tables.targets[stream.unit]
+        stream.unit += 1
+        if stream.unit == tables.block_ends[stream.block]:
+            stream.state = _END
+    if takes:
+        stream.held -= tables.unit_beats
+    passes = comes and stream.held < tables.unit_beats
+    if passes:
+        stream.held += tables.beat_units
+    return passes
 
 
 @compiled
@@ -273,15 +270,15 @@ def request_block(
         reads.asks[LISTS], reads.ask_addresses[LISTS] = stream.burst, stream.address
     if not stream.requested and stream.full[stream.slot] == 0:
         stream.requested = True
-        words = tables.block_ends[stream.block] - stream.word
-        stream.cutting = words // tables.beat_words
+        units = tables.block_ends[stream.block] - stream.unit
+        stream.cutting = units * tables.unit_beats // tables.beat_units
     elif stream.loaded == now:
         stream.requested = False
         stream.slot = 1 - stream.slot
         stream.block += 1
         if stream.block == len(tables.block_ends):
             stream.block = 0
-            stream.word = 0
+            stream.unit = 0
             stream.address = tables.first_beat
 
 

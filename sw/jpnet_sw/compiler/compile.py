@@ -368,7 +368,7 @@ def _instruction_sections(instructions: list[Instruction]) -> list[Section]:
         Section(
             memory=Memory.INSTRUCTION,
             address=index * INSTRUCTION_WORDS,
-            words=np.array(instruction.encode(), dtype=np.uint32),
+            values=np.array(instruction.encode(), dtype=np.uint32)[:, None],
         )
         for index, instruction in enumerate(instructions)
     ]

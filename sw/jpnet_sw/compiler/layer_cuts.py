@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import SLOTS
+from jpnet_spec.image import SHORT_ROWS, SLOTS, Memory, section_lanes
 from jpnet_sw.compiler.capacity import layer_lists
 from jpnet_sw.compiler.cuts import balanced_cut
 from jpnet_sw.compiler.errors import CompileError
@@ -36,13 +36,13 @@ class ListNeeds:
     ----------
     weights, table
         Entries of the fullest lane.
-    words
-        Of the stream.
+    units
+        Of the stream, a cycle each.
     """
 
     weights: int
     table: int
-    words: int
+    units: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -68,6 +68,8 @@ class LayerCuts:
         Of a shortcut that is summed; they belong to the first piece.
     added_table
         List table entries of that shortcut.
+    farthest
+        `jpnet_sw.compiler.lists.LaneLists.farthest` of a single channel row.
     work
         What the layer costs, rows as in `weights`.
     """
@@ -80,6 +82,7 @@ class LayerCuts:
     tables: NDArray[np.int64]
     added_weights: NDArray[np.int64]
     added_table: int
+    farthest: int
     work: Work
 
     def cut(self, least: int) -> tuple[Part, ...] | None:
@@ -109,13 +112,13 @@ class LayerCuts:
         return best
 
     def cost(self, parts: tuple[Part, ...]) -> tuple[float, int, int]:
-        """Return what a cut takes: expected cycles an image, words of the stream, parts."""
-        words = sum(self.needs(part).words for part in parts)
+        """Return what a cut takes: expected cycles an image, units of the stream, parts."""
+        units = sum(self.needs(part).units for part in parts)
         ranges = {(part.first_row, part.tile): part for part in parts}.values()
         cycles = sum(self._tile_share(part) * self._range_cycles(part) for part in ranges)
         if self.divided:
             cycles *= _DIVISION
-        return max(cycles, words / self.config.contexts), words, len(parts)
+        return max(cycles, units / self.config.contexts), units, len(parts)
 
     def needs(self, part: Part) -> ListNeeds:
         """Return what a part's lists need."""
@@ -125,11 +128,15 @@ class LayerCuts:
         if pieces.start == 0:
             weights = weights + self.added_weights[:, rows].sum(axis=1)
             tables = tables + self.added_table
-        return ListNeeds(
-            weights=int(weights.max()),
-            table=int(tables.max()),
-            words=int(weights.sum() + tables.sum()),
-        )
+        is_wide = self.farthest * part.rows > SHORT_ROWS
+        units = self._units(weights, Memory.WEIGHT, wide=is_wide)
+        units += self._units(tables, Memory.POINTER, wide=False)
+        return ListNeeds(weights=int(weights.max()), table=int(tables.max()), units=units)
+
+    def _units(self, entries: NDArray[np.int64], memory: Memory, *, wide: bool) -> int:
+        """Return the units that so many entries of each lane take."""
+        together = min(section_lanes(memory, wide=wide), self.config.lanes)
+        return int(entries.reshape(-1, together).max(axis=1).sum())
 
     @property
     def smallest(self) -> ListNeeds:
@@ -148,7 +155,7 @@ class LayerCuts:
         return ListNeeds(
             weights=max(item.weights for item in needs),
             table=max(item.table for item in needs),
-            words=max(item.words for item in needs),
+            units=max(item.units for item in needs),
         )
 
     def _pieces(self, span: Span | None) -> slice:
@@ -187,16 +194,17 @@ class LayerCuts:
         return float(cycles.max(axis=0).mean())
 
     def _may_gain(self, ranges: int, best: tuple[Part, ...]) -> bool:
-        """Return whether so many ranges, or more, may take clearly fewer cycles, or fewer words."""
-        cycles, words, _ = self.cost(best)
+        """Return whether so many ranges, or more, may take clearly fewer cycles, or fewer units."""
+        cycles, units, _ = self.cost(best)
         whole = Part(first_row=0, rows=self.weights.shape[1])
         tokens = self._busiest(self.work.tokens)
-        fewest_words = self.weights.sum() + self.added_weights.sum() + ranges * self.tables.sum()
+        entries = self.weights.sum() + self.added_weights.sum() + ranges * self.tables.sum()
+        fewest_units = entries / min(section_lanes(Memory.WEIGHT, wide=False), self.config.lanes)
         fewest = max(self._range_cycles(whole), ranges * tokens)
         if self.divided:
             fewest *= _DIVISION
-        fewest = max(fewest, fewest_words / self.config.contexts)
-        return fewest < _GAIN * cycles or bool(fewest_words < words and fewest < cycles)
+        fewest = max(fewest, fewest_units / self.config.contexts)
+        return fewest < _GAIN * cycles or bool(fewest_units < units and fewest < cycles)
 
     def _cut_ranges(self, ranges: int, most_rows: int, least: int) -> tuple[Part, ...] | None:
         """Cut the channel rows into so many ranges, and these into spans."""
@@ -224,7 +232,7 @@ class LayerCuts:
             # The range with the largest part that has a piece to give is cut once more.
             pieces = self.weights.shape[2]
             sizes = [
-                max(self.needs(part).words for part in parts) if count < pieces else 0
+                max(self.needs(part).units for part in parts) if count < pieces else 0
                 for parts, count in zip(found, counts, strict=True)
             ]
             if not any(sizes):
@@ -346,6 +354,7 @@ def _measure(
         tables=np.array(tables, dtype=np.int64),
         added_weights=np.array(added, dtype=np.int64),
         added_table=len(first.starts) - len(first.own),
+        farthest=max(part.lanes[place].farthest for part in parts for place in streamed),
         work=work,
     )
 

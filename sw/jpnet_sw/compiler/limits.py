@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import HeaderWord
+from jpnet_spec.image import UNIT_WORDS, HeaderWord
 from jpnet_spec.instruction import Instruction
 from jpnet_sw.compiler.capacity import PartLists
 from jpnet_sw.compiler.instructions import StepPlace
@@ -73,7 +73,7 @@ def _step_cycles(
 def _words_cycles(words: int, config: AcceleratorConfig) -> int:
     beats = -(-4 * words // config.beat_bytes)
     bursts = -(-beats // 16)
-    return beats * _BEAT_CYCLES + 64 * bursts + words
+    return beats * _BEAT_CYCLES + 64 * bursts + words // UNIT_WORDS
 
 
 def _vector_cycles(source_rows: int, lists: PartLists) -> int:

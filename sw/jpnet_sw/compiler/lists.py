@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.convolution import Convolution
+from jpnet_spec.image import ROW_MODULUS
 from jpnet_spec.network import Layer
 from jpnet_spec.tensor_layout import TensorLayout
 from jpnet_sw.compiler.spans import ReadWords, Span
@@ -14,9 +15,6 @@ from jpnet_sw.compiler.tensors import Tensor
 from jpnet_sw.compiler.tiles import Part
 
 __all__ = ["LaneLists", "TapTable", "convolution_lists", "lane_lists", "local_inputs"]
-
-_ROW_MODULUS = 2**24
-"""Of an entry's row in the program image; a weight memory keeps the lower bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,7 +24,7 @@ class LaneLists:
     Parameters
     ----------
     entries : uint32, shape (entries,)
-        ``row << 8 | weight``, list after list; the row is an offset modulo ``2**24``.
+        ``row << 8 | weight``, list after list; the row is an offset modulo `ROW_MODULUS`.
     starts : int64, shape (lists + 1,)
         First entry of each list, relative to the layer's first entry, and the end of the last.
     followers
@@ -46,7 +44,7 @@ class LaneLists:
     def farthest(self) -> int:
         """Least n for which every row is an offset from -n to ``n - 1``."""
         rows = self.entries.astype(np.int64) >> 8
-        signed = np.where(rows < _ROW_MODULUS // 2, rows + 1, _ROW_MODULUS - rows)
+        signed = np.where(rows < ROW_MODULUS // 2, rows + 1, ROW_MODULUS - rows)
         return int(signed.max(initial=0))
 
     def followed_by(self, other: "LaneLists") -> "LaneLists":
@@ -272,6 +270,6 @@ def _encode(
     order = np.lexsort((rows, index))
     codes = weights[order].view(np.uint8)
     return LaneLists(
-        entries=(rows[order] % _ROW_MODULUS << 8 | codes).astype(np.uint32),
+        entries=(rows[order] % ROW_MODULUS << 8 | codes).astype(np.uint32),
         starts=np.searchsorted(index[order], np.arange(lists + 1)),
     )

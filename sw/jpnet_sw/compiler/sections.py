@@ -1,12 +1,12 @@
 """A layer's share of the program image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.image import Memory, Section
+from jpnet_spec.image import SHORT_ROWS, Memory, Section, section_lanes
 from jpnet_spec.layer import Layer, LayerOp
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler.capacity import PartLists
@@ -22,7 +22,7 @@ _INVERTED = np.uint32(0x8000_0000)
 
 
 def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
-    """Yield weights and list tables of all lanes; what is streamed to all clusters only once.
+    """Yield weights and list tables of all lanes; what all clusters hold only once.
 
     While a table is written the lanes live on the lists that wait in their queues, so streamed
     tables come in small pieces with weights between them.
@@ -34,28 +34,41 @@ def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
     place
         Where they begin in every lane's memories.
     """
-    streamed = place.block is not None
-    together = lists.alike and streamed
-    for (cluster, group, lane), item in lists.lanes.items():
-        if together and cluster > 0:
+    holders = list(dict.fromkeys((cluster, group) for cluster, group, _ in lists.lanes))
+    for cluster, group in holders:
+        if lists.alike and cluster > 0:
             continue
-        table = (item.starts + place.weights).astype(np.uint32)
-        pieces = -(-len(table) // _TABLE_PIECE) if streamed else 1
+        lanes = [item for where, item in lists.lanes.items() if where[:2] == (cluster, group)]
+        table = _columns([(item.starts + place.weights).astype(np.uint32) for item in lanes])
+        entries = _columns([item.entries for item in lanes])
+        wide = max(item.farthest for item in lanes) > SHORT_ROWS
+        pieces = -(-len(table) // _TABLE_PIECE) if place.block is not None else 1
         for number in range(pieces):
-            for memory, first, words in (
+            for memory, first, values in (
                 (Memory.POINTER, place.pointers, table),
-                (Memory.WEIGHT, place.weights, item.entries),
+                (Memory.WEIGHT, place.weights, entries),
             ):
-                begin, end = (len(words) * step // pieces for step in (number, number + 1))
-                if end > begin:
+                begin, end = (len(values) * step // pieces for step in (number, number + 1))
+                is_wide = wide and memory is Memory.WEIGHT
+                together = section_lanes(memory, wide=is_wide)
+                for lane in range(0, len(lanes) if end > begin else 0, together):
                     yield Section(
                         memory=memory,
+                        wide=is_wide,
                         lane=lane,
-                        cluster=None if together else cluster,
+                        cluster=None if lists.alike else cluster,
                         group=group,
                         address=first + begin,
-                        words=words[begin:end],
+                        values=values[begin:end, lane : lane + together],
                     )
+
+
+def _columns(lanes: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    """Return the lanes' entries side by side, shape (longest, lanes); zeros follow shorter ones."""
+    values = np.zeros((max(map(len, lanes)), len(lanes)), dtype=np.uint32)
+    for column, item in zip(values.T, lanes, strict=True):
+        column[: len(item)] = item
+    return values
 
 
 def param_sections(
@@ -78,7 +91,7 @@ def param_sections(
         owned = np.flatnonzero(target.positions % config.lanes == lane)
         words = np.zeros((target.layout.channel_rows, 3), dtype=np.uint32)
         words[target.positions[owned] // config.lanes] = _channel_words(layer)[owned]
-        yield Section(memory=Memory.PARAM, lane=lane, address=param_base, words=words.ravel())
+        yield Section(memory=Memory.PARAM, lane=lane, address=param_base, values=words)
 
 
 def _channel_words(layer: Layer) -> NDArray[np.uint32]:

@@ -73,7 +73,7 @@ def _cut_blocks(
 ) -> list[int]:
     """Return the end of each block, counted in parts of all layers."""
     needs = [item.needs(part) for item, parts in zip(layers, cuts, strict=True) for part in parts]
-    sizes = [[getattr(need, name) for need in needs] for name in ("weights", "table", "words")]
+    sizes = [[getattr(need, name) for need in needs] for name in ("weights", "table", "units")]
     limits = [config.weight_depth // SLOTS, config.pointer_depth // SLOTS, 2**62]
     ends = balanced_cut(
         np.array(sizes, dtype=np.int64),
@@ -88,7 +88,7 @@ def _cut_blocks(
 def _add_part(layers: Sequence[LayerCuts], cuts: list[tuple[Part, ...]]) -> None:
     """Cut the layer with the largest part once more, of those that can be."""
     largest = [
-        max(item.needs(part).words for part in parts)
+        max(item.needs(part).units for part in parts)
         for item, parts in zip(layers, cuts, strict=True)
     ]
     for index in sorted(range(len(cuts)), key=lambda index: -largest[index]):
