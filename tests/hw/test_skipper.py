@@ -371,9 +371,9 @@ def test_a_cluster_takes_another_output_row_in_each_context(simulate, rng, clust
             set_job(ctx, dut, context, words=0, theta=0, **fields)
             for name, value in (job | {"output_height": rows}).items():
                 ctx.set(dut.jobs[context][name], value)
-        ctx.set(dut.start, 15)
+        ctx.set(dut.begin, 15)
         await ctx.tick()
-        ctx.set(dut.start, 0)
+        ctx.set(dut.begin, 0)
         seen = await tokens_of_all(ctx, dut, rng, 4, stall=0)
         for context, turn in enumerate(config.turns):
             acts = [act for _, owner, act in seen if owner == context and act is not None]
