@@ -19,7 +19,10 @@ from jpnet_sw.recipe import (
 )
 from jpnet_sw.sparsity import WeightMasks
 from jpnet_sw.sparsity.channels import channel_links
-from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
+from jpnet_sw.sparsity.clock import Clock
+from jpnet_sw.sparsity.methods import build_method
+from jpnet_sw.sparsity.pruner import Pruner
+from jpnet_sw.sparsity.target import PrunableLayer, PruningTarget
 
 TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
 
@@ -96,3 +99,39 @@ def pruning_target():
         )
 
     return make
+
+
+class MethodTrainer:
+    """The training loop on a loss of the weights."""
+
+    def __init__(self, target, name, options=None, *, rate=0.1, momentum=0.0, active=100, epoch=10):
+        self.target = target
+        self.method = build_method(name, options or {}, target)
+        self.pruner = Pruner(self.method)
+        own = list(self.method.parameters())
+        self.optimiser = torch.optim.SGD(
+            [*target.model.parameters(), *own], lr=rate, momentum=momentum
+        )
+        self.active, self.epoch, self.at = active, epoch, 0
+
+    def step(self, loss):
+        clock = Clock(step=self.at, active_steps=self.active, epoch_steps=self.epoch, images=100)
+        self.pruner.before_step(clock)
+        self.optimiser.zero_grad()
+        total, penalty = loss(), self.pruner.penalty()
+        (total if penalty is None else total + penalty).backward()
+        self.pruner.after_backward()
+        self.optimiser.step()
+        self.pruner.after_step(0.1)
+        self.target.masks.apply()
+        self.at += 1
+
+    def run(self, loss, steps):
+        for _ in range(steps):
+            self.step(loss)
+
+
+@pytest.fixture
+def method_trainer():
+    """Makes a `MethodTrainer` of a target, a method's name and its options."""
+    return MethodTrainer

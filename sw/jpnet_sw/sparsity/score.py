@@ -77,7 +77,9 @@ class SensitivityScore(nn.Module):
             return mean
         return self._grouped(weight * mean)
 
-    def restart(self) -> None:
-        """Forget all batches."""
+    def take(self, weight: Tensor) -> Tensor:
+        """Return the groups' scores and forget all batches."""
+        found = self.score(weight)
         self.total.zero_()
         self.batches.zero_()
+        return found

@@ -1,11 +1,13 @@
 """Lane-balanced masks: every lane of the accelerator gets the same number of weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
+from torch import Tensor
+
 from jpnet_sw.sparsity.options import MethodOptions, option
+from jpnet_sw.sparsity.rounds import RoundMethod
 from jpnet_sw.sparsity.structure import balanced_mask
 
 __all__ = ["LaneBalanced", "LaneOptions"]
@@ -20,24 +22,17 @@ class LaneOptions(MethodOptions):
     )
 
 
-class LaneBalanced(PruningMethod):
+class LaneBalanced(RoundMethod):
     """The smallest magnitudes of each lane die, a few in each round, as many in every lane."""
 
     SUMMARY: ClassVar[str] = "magnitude in rounds, as many weights in every lane"
     SOURCE: ClassVar[str] = "after Cao et al., Bank-Balanced Sparsity, FPGA 2019"
     Options = LaneOptions
+    options: LaneOptions
 
-    def __init__(self, target: PruningTarget, options: LaneOptions) -> None:
-        super().__init__(target, options)
-        self._lanes = options.lanes
-
-    def before_step(self, clock: Clock) -> None:
-        """Tighten the masks where a round begins."""
-        densities = self.target.round_densities(clock)
-        if densities is None:
-            return
-        masks = {}
-        for name, density in densities.items():
-            score = self.masks.dense(name).abs() * self.masks.masks[name]
-            masks[name] = balanced_mask(score, density, self._lanes) * self.masks.masks[name]
-        self.masks.set(masks)
+    def choose(self, scores: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
+        """Return masks with equal shares of all lanes."""
+        return {
+            name: balanced_mask(scores[name], density, self.options.lanes)
+            for name, density in self.target.densities_at(done).items()
+        }

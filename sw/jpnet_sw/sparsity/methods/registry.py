@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
+from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.methods.admm import Admm
 from jpnet_sw.sparsity.methods.blocks import BlockMax, Darb
 from jpnet_sw.sparsity.methods.bottleneck import Bottleneck
@@ -17,6 +17,7 @@ from jpnet_sw.sparsity.methods.sensitivity import Sensitivity
 from jpnet_sw.sparsity.methods.surgery import Surgery
 from jpnet_sw.sparsity.methods.variational_dropout import VariationalDropout
 from jpnet_sw.sparsity.options import MethodOptions, from_text
+from jpnet_sw.sparsity.target import PruningTarget
 
 __all__ = ["build_method", "method_names", "method_options", "method_type"]
 
