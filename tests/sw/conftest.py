@@ -1,10 +1,12 @@
 import shutil
 import sys
+from collections import OrderedDict
 from itertools import count
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from jpnet_sw.quantisation import capture
 from jpnet_sw.recipe import (
@@ -97,6 +99,37 @@ def pruning_target():
             rounds=rounds,
             links=channel_links(model),
         )
+
+    return make
+
+
+@pytest.fixture
+def one_layer():
+    """A function that makes a network of one fully connected layer without bias."""
+
+    def make(columns, rows=1):
+        return nn.Sequential(OrderedDict(fc=nn.Linear(columns, rows, bias=False)))
+
+    return make
+
+
+@pytest.fixture
+def set_weight():
+    """A function that sets the weights of a `one_layer`."""
+
+    def change(model, values):
+        with torch.no_grad():
+            model.fc.weight.copy_(values)
+
+    return change
+
+
+@pytest.fixture
+def quadratic():
+    """A function that makes a loss of the weights of a `one_layer`."""
+
+    def make(model, curvature, optimum):
+        return lambda: 0.5 * (curvature * (model.fc.weight - optimum).square()).sum()
 
     return make
 

@@ -97,6 +97,7 @@ class GateMethod(PruningMethod):
     channels with the factor 0 are cut. The loss gains the costs of all factors.
     """
 
+    UNUSED = frozenset({"densities", "rounds"})
     options: GateOptions
 
     def prepare(self) -> None:

@@ -64,6 +64,9 @@ class PruningMethod(nn.Module):
     """Where the method was published."""
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
+    UNUSED: ClassVar[frozenset[str]] = frozenset()
+    """Options of the pruning stage that it has no use for; they are refused."""
+
     options: MethodOptions
 
     def __init__(self, target: PruningTarget, options: MethodOptions) -> None:

@@ -6,7 +6,16 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-__all__ = ["Scope", "Selector", "densest", "hysteresis", "kept_count", "largest", "select"]
+__all__ = [
+    "Scope",
+    "Selector",
+    "densest",
+    "hysteresis",
+    "kept_count",
+    "largest",
+    "select",
+    "with_best",
+]
 
 
 class Selector(StrEnum):
@@ -62,6 +71,13 @@ def hysteresis(mask: Tensor, score: Tensor, low: float, high: float) -> Tensor:
     """
     kept = torch.where(score <= low, torch.zeros_like(mask), mask)
     return torch.where(score > high, torch.ones_like(mask), kept)
+
+
+def with_best(mask: Tensor, score: Tensor) -> Tensor:
+    """Return a mask in which the largest score lives, too, so that a layer is never cut whole."""
+    best = torch.zeros_like(mask).flatten()
+    best[score.argmax()] = 1
+    return torch.maximum(mask, best.reshape(mask.shape))
 
 
 def _select_one(

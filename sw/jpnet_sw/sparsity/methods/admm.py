@@ -34,6 +34,7 @@ class Admm(PruningMethod):
 
     SUMMARY: ClassVar[str] = "weights are drawn towards their sparse projection, with a dual"
     SOURCE: ClassVar[str] = "Zhang et al., ADMM pruning, ECCV 2018, arXiv 1804.03294"
+    UNUSED = frozenset({"rounds"})
     Options = AdmmOptions
     options: AdmmOptions
 

@@ -53,11 +53,13 @@ class BlockMax(RoundMethod):
 
     SUMMARY: ClassVar[str] = "the largest weight of each block lives, one block size per layer"
     SOURCE: ClassVar[str] = "Ren et al., BMWM, AAAI 2020, arXiv 1911.08020"
+    UNUSED = frozenset({"rounds"})
     Options = BlockOptions
     options: BlockOptions
 
     def prepare(self) -> None:
         """Refuse a budget that rows cannot keep; sizes are 0 until the first step."""
+        super().prepare()
         found = self.find_sizes(self.magnitudes())
         self.sizes = self.keep("size", {name: torch.zeros_like(s) for name, s in found.items()})
 

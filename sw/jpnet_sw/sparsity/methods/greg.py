@@ -49,6 +49,7 @@ class Greg1(PruningMethod):
 
     SUMMARY: ClassVar[str] = "doomed groups under a growing L2 penalty; picked at the start"
     SOURCE: ClassVar[str] = "Wang et al., GReg-1, ICLR 2021, arXiv 2012.09243"
+    UNUSED = frozenset({"rounds"})
     Options = GregOptions
     options: GregOptions
     PICKS: ClassVar[bool] = False

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from jpnet_sw.sparsity.method import slot
 from jpnet_sw.sparsity.options import option
 from jpnet_sw.sparsity.rounds import RoundMethod, SelectionOptions
 from jpnet_sw.sparsity.score import SensitivityAverage, SensitivityScore
@@ -33,36 +30,14 @@ class Sensitivity(RoundMethod):
 
     SUMMARY: ClassVar[str] = "smallest first-order changes of the loss |w dL/dw| die"
     SOURCE: ClassVar[str] = "Molchanov et al., Taylor-FO, CVPR 2019, arXiv 1906.10771"
-    COMPARABLE: ClassVar[bool] = False
     Options = SensitivityOptions
     options: SensitivityOptions
 
-    def prepare(self) -> None:
-        """Begin to average."""
-        self.averages: dict[str, SensitivityScore] = {}
-        for layer in self.layers:
-            score = SensitivityScore(layer.linear.weight, self.structure, self.options.average)
-            self.averages[layer.name] = score
-            self.add_module(slot(layer.name), score)
+    def running_score(self, layer: PrunableLayer) -> SensitivityScore:
+        """Return the averages of a layer."""
+        return SensitivityScore(layer.linear.weight, self.structure, self.options.average)
 
     @property
     def hides(self) -> bool:
         """Whether dead weights may live again."""
         return self.options.regrow
-
-    def on_gradient(self, layer: PrunableLayer, gradient: Tensor) -> None:
-        """Take the step's gradient into account."""
-        self.averages[layer.name].add(layer.linear.weight, gradient)
-
-    def scores(self) -> dict[str, Tensor]:
-        """Return the averages since the last round."""
-        if not all(average.batches for average in self.averages.values()):
-            return {}
-        return {
-            name: average.take(self.masks.dense(name)) for name, average in self.averages.items()
-        }
-
-    def finalise(self) -> None:
-        """Choose for the last time."""
-        self.begin_round(1.0)
-        super().finalise()

@@ -10,7 +10,7 @@ from torch import Tensor
 from jpnet_sw.sparsity.clock import Clock
 from jpnet_sw.sparsity.options import MethodOptions, option
 from jpnet_sw.sparsity.rounds import RoundMethod
-from jpnet_sw.sparsity.selector import hysteresis, kept_count
+from jpnet_sw.sparsity.selector import hysteresis, kept_count, with_best
 
 __all__ = ["Surgery", "SurgeryOptions"]
 
@@ -39,11 +39,13 @@ class Surgery(RoundMethod):
 
     SUMMARY: ClassVar[str] = "pruning and splicing: hidden weights are trained on and may return"
     SOURCE: ClassVar[str] = "Guo et al., Dynamic Network Surgery, NIPS 2016, arXiv 1608.04493"
+    UNUSED = frozenset({"rounds"})
     Options = SurgeryOptions
     options: SurgeryOptions
 
     def prepare(self) -> None:
         """Check the spreads; borders are found in the first round."""
+        super().prepare()
         self.spreads = (
             self.target.per_layer(self.options, "spreads") if self.options.spreads else {}
         )
@@ -75,5 +77,6 @@ class Surgery(RoundMethod):
                 self.borders[name].fill_(self._find_border(name, score))
             border, margin = float(self.borders[name]), self.options.margin
             low, high = (1 - margin) * border, (1 + margin) * border
-            masks[name] = hysteresis(self.masks.masks[name], score, low, high)
+            mask = hysteresis(self.masks.masks[name], score, low, high)
+            masks[name] = with_best(mask, score)
         return masks

@@ -43,6 +43,7 @@ class VariationalDropout(PruningMethod):
 
     SUMMARY: ClassVar[str] = "a variance per weight; weights that are mostly noise die"
     SOURCE: ClassVar[str] = "Molchanov, Ashukha, Vetrov, ICML 2017, arXiv 1701.05369"
+    UNUSED = frozenset({"densities", "rounds"})
     Options = VariationalDropoutOptions
     options: VariationalDropoutOptions
 
