@@ -84,8 +84,8 @@ class PruningMethod(nn.Module):
     @property
     def structure(self) -> Structure:
         """What lives and dies together."""
-        own = isinstance(self.options, GroupOptions)
-        return self.options.structure if own else Structure.ELEMENT  # type: ignore[attr-defined]
+        options = self.options
+        return options.structure if isinstance(options, GroupOptions) else Structure.ELEMENT
 
     @property
     def removes_channels(self) -> bool:

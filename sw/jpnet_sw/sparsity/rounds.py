@@ -90,7 +90,7 @@ class RoundMethod(PruningMethod):
             self.masks.set(self.choose(scores, done))
 
     def finalise(self) -> None:
-        """Choose for the last time by gradients, which the first round had none of."""
+        """Choose for the last time where gradients score: before the first step they had not."""
         if self.running:
             self.begin_round(1.0)
         super().finalise()
