@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from jpnet_sw.quantisation import capture
+from jpnet_sw.quantisation import CapturedLayer, capture
 from jpnet_sw.recipe import (
     AugmentConfig,
     DenseConfig,
@@ -89,6 +89,7 @@ def pruning_target():
         layers = tuple(
             PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
             for layer in capture(model)
+            if isinstance(layer, CapturedLayer)
         )
         names = [layer.name for layer in layers]
         return PruningTarget(
