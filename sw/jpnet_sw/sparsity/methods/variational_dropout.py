@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.density import products
 from jpnet_sw.sparsity.method import PruningMethod, TrainedOptions
 from jpnet_sw.sparsity.options import option
+from jpnet_sw.sparsity.products import products
 from jpnet_sw.sparsity.target import PrunableLayer
 
 __all__ = ["VariationalDropout", "VariationalDropoutOptions", "dropout_divergence"]
@@ -33,6 +33,14 @@ class VariationalDropoutOptions(TrainedOptions):
     warm_from: float = option(0.025, "share of the active part without divergence", low=0, high=1)
     warm_to: float = option(0.1, "share from which it has its full weight", low=0, high=1)
     threshold: float = option(3.0, "log(variance / w^2) from which a weight is cut", low=-8, high=8)
+
+    def __post_init__(self) -> None:
+        TrainedOptions.__post_init__(self)
+        if self.warm_to < self.warm_from:
+            raise ValueError(
+                f"{type(self).__name__}.warm_to must be at least warm_from, {self.warm_from!r}, "
+                f"not {self.warm_to!r}"
+            )
 
 
 class VariationalDropout(PruningMethod):
