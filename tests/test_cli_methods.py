@@ -43,6 +43,7 @@ def test_options_of_a_method_are_listed(
         (["train", "--method", "admm", "--option", "c=1"], "option of method admm must be one of"),
         (["train", "--method", "admm", "--option", "rho=x"], "must be a number of at least 0"),
         (["train", "--option", "densities"], "option must be NAME=VALUE"),
+        (["train", "--method", "l0", "--option", "rounds=5"], "must be one of epochs, ramp, lea"),
         (["train", "--option", "densities=0.1,0.1"], "must be 3 numbers, one for each of"),
         (["train", "--activation", "some"], "activation must be one of none, exact"),
         (["train", "--activation", "fc9=exact"], "must name layers with a filter (fc1, fc2)"),
@@ -74,6 +75,7 @@ def test_chosen_method_is_trained_and_in_the_model_file(tmp_path: Path) -> None:
     assert cli.run(arguments) == 0
     network = load_network(tmp_path / "mlp3-digits-lanes" / "model.safetensors")
     prune = network.metadata["recipe_settings"]["prune"]
-    assert (prune["method"], prune["options"], prune["epochs"]) == ("lanes", {"lanes": 4}, 1)
+    assert (prune["method"], prune["epochs"]) == ("lanes", 1)
+    assert prune["options"] == {"score": "magnitude", "lanes": 4}
     assert network.metadata["recipe"] == "mlp3-digits-lanes"
     assert network.metadata["winner_rates"] == {}

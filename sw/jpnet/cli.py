@@ -50,7 +50,8 @@ def train(
         typer.Option("--warm-start", help="A trained dense network, .safetensors, to start from."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="Pruning method (jpnet methods).")
+        str | None,
+        typer.Option("--method", help="Pruning method (jpnet methods), or FILE.py:CLASS."),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -418,7 +419,7 @@ def configs() -> None:
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, whose options are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A method, or FILE.py:CLASS.")] = None,
 ) -> None:
     """List the pruning methods, or the options of one."""
     from jpnet.method_listing import print_method, print_methods

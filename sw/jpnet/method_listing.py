@@ -1,11 +1,13 @@
 """Tables of the pruning methods and their options."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
-from jpnet_sw.recipe.choices import StageOptions
-from jpnet_sw.sparsity.methods import method_names, method_type
-from jpnet_sw.sparsity.options import MethodOptions, describe
+from jpnet_sw.recipe.choices import StageOptions, stage_options_of
+from jpnet_sw.sparsity.methods import find_method, method_names, method_type
+from jpnet_sw.sparsity.options import describe
 
 __all__ = ["print_method", "print_methods"]
 
@@ -21,30 +23,37 @@ def print_methods(console: Console) -> None:
     console.print(table)
 
 
-def _print_options(
-    title: str, options: type[MethodOptions], console: Console, *, of_recipe: bool = False
-) -> None:
-    rows = describe(options)
+def _print_options(title: str, rows: Sequence[tuple[str, ...]], console: Console) -> None:
     if not rows:
         console.print(f"{title}: none")
         return
     table = Table(title=title)
     for column in ("option", "default", "values", "what it is"):
         table.add_column(column)
-    for name, default, values, explanation in rows:
-        table.add_row(name, "recipe" if of_recipe else default, values, explanation)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 
-def print_method(name: str, console: Console) -> None:
-    """Print a method's options, its own and those of the pruning stage.
+def print_method(text: str, console: Console) -> None:
+    """Print a method's options, its own and those of the pruning stage that matter to it.
+
+    Parameters
+    ----------
+    text
+        Its name, or ``FILE.py:CLASS``.
+    console
+        Where to.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If there is no such method.
     """
+    name = find_method(text)
     kind = method_type(name)
     console.print(f"{name}: {kind.SUMMARY}\n{kind.SOURCE}")
-    _print_options(f"Options of {name}", kind.Options, console)
-    _print_options("Options of the stage", StageOptions, console, of_recipe=True)
+    _print_options(f"Options of {name}", describe(kind.Options), console)
+    known = stage_options_of(kind)
+    stage = [(row[0], "recipe", *row[2:]) for row in describe(StageOptions) if row[0] in known]
+    _print_options("Options of the stage", stage, console)

@@ -57,7 +57,8 @@ def train_model(
     warm_start
         A trained dense network of the same architecture, as a safetensors file.
     method, activation, search, tolerance_percent
-        Other choices than the recipe's, see `jpnet_sw.recipe.choose`.
+        Other choices than the recipe's, see `jpnet_sw.recipe.choose`; a method of one's own is
+        ``FILE.py:CLASS``.
     options
         Of the method, each ``NAME=VALUE``.
 
@@ -68,7 +69,10 @@ def train_model(
         or damaged.
     """
     from jpnet_sw.recipe import TeacherFile, choose, parse_options, preset, train
+    from jpnet_sw.sparsity.methods import find_method
 
+    if method is not None:
+        method = find_method(method)
     recipe = choose(
         preset(model, data),
         method=method,

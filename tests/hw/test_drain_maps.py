@@ -409,14 +409,16 @@ def test_clusters_of_four_contexts_turn(simulate, rng):
     config = replace(CONFIG, contexts=4)
     assert config.turns == (0, 2, 1, 3)
     bench = Bench(config, rng)
-    shapes = [
-        Shape(height=7, width=2, rows=2, tiles=whole(7, 4, 1), carried=True),
-        Shape(height=11, width=3, rows=1, window=3, stride=2, tiles=whole(11, 4, 2)),
+    layers = [
+        (Shape(height=7, width=2, rows=2, tiles=whole(7, 4, 1), carried=True), "SAMPLED"),
+        (Shape(height=11, width=3, rows=1, window=3, stride=2, tiles=whole(11, 4, 2)), "SAMPLED"),
+        # Only one cluster has something that counts.
+        (Shape(height=1, width=4, rows=3), "EXACT"),
     ]
     drain(
         simulate,
         bench,
-        [[Layer(bench, shape, ThresholdMode.SAMPLED) for shape in shapes] for _ in range(4)],
+        [[Layer(bench, shape, ThresholdMode[mode]) for shape, mode in layers] for _ in range(4)],
     )
 
 

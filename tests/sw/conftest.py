@@ -1,12 +1,14 @@
 import shutil
 import sys
+from collections import OrderedDict
 from itertools import count
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from jpnet_sw.quantisation import capture
+from jpnet_sw.quantisation import CapturedLayer, capture
 from jpnet_sw.recipe import (
     AugmentConfig,
     DenseConfig,
@@ -19,7 +21,10 @@ from jpnet_sw.recipe import (
 )
 from jpnet_sw.sparsity import WeightMasks
 from jpnet_sw.sparsity.channels import channel_links
-from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
+from jpnet_sw.sparsity.clock import Clock
+from jpnet_sw.sparsity.methods import build_method
+from jpnet_sw.sparsity.pruner import Pruner
+from jpnet_sw.sparsity.target import PrunableLayer, PruningTarget
 
 TRAIN_MODULE = sys.modules["jpnet_sw.recipe.train"]
 
@@ -84,6 +89,7 @@ def pruning_target():
         layers = tuple(
             PrunableLayer(name=layer.name, linear=layer.linear, norm=layer.norm)
             for layer in capture(model)
+            if isinstance(layer, CapturedLayer)
         )
         names = [layer.name for layer in layers]
         return PruningTarget(
@@ -96,3 +102,70 @@ def pruning_target():
         )
 
     return make
+
+
+@pytest.fixture
+def one_layer():
+    """A function that makes a network of one fully connected layer without bias."""
+
+    def make(columns, rows=1):
+        return nn.Sequential(OrderedDict(fc=nn.Linear(columns, rows, bias=False)))
+
+    return make
+
+
+@pytest.fixture
+def set_weight():
+    """A function that sets the weights of a `one_layer`."""
+
+    def change(model, values):
+        with torch.no_grad():
+            model.fc.weight.copy_(values)
+
+    return change
+
+
+@pytest.fixture
+def quadratic():
+    """A function that makes a loss of the weights of a `one_layer`."""
+
+    def make(model, curvature, optimum):
+        return lambda: 0.5 * (curvature * (model.fc.weight - optimum).square()).sum()
+
+    return make
+
+
+class MethodTrainer:
+    """The training loop on a loss of the weights."""
+
+    def __init__(self, target, name, options=None, *, rate=0.1, momentum=0.0, active=100, epoch=10):
+        self.target = target
+        self.method = build_method(name, options or {}, target)
+        self.pruner = Pruner(self.method)
+        own = list(self.method.parameters())
+        self.optimiser = torch.optim.SGD(
+            [*target.model.parameters(), *own], lr=rate, momentum=momentum
+        )
+        self.active, self.epoch, self.at = active, epoch, 0
+
+    def step(self, loss):
+        clock = Clock(step=self.at, active_steps=self.active, epoch_steps=self.epoch, images=100)
+        self.pruner.before_step(clock)
+        self.optimiser.zero_grad()
+        total, penalty = loss(), self.pruner.penalty()
+        (total if penalty is None else total + penalty).backward()
+        self.pruner.after_backward()
+        self.optimiser.step()
+        self.pruner.after_step(0.1)
+        self.target.masks.apply()
+        self.at += 1
+
+    def run(self, loss, steps):
+        for _ in range(steps):
+            self.step(loss)
+
+
+@pytest.fixture
+def method_trainer():
+    """Makes a `MethodTrainer` of a target, a method's name and its options."""
+    return MethodTrainer

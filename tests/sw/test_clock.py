@@ -26,3 +26,18 @@ def test_rounds_begin_at_once_and_end_within_the_active_steps(rounds, active_ste
 def test_progress_ends_at_one():
     assert Clock(step=5, active_steps=10).progress == 0.5
     assert Clock(step=50, active_steps=10).progress == 1
+
+
+def test_intervals_begin_with_the_first_step():
+    assert [Clock(step=step, active_steps=9).every(3) for step in range(5)] == [
+        *(True, False, False),
+        *(True, False),
+    ]
+
+
+def test_a_ramp_rises_between_two_shares_of_the_progress():
+    def ramp(step, low, high):
+        return Clock(step=step, active_steps=10).ramp(low, high)
+
+    assert [ramp(step, 0.2, 0.6) for step in (0, 2, 4, 6, 9)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert (ramp(4, 0.5, 0.5), ramp(6, 0.5, 0.5)) == (0, 1)

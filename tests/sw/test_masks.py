@@ -61,10 +61,18 @@ def test_regularisation_moves_and_shrinks_weights():
     assert torch.allclose(weight, torch.tensor([[0.99 * 0.95, -0.99 * 0.95, 0.0]]))
 
 
-def test_gradients_of_pruned_weights_are_removed(weights):
+def test_dead_weight_returns_only_where_it_is_hidden(weights):
     masks = WeightMasks(weights)
     masks.tighten({"a": 0.5})
-    weights["a"].sum().backward()
-    masks.mask_gradients()
-    assert torch.equal(weights["a"].grad, masks.masks["a"])
-    assert weights["b"].grad is None
+    before = masks.masks["a"].clone()
+    masks.set({"a": torch.ones(20, 30)})
+    assert torch.equal(masks.masks["a"], before)
+    masks.keep_shadows()
+    masks.set({"a": torch.ones(20, 30)})
+    assert masks.masks["a"].all()
+
+
+def test_a_row_s_mask_is_that_of_its_weights(weights):
+    masks = WeightMasks(weights)
+    masks.set({"b": torch.tensor([True, False, True, True])})
+    assert masks.masks["b"].sum(dim=1).tolist() == [5, 0, 5, 5]

@@ -39,6 +39,7 @@ def test_texts_become_values():
         ("admm", {"rho": -1}, r"AdmmOptions.rho must be a number of at least 0, not -1.0"),
         ("admm", {"rho": "nan"}, r"AdmmOptions.rho must be a number of at least 0, not nan"),
         ("vd", {"warm_to": 2}, r"VariationalDropoutOptions.warm_to must be a number from 0 to 1"),
+        ("vd", {"warm_from": 0.5}, r"Options.warm_to must be at least warm_from, 0.5, not 0.1"),
         ("greg1", {"structure": "row"}, r"structure of method greg1 must be one of element, filt"),
         ("l0", {"per_image": "maybe"}, r"must be true or false, not 'maybe'"),
         ("darb", {"largest": 12}, r"BlockOptions.largest must be a power of two or 0, not 12"),

@@ -70,6 +70,38 @@ def test_hooks_run_in_order_until_the_active_part_is_over(target):
     assert pruner.method.calls.count("finalise") == 1
 
 
+class Rounds(PruningMethod):
+    """Writes down its rounds and sees its gradients."""
+
+    def prepare(self):
+        self.begun, self.seen = [], []
+
+    @property
+    def rounds(self):
+        return 3
+
+    def begin_round(self, done):
+        assert not torch.is_grad_enabled()
+        self.begun.append(done)
+
+    def on_gradient(self, layer, gradient):
+        self.seen.append(layer.name)
+        gradient.zero_()
+
+
+def test_rounds_begin_evenly_and_gradients_come_layer_by_layer(target):
+    pruner = Pruner(Rounds(target, MethodOptions()))
+    for index in range(6):
+        pruner.before_step(Clock(step=index, active_steps=6))
+        assert len(pruner.method.begun) == index // 2 + 1
+    assert pruner.method.begun == pytest.approx([1 / 3, 2 / 3, 1])
+    target.model(torch.rand(2, 1, 4, 4)).sum().backward()
+    target.layers[1].linear.weight.grad = None
+    pruner.after_backward()
+    assert pruner.method.seen == ["fc1", "fc3"]
+    assert not target.layers[0].linear.weight.grad.any()
+
+
 def test_learning_rate_is_the_methods_only_while_it_is_active(target):
     pruner = Pruner(Recorder(target))
     pruner.before_step(Clock(step=0, active_steps=1))

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from jpnet_sw.sparsity.selector import Scope, Selector, hysteresis, kept_count, largest, select
+from jpnet_sw.sparsity.selector import (
+    Scope,
+    Selector,
+    hysteresis,
+    kept_count,
+    largest,
+    select,
+    with_best,
+)
 
 
 @pytest.fixture
@@ -56,6 +64,25 @@ def test_every_row_keeps_its_best_within_the_exact_count():
     score = torch.tensor([[9.0, 8.0, 7.0], [0.1, 0.3, 0.2]])
     kept = select({"x": score}, {"x": 0.5}, keep_rows=True)["x"]
     assert kept.tolist() == [[1, 1, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_rows_that_keep_their_best_do_not_move_the_border_of_a_spread(scores, scope):
+    free, kept = (
+        select(
+            scores, {"a": 1, "b": 1}, selector=Selector.SPREAD, scope=scope, value=1.5, keep_rows=on
+        )
+        for on in (False, True)
+    )
+    for name, score in scores.items():
+        best = torch.zeros_like(score).scatter(1, score.argmax(dim=1, keepdim=True), 1.0)
+        assert torch.equal(kept[name], torch.maximum(free[name], best))
+
+
+def test_a_layer_without_any_keeps_its_best():
+    score = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
+    assert with_best(torch.zeros(2, 2), score).tolist() == [[0, 1], [0, 0]]
+    assert with_best(torch.tensor([[1.0, 1], [0, 0]]), score).tolist() == [[1, 1], [0, 0]]
 
 
 def test_between_the_borders_nothing_changes():

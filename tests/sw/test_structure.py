@@ -10,7 +10,6 @@ from jpnet_sw.sparsity.structure import (
     block_max_mask,
     block_sizes,
     group_scores,
-    group_size,
     widen,
 )
 
@@ -100,4 +99,3 @@ def test_a_filter_is_scored_by_its_mean(weight):
     scores = group_scores(weight.abs(), Structure.FILTER)
     assert torch.allclose(scores, weight.abs().mean(dim=(1, 2, 3)))
     assert widen(scores, weight).shape == weight.shape
-    assert (group_size(weight, Structure.ELEMENT), group_size(weight, Structure.FILTER)) == (1, 125)

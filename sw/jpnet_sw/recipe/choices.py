@@ -6,10 +6,11 @@ from typing import Any
 
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.recipe.config import RateSearch, RecipeConfig
+from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.methods import method_type
 from jpnet_sw.sparsity.options import MethodOptions, from_text, option
 
-__all__ = ["StageOptions", "choose", "parse_activation", "parse_options"]
+__all__ = ["StageOptions", "choose", "parse_activation", "parse_options", "stage_options_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,10 @@ class StageOptions(MethodOptions):
     l2: float = option(0.0, "L2 regularisation of the weights", low=0, high=10)
 
 
-_STAGE = tuple(StageOptions.__dataclass_fields__)
+def stage_options_of(kind: type[PruningMethod]) -> tuple[str, ...]:
+    """Return the names of the stage's options that matter to a method and are not its own too."""
+    taken = kind.UNUSED | set(kind.Options.__dataclass_fields__)
+    return tuple(name for name in StageOptions.__dataclass_fields__ if name not in taken)
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, str]:
@@ -109,9 +113,10 @@ def choose(
     given = dict(options or {})
     own = {key: value for key, value in given.items() if key in kind.Options.__dataclass_fields__}
     rest = {key: value for key, value in given.items() if key not in own}
-    unknown = [key for key in rest if key not in _STAGE]
+    stage_options = stage_options_of(kind)
+    unknown = [key for key in rest if key not in stage_options]
     if unknown:
-        known = ", ".join((*_STAGE, *kind.Options.__dataclass_fields__))
+        known = ", ".join((*stage_options, *kind.Options.__dataclass_fields__))
         raise ValueError(f"option of method {name} must be one of {known}, not {unknown[0]!r}")
     stage = from_text(name, StageOptions, rest)
     changes = {key: getattr(stage, key) for key in rest}

@@ -10,9 +10,10 @@ from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.recipe.epoch import seed_epoch
 from jpnet_sw.sparsity.channels import channel_links, remove_channels
 from jpnet_sw.sparsity.masks import WeightMasks
-from jpnet_sw.sparsity.method import PrunableLayer, PruningMethod, PruningTarget
+from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.methods import build_method
 from jpnet_sw.sparsity.pruner import Pruner
+from jpnet_sw.sparsity.target import PrunableLayer, PruningTarget
 
 __all__ = ["begin_pruner", "check_choices", "masks_of", "without_channels"]
 

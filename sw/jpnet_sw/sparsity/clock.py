@@ -44,6 +44,14 @@ class Clock:
         """Share of the active steps that lie before this one, at most 1."""
         return min(1.0, self.step / self.active_steps)
 
+    def every(self, steps: int) -> bool:
+        """Whether this is the first step of the stage, or a number of steps after one that was."""
+        return self.step % steps == 0
+
+    def ramp(self, low: float, high: float) -> float:
+        """Return a share that rises from 0 to 1 while the progress goes from `low` to `high`."""
+        return min(1.0, max(0.0, (self.progress - low) / max(high - low, 1e-9)))
+
     def round_begun(self, rounds: int) -> float | None:
         """Return the share of rounds that have begun if one begins with this step, else None.
 

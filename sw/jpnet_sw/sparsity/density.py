@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-__all__ = ["LayerDensity", "measure_density", "products"]
+from jpnet_sw.sparsity.products import products
+
+__all__ = ["LayerDensity", "measure_density"]
 
 _BATCH = 1000
 
@@ -94,17 +95,3 @@ def _density(name: str, layer: nn.Module, active: Tensor) -> LayerDensity:
         macs_dense=weight.numel() * sums[0].numel() // len(weight),
         macs_effective=float((active * reach[0]).sum()),
     )
-
-
-def products(
-    layer: nn.Module, inputs: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
-    """Return the sums of a layer with other weights, of `measure_density`'s kinds of layer."""
-    if isinstance(layer, nn.Linear):
-        return functional.linear(inputs, weight, bias)
-    if isinstance(layer, nn.Conv2d):
-        return functional.conv2d(
-            inputs, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
-        )
-    found: Tensor = layer.products(inputs, weight)  # type: ignore[operator]
-    return found

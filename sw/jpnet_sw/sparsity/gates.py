@@ -1,16 +1,26 @@
 """Random factors on channels: where they sit, how they are hooked in and folded away."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from jpnet_sw.sparsity.method import PrunableLayer, PruningMethod, PruningTarget, slot
-from jpnet_sw.sparsity.options import MethodOptions
+from jpnet_sw.sparsity.clock import Clock
+from jpnet_sw.sparsity.method import PruningMethod, TrainedOptions, slot
+from jpnet_sw.sparsity.options import option
+from jpnet_sw.sparsity.target import PrunableLayer
 
-__all__ = ["GateMethod", "GateSite"]
+__all__ = ["GateMethod", "GateOptions", "GateSite"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateOptions(TrainedOptions):
+    """Options of methods with a factor per channel."""
+
+    strength: tuple[float, ...] = option((1.0,), "weight of a factor's cost in the loss", low=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,29 +94,25 @@ class GateMethod(PruningMethod):
     """Base of methods with a random factor per channel, trained with the weights.
 
     Factors are drawn anew in every training step. At the end they are folded into the weights, and
-    channels with the factor 0 are cut.
-
-    Parameters
-    ----------
-    target
-        What it works on.
-    options
-        With an option `gate_rate`.
-    sites
-        Where the factors are.
+    channels with the factor 0 are cut. The loss gains the costs of all factors.
     """
 
-    def __init__(
-        self, target: PruningTarget, options: MethodOptions, sites: tuple[GateSite, ...]
-    ) -> None:
-        super().__init__(target, options)
-        self.sites = sites
-        self._handles: list[RemovableHandle] = []
+    UNUSED = frozenset({"densities", "rounds"})
+    options: GateOptions
+
+    def prepare(self) -> None:
+        """Find where the factors are, and how much each layer's cost."""
+        self.sites = tuple(self.find_sites())
+        self.strength = self.target.per_layer(self.options, "strength")
 
     @property
     def removes_channels(self) -> bool:
         """Always: factors belong to channels."""
         return True
+
+    def find_sites(self) -> Iterable[GateSite]:
+        """Return where the factors are."""
+        raise NotImplementedError
 
     def draw(self, site: GateSite, images: int) -> Tensor:
         """Return random factors, shape (images, size) or (1, size)."""
@@ -116,33 +122,29 @@ class GateMethod(PruningMethod):
         """Return the factors of evaluation, shape (size,); 0 cuts."""
         raise NotImplementedError
 
+    def cost(self, site: GateSite) -> Tensor:
+        """Return what a site's factors add to the loss."""
+        raise NotImplementedError
+
+    def penalty(self, clock: Clock) -> Tensor:
+        """Return the costs of all sites."""
+        return torch.stack([self.cost(site) for site in self.sites]).sum()
+
     def attach(self) -> None:
         """Multiply by the factors from now on."""
         for site in self.sites:
-            self._handles.append(site.hook(lambda tensor, site=site: self._gate(site, tensor)))
+            self.hook(site.hook(lambda tensor, site=site: self.gate(site, tensor)))
 
-    def _gate(self, site: GateSite, tensor: Tensor) -> Tensor:
+    def gate(self, site: GateSite, tensor: Tensor) -> Tensor:
+        """Return the factors in the form of the inputs or sums that they multiply."""
         training = site.layer.linear.training
         factors = self.draw(site, len(tensor)) if training else self.certain(site)[None]
         return factors.reshape(*factors.shape, *(1,) * (tensor.ndim - 2)).to(tensor.dtype)
 
-    def detach(self) -> None:
-        """Multiply no more."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
-    @torch.no_grad()
-    def finalise(self) -> None:
-        """Fold the factors into the weights and cut where they are 0."""
+    def final_masks(self) -> dict[str, Tensor]:
+        """Fold the factors into the weights, and cut where they are 0."""
         masks: dict[str, Tensor] = {}
         for site in self.sites:
             mask = site.fold(self.certain(site))
             masks[site.name] = mask * masks.get(site.name, 1)
-        self.target.mask_filters(masks)
-
-    def new_parameter(self, kind: str, site: GateSite, values: Tensor) -> nn.Parameter:
-        """Register a trained tensor of a site."""
-        parameter = nn.Parameter(values.to(site.layer.linear.weight.device))
-        self.register_parameter(f"{kind}:{site.key}", parameter)
-        return parameter
+        return masks

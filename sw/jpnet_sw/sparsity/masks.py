@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from jpnet_sw.sparsity.selector import largest
+from jpnet_sw.sparsity.selector import densest
+from jpnet_sw.sparsity.structure import widen
 
 __all__ = ["WeightMasks"]
 
@@ -65,10 +66,17 @@ class WeightMasks:
             self._living_rows[name] = living.to(self.masks[name].dtype)
 
     def set(self, masks: Mapping[str, Tensor]) -> None:
-        """Take over masks, of numbers or booleans, and apply them."""
+        """Take over masks and apply them; what is dead stays dead where there is no shadow.
+
+        Parameters
+        ----------
+        masks : layer name to mask, numbers or booleans, shape of the weight or (oc,)
+        """
         for name, mask in masks.items():
             weight = self._weights[name]
-            self.masks[name] = mask.to(weight.device, weight.dtype).reshape(weight.shape)
+            living = widen(mask.to(weight.device, weight.dtype), weight)
+            hidden = name in self.shadows
+            self.masks[name] = living.contiguous() if hidden else living * self.masks[name]
             self._find_rows(name)
         self.apply()
 
@@ -92,8 +100,7 @@ class WeightMasks:
             if not 0 < density <= 1:
                 raise ValueError(f"densities[{name!r}] must be above 0, at most 1, not {density!r}")
             magnitude = self._weights[name].abs() * self.masks[name]
-            keep = max(1, int(density * magnitude.numel()))
-            tightened[name] = largest(magnitude, keep) * self.masks[name]
+            tightened[name] = densest(magnitude, density)
         self.set(tightened)
 
     @torch.no_grad()
@@ -117,13 +124,6 @@ class WeightMasks:
         for name, shadow in self.shadows.items():
             self._weights[name].copy_(shadow)
         self._revealed = bool(self.shadows)
-
-    @torch.no_grad()
-    def mask_gradients(self) -> None:
-        """Set the gradient of every pruned weight to 0."""
-        for name, weight in self._weights.items():
-            if weight.grad is not None:
-                weight.grad.mul_(self.masks[name])
 
     @torch.no_grad()
     def shrink(self, learning_rate: float, *, l1: float, l2: float) -> None:

@@ -14,9 +14,9 @@ __all__ = ["Pruner"]
 class Pruner:
     """A method at work on a network.
 
-    A step is: `before_step`, forward pass, loss and `penalty`, backward pass, `after_backward`,
-    optimiser, `after_step`, masks. When the active part of the stage is over, or the method says
-    so, its masks become final and the rest of the stage trains on them.
+    A step is: `before_step` and `begin_round`, forward pass, loss and `penalty`, backward pass,
+    `after_backward`, optimiser, `after_step`, masks. When the active part of the stage is over, or
+    the method says so, its masks become final and the rest of the stage trains on them.
 
     Parameters
     ----------
@@ -32,6 +32,10 @@ class Pruner:
         self._l1, self._l2 = l1, l2
         self._clock = Clock(step=0, active_steps=1)
         method.register_buffer("finished", torch.zeros((), dtype=torch.int64))
+        if method.removes_channels:
+            method.target.tie_filters()
+        if method.hides and not method.masks.shadows:
+            method.masks.keep_shadows()
         method.attach()
 
     @property
@@ -52,16 +56,19 @@ class Pruner:
         if self.finished:
             self.method.detach()
             self.method.masks.drop_shadows()
-            if self.method.removes_channels:
-                self.method.target.tie_filters()
 
+    @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
-        """Run what comes before a step's forward pass."""
+        """Run what comes before a step's forward pass, and a round where one begins."""
         self._clock = clock
         if self._active and (clock.step >= clock.active_steps or self.method.done):
             self.finalise()
-        if self._active:
-            self.method.before_step(clock)
+        if not self._active:
+            return
+        self.method.before_step(clock)
+        done = self.method.round_begun(clock)
+        if done is not None:
+            self.method.begin_round(done)
 
     def learning_rate(self, scheduled: float) -> float:
         """Return the learning rate of the current step."""
@@ -71,12 +78,14 @@ class Pruner:
         """Return what is added to the current step's loss."""
         return self.method.penalty(self._clock) if self._active else None
 
+    @torch.no_grad()
     def after_backward(self) -> None:
         """Run what comes between the backward pass and the optimiser."""
         self.method.masks.reveal()
         if self._active:
             self.method.after_backward(self._clock)
 
+    @torch.no_grad()
     def after_step(self, learning_rate: float) -> None:
         """Run what comes between the optimiser and the masks."""
         if self._active:

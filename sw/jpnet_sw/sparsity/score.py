@@ -7,12 +7,41 @@ from torch import Tensor, nn
 
 from jpnet_sw.sparsity.structure import Structure, group_scores
 
-__all__ = ["SensitivityAverage", "SensitivityScore", "normalised"]
+__all__ = ["RunningScore", "Scoring", "SensitivityAverage", "SensitivityScore", "normalised"]
 
 
 def normalised(score: Tensor) -> Tensor:
     """Return scores divided by their root mean square, so that layers can be compared."""
     return score / score.square().mean().sqrt().clamp_min(torch.finfo(score.dtype).tiny)
+
+
+class Scoring(StrEnum):
+    """What a weight is scored by."""
+
+    MAGNITUDE = "magnitude"
+    """``|w|``."""
+    SENSITIVITY = "sensitivity"
+    """``|w * dL/dw|``, averaged over the mini-batches of a round."""
+
+
+class RunningScore(nn.Module):
+    """Base of a layer's scores that come from the gradients since the last round.
+
+    What it remembers are buffers, so that a resumed training goes on with it.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Whether there has been a gradient."""
+        raise NotImplementedError
+
+    def add(self, weight: Tensor, gradient: Tensor) -> None:
+        """Take one mini-batch's gradient into account."""
+        raise NotImplementedError
+
+    def take(self, weight: Tensor) -> Tensor:
+        """Return the scores of weights or groups, at least 0, and begin anew."""
+        raise NotImplementedError
 
 
 class SensitivityAverage(StrEnum):
@@ -24,7 +53,7 @@ class SensitivityAverage(StrEnum):
     """``dL/dw``, multiplied afterwards: it vanishes at a minimum."""
 
 
-class SensitivityScore(nn.Module):
+class SensitivityScore(RunningScore):
     """First-order change of the loss if a group of weights were 0, averaged over mini-batches.
 
     ``|w * dL/dw|`` of a single weight; of a filter ``|sum of w * dL/dw|``.
@@ -56,6 +85,11 @@ class SensitivityScore(nn.Module):
         self.register_buffer("total", torch.zeros_like(like))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64, device=weight.device))
 
+    @property
+    def ready(self) -> bool:
+        """Whether there has been a mini-batch."""
+        return bool(self.batches)
+
     def _grouped(self, products: Tensor) -> Tensor:
         if self._structure is Structure.FILTER:
             products = products.flatten(start_dim=1).sum(dim=1)
@@ -77,7 +111,9 @@ class SensitivityScore(nn.Module):
             return mean
         return self._grouped(weight * mean)
 
-    def restart(self) -> None:
-        """Forget all batches."""
+    def take(self, weight: Tensor) -> Tensor:
+        """Return the groups' scores and forget all batches."""
+        found = self.score(weight)
         self.total.zero_()
         self.batches.zero_()
+        return found

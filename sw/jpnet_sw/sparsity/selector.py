@@ -6,7 +6,16 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-__all__ = ["Scope", "Selector", "hysteresis", "kept_count", "largest", "select"]
+__all__ = [
+    "Scope",
+    "Selector",
+    "densest",
+    "hysteresis",
+    "kept_count",
+    "largest",
+    "select",
+    "with_best",
+]
 
 
 class Selector(StrEnum):
@@ -48,6 +57,11 @@ def largest(score: Tensor, keep: int) -> Tensor:
     return mask.reshape(score.shape)
 
 
+def densest(score: Tensor, density: float) -> Tensor:
+    """Return a mask, float32 of the scores' shape, of the largest scores at a density."""
+    return largest(score, kept_count(density, score.numel()))
+
+
 def hysteresis(mask: Tensor, score: Tensor, low: float, high: float) -> Tensor:
     """Return a mask in which scores up to `low` die, above `high` revive; between, nothing changes.
 
@@ -59,20 +73,26 @@ def hysteresis(mask: Tensor, score: Tensor, low: float, high: float) -> Tensor:
     return torch.where(score > high, torch.ones_like(mask), kept)
 
 
-def _border(score: Tensor, density: float, selector: Selector, value: float) -> float:
-    if selector is Selector.THRESHOLD:
-        return value
-    if selector is Selector.SPREAD:
-        return value * float(score.square().mean().sqrt())
-    # The k-th largest itself; torch's quantile would interpolate and refuses long inputs.
-    place = score.numel() - kept_count(density, score.numel())
-    return float(score.flatten().sort().values[place])
+def with_best(mask: Tensor, score: Tensor) -> Tensor:
+    """Return a mask in which the largest score lives, too, so that a layer is never cut whole."""
+    best = torch.zeros_like(mask).flatten()
+    best[score.argmax()] = 1
+    return torch.maximum(mask, best.reshape(mask.shape))
 
 
-def _select_one(score: Tensor, density: float, selector: Selector, value: float) -> Tensor:
+def _select_one(
+    score: Tensor, raised: Tensor, density: float, selector: Selector, value: float
+) -> Tensor:
     if selector is Selector.COUNT:
-        return largest(score, kept_count(density, score.numel()))
-    return (score >= _border(score, density, selector, value)).float()
+        return densest(raised, density)
+    border = value
+    if selector is Selector.SPREAD:
+        border *= float(score.square().mean().sqrt())
+    elif selector is Selector.QUANTILE:
+        # The k-th largest itself; torch's quantile would interpolate and refuse long inputs.
+        place = score.numel() - kept_count(density, score.numel())
+        border = float(raised.flatten().sort().values[place])
+    return (raised >= border).float()
 
 
 def select(
@@ -98,16 +118,17 @@ def select(
     keep_rows
         Whether each row's largest score lives in any case; the exact count then includes it.
     """
-    if keep_rows:
-        scores = {name: _raise_best_of_rows(score) for name, score in scores.items()}
+    raised = {name: _raise_best_of_rows(s) for name, s in scores.items()} if keep_rows else scores
     if scope is Scope.LAYER:
         return {
-            name: _select_one(score, densities[name], selector, value)
+            name: _select_one(score, raised[name], densities[name], selector, value)
             for name, score in scores.items()
         }
-    flat = torch.cat([score.flatten() for score in scores.values()])
     wanted = sum(densities[name] * score.numel() for name, score in scores.items())
-    chosen = _select_one(flat, wanted / flat.numel(), selector, value)
+    flat, flat_raised = (
+        torch.cat([score.flatten() for score in kind.values()]) for kind in (scores, raised)
+    )
+    chosen = _select_one(flat, flat_raised, wanted / flat.numel(), selector, value)
     parts = torch.split(chosen, [score.numel() for score in scores.values()])
     return {
         name: part.reshape(score.shape)

@@ -6,7 +6,7 @@ from math import ceil, log2
 import torch
 from torch import Tensor
 
-from jpnet_sw.sparsity.selector import largest
+from jpnet_sw.sparsity.selector import densest, kept_count
 
 __all__ = [
     "Structure",
@@ -14,7 +14,6 @@ __all__ = [
     "block_max_mask",
     "block_sizes",
     "group_scores",
-    "group_size",
     "widen",
 ]
 
@@ -54,11 +53,6 @@ def widen(groups: Tensor, weight: Tensor) -> Tensor:
     return groups.reshape(-1, *(1,) * (weight.ndim - 1)).expand_as(weight)
 
 
-def group_size(weight: Tensor, structure: Structure) -> int:
-    """Return how many weights a group has."""
-    return 1 if structure is Structure.ELEMENT else weight.numel() // len(weight)
-
-
 def balanced_mask(score: Tensor, density: float, lanes: int) -> Tensor:
     """Return a mask, float32, with the same number of living weights in every lane.
 
@@ -78,7 +72,7 @@ def balanced_mask(score: Tensor, density: float, lanes: int) -> Tensor:
     mask = torch.zeros_like(rows)
     for lane in range(count):
         own = rows[lane::count]
-        mask[lane::count] = largest(own, max(1, int(density * own.numel())))
+        mask[lane::count] = densest(own, density)
     return mask.reshape(score.shape)
 
 
@@ -135,8 +129,8 @@ def block_sizes(score: Tensor, density: float, *, largest_size: int = 0) -> Tens
     rows = _rows(score)
     columns = rows.shape[1]
     most = ceil(log2(columns)) if largest_size == 0 else int(log2(largest_size))
-    budget = max(1, int(density * rows.numel()))
-    survivors = _rows(largest(score, budget)).sum(dim=1).double() / columns
+    budget = kept_count(density, rows.numel())
+    survivors = _rows(densest(score, density)).sum(dim=1).double() / columns
 
     def sizes(factor: float) -> Tensor:
         wanted = -(survivors * factor).clamp_min(1e-12).log2()

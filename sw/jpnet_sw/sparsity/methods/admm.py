@@ -1,30 +1,19 @@
 """ADMM: the weights are drawn towards their own projection onto the sparse set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
+from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.options import MethodOptions, option
-from jpnet_sw.sparsity.selector import kept_count, largest
-from jpnet_sw.sparsity.structure import balanced_mask, block_max_mask, block_sizes
+from jpnet_sw.sparsity.patterns import Pattern, each_layer, pattern_mask
+from jpnet_sw.sparsity.target import PrunableLayer
 
-__all__ = ["Admm", "AdmmOptions", "Projection"]
-
-
-class Projection(StrEnum):
-    """The set onto which ADMM projects."""
-
-    COUNT = "count"
-    """The layer's number of living weights, anywhere."""
-    DARB = "darb"
-    """One weight in each block, block sizes by row."""
-    LANES = "lanes"
-    """The same number in every output channel."""
+__all__ = ["Admm", "AdmmOptions"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +22,7 @@ class AdmmOptions(MethodOptions):
 
     iterations: int = option(10, "updates of projection and dual variable", low=1)
     rho: float = option(1e-2, "weight of the distance to the projection", low=0)
-    projection: Projection = option(Projection.COUNT, "what the weights are projected onto")
+    projection: Pattern = option(Pattern.COUNT, "what the weights are projected onto")
 
 
 class Admm(PruningMethod):
@@ -45,66 +34,54 @@ class Admm(PruningMethod):
 
     SUMMARY: ClassVar[str] = "weights are drawn towards their sparse projection, with a dual"
     SOURCE: ClassVar[str] = "Zhang et al., ADMM pruning, ECCV 2018, arXiv 1804.03294"
+    UNUSED = frozenset({"rounds"})
     Options = AdmmOptions
+    options: AdmmOptions
 
-    def __init__(self, target: PruningTarget, options: AdmmOptions) -> None:
-        super().__init__(target, options)
-        self._options = options
-        weights = {layer.name: layer.linear.weight.detach() for layer in self.layers}
-        self._projected = self.keep("projected", {n: w.clone() for n, w in weights.items()})
-        self._dual = self.keep("dual", {n: torch.zeros_like(w) for n, w in weights.items()})
-        for name, weight in weights.items():  # refuses a density that the projection cannot keep
-            self._support(name, weight)
-        self.register_buffer("distances", torch.zeros(options.iterations))
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
+    def prepare(self) -> None:
+        """Refuse densities that the projection cannot keep, and begin with no dual."""
+        self._supports(self.magnitudes())
+        weights = {layer.name: layer.linear.weight.detach().clone() for layer in self.layers}
+        self.projected = self.keep("projected", weights)
+        self.dual = self.keep_per_group("dual")
+        self.distances = self.keep_one("distances", torch.zeros(self.options.iterations))
+        self.iteration = self.keep_one("iteration", torch.zeros((), dtype=torch.int64))
 
-    def _support(self, name: str, weight: Tensor) -> Tensor:
-        score, density = weight.abs(), self.target.densities[name]
-        if self._options.projection is Projection.DARB:
-            try:
-                return block_max_mask(score, block_sizes(score, density))
-            except ValueError as error:
-                raise ValueError(f"layer {name!r}: {error}") from error
-        if self._options.projection is Projection.LANES:
-            return balanced_mask(score, density, 0)
-        return largest(score, kept_count(density, score.numel()))
+    def _supports(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        rule = partial(pattern_mask, self.options.projection)
+        return each_layer(rule, scores, self.target.densities)
 
-    @torch.no_grad()
-    def before_step(self, clock: Clock) -> None:
-        """Update projection and dual variable where an iteration begins."""
-        if clock.round_begun(self._options.iterations) is None:
-            return
-        iteration = self.get_buffer("iteration")
-        apart = square = 0.0
+    @property
+    def rounds(self) -> int:
+        """One for each iteration."""
+        return self.options.iterations
+
+    def begin_round(self, done: float) -> None:
+        """Update projection and dual variable."""
+        moved, apart, square = {}, 0.0, 0.0
         for layer in self.layers:
-            name, weight = layer.name, layer.linear.weight.detach()
-            projected, dual = self._projected[name], self._dual[name]
-            if iteration > 0:
-                dual.add_(weight - projected)
-            moved = weight + dual
-            projected.copy_(moved * self._support(name, moved))
+            weight, dual = layer.linear.weight, self.dual[layer.name]
+            if self.iteration > 0:
+                dual.add_(weight - self.projected[layer.name])
+            moved[layer.name] = weight + dual
+        supports = self._supports({name: found.abs() for name, found in moved.items()})
+        for layer in self.layers:
+            weight, projected = layer.linear.weight, self.projected[layer.name]
+            projected.copy_(moved[layer.name] * supports[layer.name])
             apart += float((weight - projected).square().sum())
             square += float(weight.square().sum())
-        self.get_buffer("distances")[iteration] = (apart / square) ** 0.5
-        iteration.add_(1)
+        self.distances[self.iteration] = (apart / square) ** 0.5
+        self.iteration.add_(1)
 
-    @torch.no_grad()
-    def after_backward(self, clock: Clock) -> None:
+    def on_gradient(self, layer: PrunableLayer, gradient: Tensor) -> None:
         """Add the gradient of the distance."""
-        for layer in self.layers:
-            weight = layer.linear.weight
-            assert weight.grad is not None
-            distance = weight - self._projected[layer.name] + self._dual[layer.name]
-            weight.grad.add_(distance, alpha=self._options.rho)
+        distance = layer.linear.weight - self.projected[layer.name] + self.dual[layer.name]
+        gradient.add_(distance, alpha=self.options.rho)
 
-    @torch.no_grad()
-    def finalise(self) -> None:
+    def final_masks(self) -> dict[str, Tensor]:
         """Project the weights for good."""
-        self.masks.set(
-            {layer.name: self._support(layer.name, layer.linear.weight) for layer in self.layers}
-        )
+        return self._supports(self.magnitudes())
 
     def facts(self) -> dict[str, Any]:
         """Return the relative distance to the projection at each iteration."""
-        count = int(self.get_buffer("iteration"))
-        return {"admm_distances": [float(d) for d in self.get_buffer("distances")[:count]]}
+        return {"admm_distances": [float(d) for d in self.distances[: int(self.iteration)]]}

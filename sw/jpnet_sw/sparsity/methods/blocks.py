@@ -1,7 +1,9 @@
 """One weight in each block of a row: BMWM with one block size, DARB with one for each row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from math import log2
 from typing import ClassVar
 
@@ -9,9 +11,11 @@ import torch
 from torch import Tensor
 
 from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
 from jpnet_sw.sparsity.options import MethodOptions, option
+from jpnet_sw.sparsity.patterns import each_layer
+from jpnet_sw.sparsity.rounds import RoundMethod
 from jpnet_sw.sparsity.structure import block_max_mask, block_sizes
+from jpnet_sw.sparsity.target import PrunableLayer
 
 __all__ = ["BlockMax", "BlockMode", "BlockOptions", "Darb"]
 
@@ -40,7 +44,7 @@ class BlockOptions(MethodOptions):
             )
 
 
-class BlockMax(PruningMethod):
+class BlockMax(RoundMethod):
     """Rows are cut into blocks of one size, and the largest magnitude of each block lives.
 
     The size is the power of two nearest to one over the layer's density. In the hard mode dead
@@ -49,72 +53,70 @@ class BlockMax(PruningMethod):
 
     SUMMARY: ClassVar[str] = "the largest weight of each block lives, one block size per layer"
     SOURCE: ClassVar[str] = "Ren et al., BMWM, AAAI 2020, arXiv 1911.08020"
+    UNUSED = frozenset({"rounds"})
     Options = BlockOptions
+    options: BlockOptions
 
-    def __init__(self, target: PruningTarget, options: BlockOptions) -> None:
-        super().__init__(target, options)
-        self.options = options
-        rows = {layer.name: len(layer.linear.weight) for layer in self.layers}
-        device = self.layers[0].linear.weight.device
-        # 0 until they are found.
-        self.sizes = self.keep(
-            "size", {n: torch.zeros(r, dtype=torch.int64, device=device) for n, r in rows.items()}
-        )
+    def prepare(self) -> None:
+        """Refuse a budget that rows cannot keep; sizes are 0 until the first step."""
+        super().prepare()
+        found = self.find_sizes(self.magnitudes())
+        self.sizes = self.keep("size", {name: torch.zeros_like(s) for name, s in found.items()})
 
-    def find_sizes(self, name: str, score: Tensor) -> Tensor:
-        """Return the block size of each row."""
-        exponent = max(0, round(-log2(self.target.densities[name])))
+    def find_sizes(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the block size of each layer's rows, int64, shape (oc,)."""
+        return each_layer(self._nearest_size, scores, self.target.densities)
+
+    def _nearest_size(self, score: Tensor, density: float) -> Tensor:
         limit = self.options.largest or 1 << (score[0].numel() - 1).bit_length()
-        return torch.full((len(score),), min(1 << exponent, limit), device=score.device)
+        size = min(1 << max(0, round(-log2(density))), limit)
+        return torch.full((len(score),), size, device=score.device)
 
-    def attach(self) -> None:
-        """Keep the hidden weights in the hard mode."""
-        if self.options.mode is BlockMode.HARD and not self.masks.shadows:
-            self.masks.keep_shadows()
+    @property
+    def hides(self) -> bool:
+        """Whether a dead weight may be chosen again."""
+        return self.options.mode is BlockMode.HARD
 
-    def _mask(self, *, most: int | None = None) -> None:
-        """Choose the survivors in blocks of at most a size."""
-        masks = {}
-        for layer in self.layers:
-            name = layer.name
-            score, sizes = self.masks.dense(name).abs(), self.sizes[name]
-            mask = block_max_mask(score, sizes if most is None else sizes.clamp_max(most))
-            # Larger blocks only ever remove; without hidden weights the dead score 0.
-            hidden = name in self.masks.shadows
-            masks[name] = mask if hidden else mask * self.masks.masks[name]
-        self.masks.set(masks)
+    @property
+    def rounds(self) -> int:
+        """One for each doubling of the progressive mode."""
+        return max(int(size.max()).bit_length() for size in self.sizes.values())
 
-    def _find_all_sizes(self) -> None:
-        for layer in self.layers:
-            if not self.sizes[layer.name].any():
-                score = self.masks.dense(layer.name).abs()
-                self.sizes[layer.name].copy_(self.find_sizes(layer.name, score))
+    def _settle_sizes(self) -> None:
+        if not any(size.any() for size in self.sizes.values()):
+            for name, found in self.find_sizes(self.magnitudes()).items():
+                self.sizes[name].copy_(found)
 
-    @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
-        """Choose the survivors where a stage begins."""
-        self._find_all_sizes()
-        if self.options.mode is BlockMode.HARD:
-            if clock.step % clock.epoch_steps == 0 and 3 * clock.step < clock.active_steps:
-                self._mask()
-            return
-        stages = max(int(size.max()).bit_length() for size in self.sizes.values())
-        done = clock.round_begun(stages)
-        if done is not None:
-            self._mask(most=1 << (round(done * stages) - 1))
+        """Find the sizes, once."""
+        self._settle_sizes()
 
-    @torch.no_grad()
-    def after_backward(self, clock: Clock) -> None:
-        """Move only living weights."""
-        if self.options.mode is BlockMode.HARD:
-            self.masks.mask_gradients()
+    def round_begun(self, clock: Clock) -> float | None:
+        """Begin a round where blocks double; in the hard mode, with the first third's epochs."""
+        if not self.hides:
+            return super().round_begun(clock)
+        early = 3 * clock.step < clock.active_steps
+        return 1.0 if early and clock.every(clock.epoch_steps) else None
 
-    @torch.no_grad()
+    def choose(self, scores: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
+        """Return the survivors in blocks of at most the round's size."""
+        most = 1 << (round(done * self.rounds) - 1)
+        return {
+            name: block_max_mask(score, self.sizes[name].clamp_max(most))
+            for name, score in scores.items()
+        }
+
+    def on_gradient(self, layer: PrunableLayer, gradient: Tensor) -> None:
+        """Move only living weights in the hard mode; in the other the dead cannot return."""
+        if self.hides:
+            gradient.mul_(self.masks.masks[layer.name])
+
     def finalise(self) -> None:
         """Reach the full sizes, if the steps were too few."""
-        if self.options.mode is BlockMode.PROGRESSIVE:
-            self._find_all_sizes()
-            self._mask()
+        if not self.hides:
+            self._settle_sizes()
+            self.begin_round(1.0)
+        super().finalise()
 
 
 class Darb(BlockMax):
@@ -127,15 +129,7 @@ class Darb(BlockMax):
     SUMMARY: ClassVar[str] = "as bmwm, block size of each row by its density when pruned freely"
     SOURCE: ClassVar[str] = "Ren et al., DARB, AAAI 2020, arXiv 1911.08020 (reconstruction)"
 
-    def __init__(self, target: PruningTarget, options: BlockOptions) -> None:
-        super().__init__(target, options)
-        for layer in self.layers:  # refuses a budget that rows cannot keep
-            self.find_sizes(layer.name, layer.linear.weight.detach().abs())
-
-    def find_sizes(self, name: str, score: Tensor) -> Tensor:
-        """Return the block size of each row."""
-        density = self.target.densities[name]
-        try:
-            return block_sizes(score, density, largest_size=self.options.largest)
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
+    def find_sizes(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the block size of each layer's rows, int64, shape (oc,)."""
+        rule = partial(block_sizes, largest_size=self.options.largest)
+        return each_layer(rule, scores, self.target.densities)

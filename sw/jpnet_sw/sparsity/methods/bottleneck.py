@@ -1,5 +1,6 @@
 """Variational information bottleneck: channels drown in noise that they can do without."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -7,10 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.gates import GateMethod, GateSite
-from jpnet_sw.sparsity.method import PruningTarget
-from jpnet_sw.sparsity.options import MethodOptions, option
+from jpnet_sw.sparsity.gates import GateMethod, GateOptions, GateSite
+from jpnet_sw.sparsity.options import option
 
 __all__ = ["Bottleneck", "BottleneckOptions", "bottleneck_divergence"]
 
@@ -21,12 +20,11 @@ def bottleneck_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BottleneckOptions(MethodOptions):
+class BottleneckOptions(GateOptions):
     """Options of `Bottleneck`."""
 
     strength: tuple[float, ...] = option((1e-5,), "weight of the divergence", low=0)
     by_width: bool = option(True, "divide a convolution's divergence by its channels")
-    gate_rate: float = option(10.0, "learning rate of the factors over that of the weights", low=0)
 
 
 class Bottleneck(GateMethod):
@@ -40,35 +38,33 @@ class Bottleneck(GateMethod):
     SUMMARY: ClassVar[str] = "multiplicative noise on channels under an information bottleneck"
     SOURCE: ClassVar[str] = "Dai et al., VIBNet, ICML 2018, arXiv 1802.10399"
     Options = BottleneckOptions
+    options: BottleneckOptions
 
-    def __init__(self, target: PruningTarget, options: BottleneckOptions) -> None:
-        sites = [
-            GateSite(layer=layer, incoming=False)
-            for layer in target.layers
-            if layer.name in target.links
-        ]
-        if isinstance(target.layers[0].linear, nn.Linear):
-            sites.append(GateSite(layer=target.layers[0], incoming=True))
-        super().__init__(target, options, tuple(sites))
-        self._options = options
-        self._strength = target.per_layer(options, "strength")
+    def prepare(self) -> None:
+        """Let all factors begin at about 1, with little noise."""
+        super().prepare()
         self._map_sizes = {site.key: 1 for site in self.sites}
         self.mean: dict[str, nn.Parameter] = {}
         self.log_variance: dict[str, nn.Parameter] = {}
         for site in self.sites:
-            mean = 1 + 0.01 * torch.randn(site.size)
-            log_variance = -9 + 0.01 * torch.randn(site.size)
-            self.mean[site.key] = self.new_parameter("mean", site, mean)
-            self.log_variance[site.key] = self.new_parameter("log_variance", site, log_variance)
+            for kind, kept, start in (
+                ("mean", self.mean, 1),
+                ("log_variance", self.log_variance, -9),
+            ):
+                kept[site.key] = self.learn(kind, site.key, start + 0.01 * torch.randn(site.size))
 
-    @property
-    def gate_rate(self) -> float:
-        """Learning rate of the factors over that of the weights."""
-        return self._options.gate_rate
+    def find_sites(self) -> Iterator[GateSite]:
+        """Return the hidden layers' channels, and the pixels of a fully connected network."""
+        for layer in self.layers:
+            if layer.name in self.target.links:
+                yield GateSite(layer=layer, incoming=False)
+        if isinstance(self.layers[0].linear, nn.Linear):
+            yield GateSite(layer=self.layers[0], incoming=True)
 
-    def _gate(self, site: GateSite, tensor: Tensor) -> Tensor:
+    def gate(self, site: GateSite, tensor: Tensor) -> Tensor:
+        """Return the factors, and remember how large a map is."""
         self._map_sizes[site.key] = prod(tensor.shape[2:])
-        return super()._gate(site, tensor)
+        return super().gate(site, tensor)
 
     def draw(self, site: GateSite, images: int) -> Tensor:
         """Return each image's factors."""
@@ -82,13 +78,9 @@ class Bottleneck(GateMethod):
         noisy = self.log_variance[site.key].detach() >= mean.square().log()
         return torch.where(noisy, 0.0, mean)
 
-    def penalty(self, clock: Clock) -> Tensor:
+    def cost(self, site: GateSite) -> Tensor:
         """Return the weighted divergence."""
-        costs = []
-        for site in self.sites:
-            weight = self._strength[site.name] * self._map_sizes[site.key]
-            if self._options.by_width and isinstance(site.layer.linear, nn.Conv2d):
-                weight /= site.size
-            divergence = bottleneck_divergence(self.mean[site.key], self.log_variance[site.key])
-            costs.append(weight * divergence)
-        return torch.stack(costs).sum()
+        weight = self.strength[site.name] * self._map_sizes[site.key]
+        if self.options.by_width and isinstance(site.layer.linear, nn.Conv2d):
+            weight /= site.size
+        return weight * bottleneck_divergence(self.mean[site.key], self.log_variance[site.key])

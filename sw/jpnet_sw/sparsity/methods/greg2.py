@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from jpnet_sw.sparsity.growth import GrowthPlan
-from jpnet_sw.sparsity.method import PrunableLayer, PruningTarget
 from jpnet_sw.sparsity.methods.greg import Greg1, GregOptions
 from jpnet_sw.sparsity.options import option
 
@@ -30,19 +30,16 @@ class Greg2(Greg1):
     SUMMARY: ClassVar[str] = "as greg1; picked under a penalty on all groups that grows first"
     SOURCE: ClassVar[str] = "Wang et al., GReg-2, ICLR 2021, arXiv 2012.09243"
     Options = Greg2Options
+    options: Greg2Options
     PICKS: ClassVar[bool] = True
 
-    def __init__(self, target: PruningTarget, options: Greg2Options) -> None:
-        super().__init__(target, options)
-        self._recovery = options.recovery
-
-    def grow(self, layer: PrunableLayer, plan: GrowthPlan) -> None:
+    def grow(self, name: str, score: Tensor, plan: GrowthPlan) -> None:
         """Update one layer's factors, and pick when they are high enough."""
-        factor = self.factors[layer.name]
-        if self.picked[layer.name]:
-            doomed = self.doomed[layer.name].bool()
-            factor.copy_(torch.where(doomed, factor + plan.growth, self._recovery))
+        factor = self.factors[name]
+        if self.picked[name]:
+            raised = factor + plan.growth
+            factor.copy_(torch.where(self.doomed[name].bool(), raised, self.options.recovery))
             return
         factor.add_(plan.pick_growth)
         if float(factor.max()) > plan.pick_ceiling - plan.pick_growth / 2:
-            self.pick(layer, self.score(layer))
+            self.pick(name, score)

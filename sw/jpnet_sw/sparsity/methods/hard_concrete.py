@@ -1,5 +1,6 @@
 """L0 regularisation by hard concrete gates."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
 from typing import ClassVar
@@ -8,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.gates import GateMethod, GateSite
-from jpnet_sw.sparsity.method import PruningTarget
-from jpnet_sw.sparsity.options import MethodOptions, option
+from jpnet_sw.sparsity.gates import GateMethod, GateOptions, GateSite
+from jpnet_sw.sparsity.options import option
 
 __all__ = ["HardConcrete", "HardConcreteOptions", "chance_alive", "hard_concrete"]
 
@@ -31,14 +31,13 @@ def chance_alive(log_alpha: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HardConcreteOptions(MethodOptions):
+class HardConcreteOptions(GateOptions):
     """Options of `HardConcrete`."""
 
     strength: tuple[float, ...] = option((0.1,), "penalty per living weight (lambda)", low=0)
     weight_decay: float = option(0.0, "L2 penalty of living weights", low=0)
     dropout: float = option(0.5, "chance of a gate to be closed at first", low=0.01, high=0.99)
     per_image: bool = option(True, "gates of its own for each image of a batch")
-    gate_rate: float = option(10.0, "learning rate of the gates over that of the weights", low=0)
 
 
 class HardConcrete(GateMethod):
@@ -51,31 +50,28 @@ class HardConcrete(GateMethod):
     SUMMARY: ClassVar[str] = "L0 penalty through hard concrete gates on maps and neurons"
     SOURCE: ClassVar[str] = "Louizos, Welling, Kingma, ICLR 2018, arXiv 1712.01312"
     Options = HardConcreteOptions
+    options: HardConcreteOptions
 
-    def __init__(self, target: PruningTarget, options: HardConcreteOptions) -> None:
-        sites = tuple(
-            GateSite(layer=layer, incoming=isinstance(layer.linear, nn.Linear))
-            for layer in target.layers
-            if isinstance(layer.linear, nn.Linear) or layer.name in target.links
-        )
-        super().__init__(target, options, sites)
-        self._options = options
-        self._strength = target.per_layer(options, "strength")
-        start = log(1 - options.dropout) - log(options.dropout)
+    def prepare(self) -> None:
+        """Let all gates begin with the same chance to be closed, nearly."""
+        super().prepare()
+        start = log(1 - self.options.dropout) - log(self.options.dropout)
         self.log_alpha = {
-            site.key: self.new_parameter("log_alpha", site, start + 0.01 * torch.randn(site.size))
-            for site in sites
+            site.key: self.learn("log_alpha", site.key, start + 0.01 * torch.randn(site.size))
+            for site in self.sites
         }
 
-    @property
-    def gate_rate(self) -> float:
-        """Learning rate of the gates over that of the weights."""
-        return self._options.gate_rate
+    def find_sites(self) -> Iterator[GateSite]:
+        """Return the maps that nothing is added to, and the inputs of fully connected layers."""
+        for layer in self.layers:
+            incoming = isinstance(layer.linear, nn.Linear)
+            if incoming or layer.name in self.target.links:
+                yield GateSite(layer=layer, incoming=incoming)
 
     def draw(self, site: GateSite, images: int) -> Tensor:
         """Return gates for each image, or the same for all."""
         log_alpha = self.log_alpha[site.key]
-        count = images if self._options.per_image else 1
+        count = images if self.options.per_image else 1
         uniform = torch.rand(count, site.size).to(log_alpha.device)
         return hard_concrete(log_alpha, uniform.clamp(1e-6, 1 - 1e-6))
 
@@ -84,16 +80,16 @@ class HardConcrete(GateMethod):
         log_alpha = self.log_alpha[site.key]
         return (log_alpha.sigmoid() * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1).detach()
 
-    def penalty(self, clock: Clock) -> Tensor:
+    def cost(self, site: GateSite) -> Tensor:
         """Return the expected cost of the living weights."""
-        costs = []
-        for site in self.sites:
-            cost = self._strength[site.name] * site.group_weights()
-            decay = 0.5 * self._options.weight_decay * site.squares()
-            costs.append((chance_alive(self.log_alpha[site.key]) * (cost + decay)).sum())
-        return torch.stack(costs).sum() / clock.images
+        cost = self.strength[site.name] * site.group_weights()
+        decay = 0.5 * self.options.weight_decay * site.squares()
+        return (chance_alive(self.log_alpha[site.key]) * (cost + decay)).sum()
 
-    @torch.no_grad()
+    def penalty(self, clock: Clock) -> Tensor:
+        """Return the costs of all sites per training image."""
+        return super().penalty(clock) / clock.images
+
     def after_step(self, clock: Clock) -> None:
         """Keep the gates' parameters in range."""
         for log_alpha in self.log_alpha.values():

@@ -2,13 +2,12 @@
 
 from typing import ClassVar
 
-from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.method import PruningMethod
+from jpnet_sw.sparsity.rounds import RoundMethod
 
 __all__ = ["Progressive"]
 
 
-class Progressive(PruningMethod):
+class Progressive(RoundMethod):
     """The smallest magnitudes of each layer die, a few in each round, and stay dead.
 
     The regularisation is that of the stage.
@@ -16,9 +15,3 @@ class Progressive(PruningMethod):
 
     SUMMARY: ClassVar[str] = "magnitude in many small rounds, under L1 and L2 regularisation"
     SOURCE: ClassVar[str] = "Yang et al., JPnet, arXiv 1906.07875"
-
-    def before_step(self, clock: Clock) -> None:
-        """Tighten the masks where a round begins."""
-        densities = self.target.round_densities(clock)
-        if densities is not None:
-            self.masks.tighten(densities)

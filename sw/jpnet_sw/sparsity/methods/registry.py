@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
+from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.methods.admm import Admm
 from jpnet_sw.sparsity.methods.blocks import BlockMax, Darb
 from jpnet_sw.sparsity.methods.bottleneck import Bottleneck
@@ -17,8 +17,9 @@ from jpnet_sw.sparsity.methods.sensitivity import Sensitivity
 from jpnet_sw.sparsity.methods.surgery import Surgery
 from jpnet_sw.sparsity.methods.variational_dropout import VariationalDropout
 from jpnet_sw.sparsity.options import MethodOptions, from_text
+from jpnet_sw.sparsity.target import PruningTarget
 
-__all__ = ["build_method", "method_names", "method_options", "method_type"]
+__all__ = ["add_method", "build_method", "method_names", "method_options", "method_type"]
 
 _METHODS: dict[str, type[PruningMethod]] = {
     "jpnet": Progressive,
@@ -35,6 +36,37 @@ _METHODS: dict[str, type[PruningMethod]] = {
     "darb": Darb,
     "lanes": LaneBalanced,
 }
+
+
+_HERE = frozenset(_METHODS)
+
+
+def add_method(name: str, kind: type[PruningMethod]) -> None:
+    """Let a method of one's own be chosen by a name, as those that are here.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits and underscores; also the ending of the models' names.
+    kind
+        Takes the place of a method that was added by this name before.
+
+    Raises
+    ------
+    ValueError
+        If the name is of another form or that of a method that is here, or the class no method
+        with a summary and a source.
+    """
+    if not (name.isidentifier() and name.islower() and name.isascii()):
+        raise ValueError(f"method's name must be lower-case letters and digits, not {name!r}")
+    if name in _HERE:
+        raise ValueError(f"method's name must not be that of jpnet's own method, {name!r}")
+    is_method = isinstance(kind, type) and issubclass(kind, PruningMethod)
+    if not (is_method and hasattr(kind, "SUMMARY") and hasattr(kind, "SOURCE")):
+        raise ValueError(
+            f"method {name!r} must be a PruningMethod with SUMMARY and SOURCE, not {kind!r}"
+        )
+    _METHODS[name] = kind
 
 
 def method_names() -> tuple[str, ...]:

@@ -1,14 +1,16 @@
 """Dynamic network surgery: weights are hidden and spliced back while all of them are trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.method import PruningMethod, PruningTarget
 from jpnet_sw.sparsity.options import MethodOptions, option
-from jpnet_sw.sparsity.selector import hysteresis, kept_count
+from jpnet_sw.sparsity.rounds import RoundMethod
+from jpnet_sw.sparsity.selector import hysteresis, kept_count, with_best
 
 __all__ = ["Surgery", "SurgeryOptions"]
 
@@ -27,7 +29,7 @@ class SurgeryOptions(MethodOptions):
     power: float = option(1.0, "see decay", low=0, high=10)
 
 
-class Surgery(PruningMethod):
+class Surgery(RoundMethod):
     """The gradient of the masked network moves every weight, so that a hidden one can return.
 
     The border of a layer is fixed by its weights at the first step: ``mean + c * deviation`` of the
@@ -37,48 +39,44 @@ class Surgery(PruningMethod):
 
     SUMMARY: ClassVar[str] = "pruning and splicing: hidden weights are trained on and may return"
     SOURCE: ClassVar[str] = "Guo et al., Dynamic Network Surgery, NIPS 2016, arXiv 1608.04493"
+    UNUSED = frozenset({"rounds"})
     Options = SurgeryOptions
+    options: SurgeryOptions
 
-    def __init__(self, target: PruningTarget, options: SurgeryOptions) -> None:
-        super().__init__(target, options)
-        self._options = options
-        self._spreads = target.per_layer(options, "spreads") if options.spreads else {}
-        weights = {layer.name: layer.linear.weight for layer in self.layers}
-        self._borders = self.keep("border", {n: w.new_full((), -1.0) for n, w in weights.items()})
+    def prepare(self) -> None:
+        """Check the spreads; borders are found in the first round."""
+        super().prepare()
+        self.spreads = (
+            self.target.per_layer(self.options, "spreads") if self.options.spreads else {}
+        )
+        self.borders = self.keep_per_layer("border", -1.0)
 
-    def attach(self) -> None:
-        """Keep the hidden weights."""
-        if not self.masks.shadows:
-            self.masks.keep_shadows()
+    @property
+    def hides(self) -> bool:
+        """Always: hidden weights are trained on."""
+        return True
 
-    def _find_border(self, name: str) -> float:
-        magnitude = self.masks.dense(name).abs().flatten()
-        magnitude = magnitude[magnitude > 0]
-        if name in self._spreads:
-            found = magnitude.mean() + self._spreads[name] * magnitude.std(correction=0)
+    def _find_border(self, name: str, score: Tensor) -> float:
+        magnitude = score[score > 0]
+        if name in self.spreads:
+            found = magnitude.mean() + self.spreads[name] * magnitude.std(correction=0)
             return max(0.0, float(found))
-        keep = kept_count(self.target.densities[name], self.masks.dense(name).numel())
+        keep = kept_count(self.target.densities[name], score.numel())
         return float(magnitude.sort(descending=True).values[min(keep, len(magnitude)) - 1])
 
-    @torch.no_grad()
-    def before_step(self, clock: Clock) -> None:
-        """Hide and splice, ever more rarely."""
-        for layer in self.layers:
-            border = self._borders[layer.name]
-            if border < 0:
-                border.fill_(self._find_border(layer.name))
-        chance = (1 + self._options.decay * clock.step) ** -self._options.power
-        if float(torch.rand(())) >= chance:
-            return
-        margin = self._options.margin
+    def round_begun(self, clock: Clock) -> float | None:
+        """Hide and splice ever more rarely, at random."""
+        chance = (1 + self.options.decay * clock.step) ** -self.options.power
+        return clock.progress if float(torch.rand(())) < chance else None
+
+    def choose(self, scores: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
+        """Return masks that change where a magnitude is on the wrong side of its border."""
         masks = {}
-        for layer in self.layers:
-            name, middle = layer.name, float(self._borders[layer.name])
-            score = self.masks.dense(name).abs()
-            mask = hysteresis(
-                self.masks.masks[name], score, (1 - margin) * middle, (1 + margin) * middle
-            )
-            # The largest weight lives, so that the layer is not cut.
-            mask.view(-1)[score.flatten().argmax()] = 1
-            masks[name] = mask
-        self.masks.set(masks)
+        for name, score in scores.items():
+            if self.borders[name] < 0:
+                self.borders[name].fill_(self._find_border(name, score))
+            border, margin = float(self.borders[name]), self.options.margin
+            low, high = (1 - margin) * border, (1 + margin) * border
+            mask = hysteresis(self.masks.masks[name], score, low, high)
+            masks[name] = with_best(mask, score)
+        return masks

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
 from jpnet_sw.sparsity.clock import Clock
-from jpnet_sw.sparsity.density import products
-from jpnet_sw.sparsity.method import PrunableLayer, PruningMethod, PruningTarget, slot
-from jpnet_sw.sparsity.options import MethodOptions, option
+from jpnet_sw.sparsity.method import PruningMethod, TrainedOptions
+from jpnet_sw.sparsity.options import option
+from jpnet_sw.sparsity.products import products
+from jpnet_sw.sparsity.target import PrunableLayer
 
 __all__ = ["VariationalDropout", "VariationalDropoutOptions", "dropout_divergence"]
 
@@ -26,14 +26,21 @@ def dropout_divergence(log_alpha: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VariationalDropoutOptions(MethodOptions):
+class VariationalDropoutOptions(TrainedOptions):
     """Options of `VariationalDropout`."""
 
     strength: float = option(1.0, "weight of the divergence after the warm-up", low=0)
     warm_from: float = option(0.025, "share of the active part without divergence", low=0, high=1)
     warm_to: float = option(0.1, "share from which it has its full weight", low=0, high=1)
     threshold: float = option(3.0, "log(variance / w^2) from which a weight is cut", low=-8, high=8)
-    gate_rate: float = option(10.0, "learning rate of the variances over the weights'", low=0)
+
+    def __post_init__(self) -> None:
+        TrainedOptions.__post_init__(self)
+        if self.warm_to < self.warm_from:
+            raise ValueError(
+                f"{type(self).__name__}.warm_to must be at least warm_from, {self.warm_from!r}, "
+                f"not {self.warm_to!r}"
+            )
 
 
 class VariationalDropout(PruningMethod):
@@ -44,24 +51,18 @@ class VariationalDropout(PruningMethod):
 
     SUMMARY: ClassVar[str] = "a variance per weight; weights that are mostly noise die"
     SOURCE: ClassVar[str] = "Molchanov, Ashukha, Vetrov, ICML 2017, arXiv 1701.05369"
+    UNUSED = frozenset({"densities", "rounds"})
     Options = VariationalDropoutOptions
+    options: VariationalDropoutOptions
 
-    def __init__(self, target: PruningTarget, options: VariationalDropoutOptions) -> None:
-        super().__init__(target, options)
-        self._options = options
-        self._handles: list[RemovableHandle] = []
-        self.log_variance: dict[str, nn.Parameter] = {}
-        for layer in self.layers:
-            start = torch.full_like(layer.linear.weight, -10.0, requires_grad=False)
-            self.log_variance[layer.name] = nn.Parameter(start)
-            self.register_parameter(
-                f"log_variance:{slot(layer.name)}", self.log_variance[layer.name]
+    def prepare(self) -> None:
+        """Give each weight a small variance."""
+        self.log_variance = {
+            layer.name: self.learn(
+                "log_variance", layer.name, torch.full_like(layer.linear.weight.detach(), -10.0)
             )
-
-    @property
-    def gate_rate(self) -> float:
-        """Learning rate of the variances over that of the weights."""
-        return self._options.gate_rate
+            for layer in self.layers
+        }
 
     def log_alpha(self, layer: PrunableLayer) -> Tensor:
         """Return each weight's ``log(variance / w^2)``, clipped."""
@@ -71,22 +72,16 @@ class VariationalDropout(PruningMethod):
     def attach(self) -> None:
         """Add noise to the sums in training, leave out what will be cut in evaluation."""
         for layer in self.layers:
-            self._handles.append(
+            self.hook(
                 layer.linear.register_forward_hook(
                     lambda module, inputs, output, layer=layer: self._sums(layer, inputs[0], output)
                 )
             )
 
-    def detach(self) -> None:
-        """Leave the sums alone."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
     def _sums(self, layer: PrunableLayer, inputs: Tensor, output: Tensor) -> Tensor:
         linear, log_alpha = layer.linear, self.log_alpha(layer)
         if not linear.training:
-            living = (log_alpha < self._options.threshold).float()
+            living = (log_alpha < self.options.threshold).float()
             return products(linear, inputs, linear.weight * living, linear.bias)
         spread = log_alpha.exp() * linear.weight.square()
         variance = products(linear, inputs.square(), spread).float()
@@ -95,25 +90,18 @@ class VariationalDropout(PruningMethod):
 
     def penalty(self, clock: Clock) -> Tensor | None:
         """Return the divergence, as far as the warm-up lets it count."""
-        low, high = self._options.warm_from, self._options.warm_to
-        warmth = min(1.0, max(0.0, (clock.progress - low) / max(high - low, 1e-9)))
+        warmth = clock.ramp(self.options.warm_from, self.options.warm_to)
         if warmth == 0:
             return None
         parts = [dropout_divergence(self.log_alpha(layer)).sum() for layer in self.layers]
-        return warmth * self._options.strength * torch.stack(parts).sum() / clock.images
+        return warmth * self.options.strength * torch.stack(parts).sum() / clock.images
+
+    def final_masks(self) -> dict[str, Tensor]:
+        """Cut the weights that are mostly noise."""
+        return {layer.name: self.log_alpha(layer) < self.options.threshold for layer in self.layers}
 
     @torch.no_grad()
-    def finalise(self) -> None:
-        """Cut the weights that are mostly noise."""
-        self.masks.set(
-            {layer.name: self.log_alpha(layer) < self._options.threshold for layer in self.layers}
-        )
-
     def facts(self) -> dict[str, Any]:
         """Return the mean ``log(variance / w^2)`` of each layer."""
-        with torch.no_grad():
-            return {
-                "mean_log_alpha": {
-                    layer.name: float(self.log_alpha(layer).mean()) for layer in self.layers
-                }
-            }
+        means = {layer.name: float(self.log_alpha(layer).mean()) for layer in self.layers}
+        return {"mean_log_alpha": means}
