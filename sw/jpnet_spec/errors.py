@@ -25,7 +25,7 @@ class ErrorCode(IntEnum):
     BAD_CONFIG = 7
     """The program image was compiled for another configuration."""
     BAD_SECTION = 8
-    """A section names no memory, or does not fit its memory or its slot."""
+    """A section names no memory or lanes, is empty, or does not fit its memory or its slot."""
     BAD_CRC = 9
     """A checksum of the program image or of a block of its stream does not match."""
     BAD_OPCODE = 10
