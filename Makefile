@@ -116,7 +116,7 @@ synth: $(RTL) ## synthesise, place and route CONFIG for an LFE5U-85F
 
 .PHONY: benchsynth
 benchsynth: $(RTL) ## as synth, and write the figures that docs quote
-	$(JPNET) synth $(RUN) --results docs/results
+	$(JPNET) synth $(RUN) --results docs/results --page docs/hardware.md
 
 .PHONY: bench
 bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in README

@@ -10,14 +10,17 @@ from rich.table import Table
 
 from jpnet.emission import find_verilog
 from jpnet.json_file import write_json
+from jpnet.page import put_between
 from jpnet.provenance import provenance
 from jpnet.tool_error import ToolError
 from jpnet.workspace import Workspace, load_config
 
-__all__ = ["SYNTHESIS_KIND", "measure_area", "print_area"]
+__all__ = ["SYNTHESIS_KIND", "insert_area", "measure_area", "print_area"]
 
 SYNTHESIS_KIND = "synthesis"
 """Kind of the file that `measure_area` writes."""
+
+_BEGIN, _END = "<!-- jpnet synth docs/results -->\n", "<!-- end of area -->\n"
 
 
 def measure_area(
@@ -70,12 +73,8 @@ def measure_area(
     return content
 
 
-def print_area(content: Mapping[str, Any], console: Console) -> None:
-    """Print the figures of `measure_area`."""
-    table = Table(title=f"{content['config']} on {content['device']}", show_header=False)
-    table.add_column("what")
-    table.add_column("value", justify="right", overflow="fold")
-    rows = (
+def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
         ("MAC units", f"{content['mac_units']:,}"),
         ("LUT4 in all, as placed", f"{content['comb']:,}"),
         ("LUT4 of logic and carries", f"{content['lut4']:,}"),
@@ -90,7 +89,27 @@ def print_area(content: Mapping[str, Any], console: Console) -> None:
         ("clock aimed at", f"{content['target_mhz']:.1f} MHz"),
         ("slowest path from", content["critical_start"]),
         ("slowest path to", content["critical_end"]),
-    )
-    for row in rows:
+    ]
+
+
+def print_area(content: Mapping[str, Any], console: Console) -> None:
+    """Print the figures of `measure_area`."""
+    table = Table(title=f"{content['config']} on {content['device']}", show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right", overflow="fold")
+    for row in _rows(content):
         table.add_row(*row)
     console.print(table)
+
+
+def insert_area(page: str, content: Mapping[str, Any]) -> str:
+    """Return a page with the figures of `measure_area` between its two markers.
+
+    Raises
+    ------
+    ValueError
+        If a marker is missing.
+    """
+    lines = [f"| `{content['config']}` on an {content['device']} | |", "| --- | ---: |"]
+    lines += [f"| {what} | {value.replace('$', '')} |" for what, value in _rows(content)]
+    return put_between(page, "\n".join(lines) + "\n", begin=_BEGIN, end=_END)

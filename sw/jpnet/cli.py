@@ -217,6 +217,7 @@ def waves(
 
 @app.command()
 def synth(
+    *,
     model: Model = "mlp3",
     config: Config = "edge16",
     target_mhz: Annotated[
@@ -226,15 +227,23 @@ def synth(
         Path | None,
         typer.Option("--results", help="Folder that gets the figures too, as docs/results."),
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Put them into this page, between its markers.")
+    ] = None,
     build: Build = _BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
-    from jpnet.area import measure_area, print_area
+    from jpnet.area import insert_area, measure_area, print_area
 
     workspace = _workspace(build, model, config)
     content = measure_area(workspace, target_mhz=target_mhz, results=results, console=Console())
     print_area(content, Console())
     typer.echo(f"wrote {workspace.synthesis_file}")
+    if page is not None:
+        text = insert_area(page.read_text(), content)
+        with atomic_path(page) as temporary:
+            temporary.write_text(text)
+        typer.echo(f"wrote {page}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jpnet.area import measure_area, print_area
+from jpnet.area import insert_area, measure_area, print_area
 from jpnet.workspace import Workspace
 from jpnet_hw.place_and_route import DEVICE
 from jpnet_hw.synthesis import SynthesisReport
@@ -61,3 +61,16 @@ def test_all_figures_are_printed(workspace: Workspace) -> None:
     text = console.export_text()
     for figure in ("21,234", "20,000", "10,000", "80", "60", "70.5 MHz", "81.2 MHz", "a.Q", "b.D"):
         assert figure in text
+
+
+def test_figures_are_put_into_a_page(workspace: Workspace) -> None:
+    content = measure_area(workspace, target_mhz=85, results=None, console=Console(quiet=True))
+    page = "text\n<!-- jpnet synth docs/results -->\nold\n<!-- end of area -->\nmore\n"
+    text = insert_area(page, content)
+    assert "| highest clock, speed grade 8 | 81.2 MHz |" in text
+    assert "old" not in text
+    assert text.startswith("text\n")
+    assert text.endswith("more\n")
+    assert insert_area(text, content) == text
+    with pytest.raises(ValueError, match="end of area"):
+        insert_area("text", content)
