@@ -255,6 +255,22 @@ def test_a_section_without_entries_is_refused_at_once(simulate, rng):
     async def bench(ctx):
         entries, error = await load(ctx, dut, image, rng)
         assert error is ErrorCode.BAD_SECTION
-        assert len(entries) <= 1
+        assert len(entries) <= 2
 
     simulate(dut, bench, budget=100)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_a_wrong_section_of_one_entry_is_refused(simulate, rng, last, idle):
+    dut = shared_program_loader(CONFIG)
+    wrong = Section(memory=Memory.WEIGHT, address=CONFIG.weight_depth, values=weights(rng, 1, 4))
+    good = Section(memory=Memory.WEIGHT, values=weights(rng, 5, 4))
+    parts = [good, wrong] if last else [wrong, good]
+    image = build_image(CONFIG, parts, instructions=2, **REGIONS)
+
+    async def bench(ctx):
+        _, error = await load(ctx, dut, image, rng, idle=idle)
+        assert error is ErrorCode.BAD_SECTION
+
+    simulate(dut, bench, budget=150)
