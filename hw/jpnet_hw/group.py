@@ -121,13 +121,18 @@ class Group(wiring.Component):
             ]
             m.d.sync += [
                 finished[number].eq((finished[number] | lane.done) & ~self.arm),
-                load_valid_q2[number].eq(load_valid_q & _is_loaded(load_q, number)),
+                load_valid_q2[number].eq(load_valid_q & _is_loaded(load_q, number, config.lanes)),
             ]
         return m
 
 
-def _is_loaded(load: data.View, lane: int) -> Value:
-    """Return whether an entry of lists is for a lane, too."""
+def _is_loaded(load: data.View, lane: int, lanes: int) -> Value:
+    """Return whether an entry of lists is for a lane, too; the loader refuses those of no lane."""
+
+    def shares(together: int) -> Value:
+        low, high = exact_log2(together), exact_log2(lanes)
+        same: Value = load.lane[low : max(low, high)] == lane // together
+        return same
+
     wide, short = (section_lanes(Memory.WEIGHT, wide=wide) for wide in (True, False))
-    of_wide, of_short = (load.lane[exact_log2(lanes) :] == lane // lanes for lanes in (wide, short))
-    return Mux(load.wide, of_wide, of_short)
+    return Mux(load.wide, shares(wide), shares(short))

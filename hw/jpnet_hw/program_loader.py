@@ -144,6 +144,7 @@ class ProgramLoader(wiring.Component):
         self._config = config
         self._wide = Signal(name="wide")
         self._in_block = Signal(name="in_block")
+        self._refused = Signal(name="refused")
         self._following = Signal(32, name="following", reset_less=True)
         self._load = struct_signal(load_layout(config), name="entry", reset_less=True)
         super().__init__(
@@ -208,6 +209,7 @@ class ProgramLoader(wiring.Component):
                 with m.If(units.valid):
                     m.d.sync += checking.eq(1)
                     m.next = "PADDING"
+                self._refuse_section(m)
             with m.State("PADDING"):
                 m.d.comb += units.take.eq(~units.none_left)
                 self._build_end(m, wrong=checking & wrong, ended=units.none_left)
@@ -375,7 +377,7 @@ class ProgramLoader(wiring.Component):
         entries = Signal(16, reset_less=True)
         address = Signal(16, reset_less=True)
         place_bad, begun = Signal(), Signal()
-        m.d.sync += begun.eq(0)
+        m.d.sync += [begun.eq(0), self._refused.eq(0)]
         self._build_block_header(m, units, sections)
         with m.State("FIRST"):
             m.d.sync += sections.eq(self.header.sections)
@@ -390,6 +392,7 @@ class ProgramLoader(wiring.Component):
                 m.d.sync += [sections.eq(sections - 1), begun.eq(1)]
                 m.next = "ENTRIES"
                 self._refuse_end(m, units)
+            self._refuse_section(m)
         with m.State("ENTRIES"):
             m.d.comb += units.take.eq(1)
             with m.If(units.valid):
@@ -407,8 +410,8 @@ class ProgramLoader(wiring.Component):
                 self._refuse_end(m, units)
             # While the first entry comes, so that the check costs no cycle.
             range_bad = self._build_range_bad(m, address, address + entries)
-            with m.If(begun & (place_bad | range_bad | (entries == 0))):
-                self._fail(m, ErrorCode.BAD_SECTION)
+            m.d.sync += self._refused.eq(begun & (place_bad | range_bad | (entries == 0)))
+            self._refuse_section(m)
 
     def _build_block_header(self, m: Module, units: _Units, sections: Signal) -> None:
         """Read the length of the block after this one, and the number of sections."""
@@ -423,6 +426,11 @@ class ProgramLoader(wiring.Component):
 
     def _refuse_end(self, m: Module, units: _Units) -> None:
         with m.If(units.one_left):
+            self._fail(m, ErrorCode.BAD_SECTION)
+
+    def _refuse_section(self, m: Module) -> None:
+        """Fail two cycles after a section's header, whether its entries have come or not."""
+        with m.If(self._refused):
             self._fail(m, ErrorCode.BAD_SECTION)
 
     def _build_place(self, m: Module, word: Value, bad: Signal) -> None:

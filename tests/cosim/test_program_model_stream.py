@@ -23,6 +23,7 @@ CONFIGS = {
     "one-lane": replace(TIGHT, lanes=1, groups=1, weight_depth=128, param_depth=128),
     "one-group": replace(TIGHT, groups=1, clusters=4),
     "wide-bus": replace(TIGHT, act_word=16, axi_data_width=128, groups=4),
+    "many-lanes": replace(TIGHT, lanes=8, groups=1, pointer_depth=64),
     "few-accumulators": replace(TIGHT, acc_depth=4),
 }
 MAPS = replace(

@@ -174,10 +174,6 @@ def ends_one_past_its_memory(image, body_words):
     image[HEADER_WORDS + WIDE_SECTION + 1] += 1
 
 
-def has_no_entries(image, body_words):
-    image[HEADER_WORDS + 1] &= 0xFFFF
-
-
 def magic_and_version(image, body_words):
     image[[HeaderWord.MAGIC, HeaderWord.VERSION]] = 0
 
@@ -229,7 +225,6 @@ def flip(index, bit):
         (ErrorCode.BAD_SECTION, body_word(WIDE_SECTION, 2)),
         (ErrorCode.BAD_SECTION, body_word(WIDE_SECTION, 8)),
         (ErrorCode.BAD_SECTION, body_word(PARAM_SECTION, 2)),
-        (ErrorCode.BAD_SECTION, has_no_entries),
         (ErrorCode.BAD_SECTION, body_word(0, 17)),
         (ErrorCode.BAD_SECTION, body_word(0, 28)),
         (ErrorCode.BAD_SECTION, body_word(1, 6)),
@@ -250,3 +245,32 @@ def test_a_wrong_image_is_refused(simulate, rng, code, edit):
         assert error is code
 
     simulate(dut, bench, budget=300)
+
+
+def test_a_section_without_entries_is_refused_at_once(simulate, rng):
+    dut = shared_program_loader(CONFIG)
+    image = build_image(CONFIG, sections(rng, CONFIG), instructions=2, **REGIONS)
+    image[HEADER_WORDS + 1] &= 0xFFFF
+
+    async def bench(ctx):
+        entries, error = await load(ctx, dut, image, rng)
+        assert error is ErrorCode.BAD_SECTION
+        assert len(entries) <= 2
+
+    simulate(dut, bench, budget=100)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_a_wrong_section_of_one_entry_is_refused(simulate, rng, last, idle):
+    dut = shared_program_loader(CONFIG)
+    wrong = Section(memory=Memory.WEIGHT, address=CONFIG.weight_depth, values=weights(rng, 1, 4))
+    good = Section(memory=Memory.WEIGHT, values=weights(rng, 5, 4))
+    parts = [good, wrong] if last else [wrong, good]
+    image = build_image(CONFIG, parts, instructions=2, **REGIONS)
+
+    async def bench(ctx):
+        _, error = await load(ctx, dut, image, rng, idle=idle)
+        assert error is ErrorCode.BAD_SECTION
+
+    simulate(dut, bench, budget=150)
