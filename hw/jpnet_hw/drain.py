@@ -241,7 +241,8 @@ class Drain(wiring.Component):
     def _build_addends(self, m: Module, valids: Value, stages: list[data.View]) -> None:
         """Read what is added to a row early enough, and tell the lanes that and by how much."""
         meet = self._read_latency + self._lanes[0].tree_latency
-        asked = meet - self._carried_latency
+        carried = meet + DrainLane.CARRIED_DELAY
+        asked = carried - self._carried_latency - 1
         adding, summed = Signal(reset_less=True), Signal(reset_less=True)
         multiplier = Signal(16, reset_less=True)
         step, place = stages[asked], self._places[asked]
@@ -257,14 +258,14 @@ class Drain(wiring.Component):
             multiplier.eq(
                 Mux(before_added.again, 0, self._job(before_added, "carried_multiplier"))
             ),
-            summed.eq(self._job(stages[meet], "summed")),
+            summed.eq(self._job(stages[carried - 1], "summed")),
         ]
         for number, lane in enumerate(self._lanes):
             m.d.comb += [
                 lane.again.eq(stages[meet].again),
                 lane.adding.eq(adding),
                 lane.summed.eq(summed),
-                lane.carried_turn.eq(stages[meet + 1].turn),
+                lane.carried_turn.eq(stages[carried].turn),
                 lane.addend_multiplier.eq(multiplier),
             ]
             for bank, rows in enumerate(self.carried_rows):

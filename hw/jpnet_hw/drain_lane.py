@@ -47,7 +47,8 @@ class DrainLane(wiring.Component):
     adding : in
         As the sums leave the tree: something is added.
     summed : in
-        A cycle later: what is added are the low bits of the sums of that cycle, not `carried`.
+        `CARRIED_DELAY` cycles later: what is added are the low bits of the sums of that cycle, not
+        `carried`.
     carried : in, one signed(8) a place
         With it: what is added.
     carried_turn : in, range(clusters)
@@ -68,6 +69,7 @@ class DrainLane(wiring.Component):
     """
 
     PARAM_CYCLES = 2
+    CARRIED_DELAY = Requantiser.ADDEND_DELAY - 1
 
     w_en: Signal
     w_addr: Signal

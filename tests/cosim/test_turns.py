@@ -71,7 +71,7 @@ def test_random_networks_are_exact_and_take_the_cycles_predicted(
         schedule=schedule,
         images=images,
         cache_dir=cache_dir,
-        bus=BusModel(stall_percent=20 * (seed % 2), stall_seed=seed),
+        bus=BusModel(stall_percent=20 if seed % 4 == 2 else 0, stall_seed=seed),
         optimise=False,
     )
     traces = network.run(images)
@@ -81,7 +81,9 @@ def test_random_networks_are_exact_and_take_the_cycles_predicted(
     assert compare_counters(network, schedule, traces, run, images) == {}
     found = CycleModel(schedule, traces, images).run().counters
     assert found[Counter.MACS] == run.counters[Counter.MACS]
-    if seed % 2 == 0:
+    if seed % 2:
+        assert found == {counter: run.counters[counter] for counter in found}
+    elif seed % 4 == 0:
         cycles = run.counters[Counter.CYCLES]
         assert abs(found[Counter.CYCLES] - cycles) <= 0.01 * cycles
 

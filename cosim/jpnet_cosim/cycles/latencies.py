@@ -11,7 +11,6 @@ from jpnet_hw.drain_lane import DrainLane
 from jpnet_hw.drain_sequencer import DrainSequencer
 from jpnet_hw.instruction_fetch import InstructionFetch
 from jpnet_hw.memory import PairMemory
-from jpnet_hw.requantiser import Requantiser
 from jpnet_hw.threshold import ThresholdCounter
 from jpnet_hw.token_builder import TokenBuilder
 from jpnet_hw.weight_lists import WeightLists
@@ -108,7 +107,7 @@ def latencies(config: AcceleratorConfig) -> Latencies:
         added=2
         + Cluster.DRAIN_LATENCY
         + tree
-        + Requantiser.ADDEND_DELAY
+        + DrainLane.CARRIED_DELAY
         - ActivationMemory.CARRIED_LATENCY,
         second=DrainSequencer.SECOND_CYCLES,
         result=ActivationMemory.RESULT_LATENCY,
