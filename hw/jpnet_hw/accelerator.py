@@ -382,7 +382,11 @@ class Accelerator(wiring.Component):
         fewer = loader.header.in_flight != self._config.contexts
         # The drain, like the skippers' first, hears of the first context a cycle late.
         first = Signal.like(parts.order.first, init=1)
+        # Each run begins with the same turns, so that its cycles do not depend on those before.
+        restart = Signal()
+        m.d.comb += [parts.order.restart.eq(restart), parts.memory.restart.eq(restart)]
         m.d.sync += [
+            restart.eq(parts.control.start_run),
             parts.order.in_turn.eq((loader.header.blocks != 0) | fewer),
             first.eq(parts.order.first),
         ]
@@ -427,6 +431,7 @@ class Accelerator(wiring.Component):
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),
                 skipper.word.eq(parts.memory.words[place]),
+                cluster.restart.eq(restart),
                 cluster.load_valid.eq(loader.load_valid),
                 cluster.load.eq(loader.load),
                 cluster.drain_valid.eq(drain.acc_read_valid),

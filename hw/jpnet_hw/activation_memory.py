@@ -62,7 +62,7 @@ class ActivationMemory(wiring.Component):
         Words of the context's image that are completely there.
     image_ready : out, one bit a context
         Pulse: all of the image is there.
-    asks, granted, words
+    restart, asks, granted, words
         Per skipper, as in `jpnet_hw.word_network.WordNetwork`.
     carried_read : in
         Read a row in every bank: in the next cycle no skipper is granted a word.
@@ -92,6 +92,7 @@ class ActivationMemory(wiring.Component):
     arriving: Signal
     arrived: list[list[Signal]]
     image_ready: Signal
+    restart: Signal
     asks: list[data.View]
     granted: Signal
     words: list[Signal]
@@ -119,6 +120,7 @@ class ActivationMemory(wiring.Component):
                 "arriving": Out(config.contexts),
                 "arrived": arrived.array(config.contexts, config.clusters),
                 "image_ready": Out(config.contexts),
+                "restart": In(1),
                 "asks": In(word_ask_layout(config)).array(config.clusters),
                 "granted": Out(config.clusters),
                 "words": Out(8 * config.act_word).array(config.clusters),
@@ -269,6 +271,7 @@ class ActivationMemory(wiring.Component):
             m.d.sync += address.eq(bank_address(config, self.carried.context, self.carried.address))
         self._build_carried(m, banks)
         m.d.comb += [
+            network.restart.eq(self.restart),
             network.hold.eq(hold),
             network.held_address.eq(address),
             self.granted.eq(network.granted),

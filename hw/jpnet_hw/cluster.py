@@ -35,6 +35,8 @@ class Cluster(wiring.Component):
         Accumulator row to read in all lanes, and to re-arm or keep.
     sums : out, signed(acc_width), per group and lane
         The row's partial sums, `DRAIN_LATENCY` cycles later.
+    restart : in
+        As in `jpnet_hw.dispatcher.Dispatcher`.
     arm : in, one bit per context
         Forget that the context's last job is done.
     done : out, one bit per context
@@ -55,6 +57,7 @@ class Cluster(wiring.Component):
     drain_valid: Signal
     drain: data.View
     sums: data.View
+    restart: Signal
     arm: Signal
     done: Signal
     issue_count: Signal
@@ -74,6 +77,7 @@ class Cluster(wiring.Component):
                 "drain_valid": In(1),
                 "drain": In(acc_read_layout(config)),
                 "sums": Out(data.ArrayLayout(row, config.groups)),
+                "restart": In(1),
                 "arm": In(config.contexts),
                 "done": Out(config.contexts),
                 "issue_count": Out(lanes),
@@ -86,7 +90,7 @@ class Cluster(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
-        m.d.comb += self.blocked.eq(dispatcher.blocked)
+        m.d.comb += [dispatcher.restart.eq(self.restart), self.blocked.eq(dispatcher.blocked)]
         wiring.connect(m, dispatcher.i, wiring.flipped(self.i))
         groups = [Group(config) for _ in range(config.groups)]
         load_valid_q = Signal(config.groups)

@@ -25,6 +25,8 @@ class Dispatcher(wiring.Component):
 
     Members
     -------
+    restart : in
+        Pulse without tokens: the first group's turn is next.
     i : in, stream of tokens
         From the zero skipper.
     o : out, one stream of group tokens per group
@@ -33,6 +35,7 @@ class Dispatcher(wiring.Component):
         A token waits and is not handed over.
     """
 
+    restart: Signal
     i: stream.Interface
     o: list[stream.Interface]
     blocked: Signal
@@ -41,6 +44,7 @@ class Dispatcher(wiring.Component):
         self._config = config
         super().__init__(
             {
+                "restart": In(1),
                 "i": In(stream.Signature(token_layout(config))),
                 "o": Out(stream.Signature(group_token_layout(config))).array(config.groups),
                 "blocked": Out(1),
@@ -69,6 +73,8 @@ class Dispatcher(wiring.Component):
         ]
         with m.If(self.i.valid & ~token.last & ~token.divided & ready.any()):
             m.d.sync += turn.eq(free.rotate_left(1))
+        with m.If(self.restart):
+            m.d.sync += turn.eq(1)
         for number, target in enumerate(self.o):
             m.d.comb += target.valid.eq(self.i.valid & targets[number])
             for name in ("act", "pointer", "stop", "base", "context", "last"):

@@ -25,6 +25,8 @@ class JobOrder(wiring.Component):
 
     Members
     -------
+    restart : in
+        Pulse: the first context goes first.
     in_turn : in
         Level: contexts go first in turn; held stable.
     oldest : in, one bit a context
@@ -35,6 +37,7 @@ class JobOrder(wiring.Component):
         In turn, a cycle after `computing`.
     """
 
+    restart: Signal
     in_turn: Signal
     oldest: Signal
     computing: Signal
@@ -44,6 +47,7 @@ class JobOrder(wiring.Component):
         self._contexts = config.contexts
         super().__init__(
             {
+                "restart": In(1),
                 "in_turn": In(1),
                 "oldest": In(config.contexts),
                 "computing": In(config.contexts),
@@ -57,4 +61,6 @@ class JobOrder(wiring.Component):
         m.d.comb += self.first.eq(Mux(self.in_turn, first, self.oldest))
         with m.If(self.computing.any() & ~(self.computing & first).any()):
             m.d.sync += first.eq(first_from(self.computing, first))
+        with m.If(self.restart):
+            m.d.sync += first.eq(1)
         return m

@@ -31,6 +31,8 @@ class WordNetwork(wiring.Component):
 
     Members
     -------
+    restart : in
+        Pulse while no word is wanted: the first skipper's turn is next.
     asks : in, per skipper
         A word that is wanted, in no bank where none is; held until it is granted.
     granted : out, one bit a skipper
@@ -47,6 +49,7 @@ class WordNetwork(wiring.Component):
 
     LATENCY = 2 + ActivationBank.LATENCY
 
+    restart: Signal
     asks: list[data.View]
     granted: Signal
     words: list[Signal]
@@ -60,6 +63,7 @@ class WordNetwork(wiring.Component):
         word = unsigned(8 * config.act_word)
         super().__init__(
             {
+                "restart": In(1),
                 "asks": In(word_ask_layout(config)).array(config.clusters),
                 "granted": Out(config.clusters),
                 "words": Out(word).array(config.clusters),
@@ -90,6 +94,8 @@ class WordNetwork(wiring.Component):
             m.d.sync += address.eq(Mux(self.hold, self.held_address, chosen))
             with m.If(requests.any() & ~self.hold):
                 m.d.sync += turn.eq(grant.rotate_left(1))
+            with m.If(self.restart):
+                m.d.sync += turn.eq(1)
         for number, word in enumerate(self.words):
             mine = Cat(grant[number] for grant in grants)
             m.d.comb += self.granted[number].eq(mine.any() & ~self.hold)

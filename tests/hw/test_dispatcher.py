@@ -115,3 +115,21 @@ def test_an_end_waits_until_all_groups_have_room(simulate):
         assert all(ctx.get(group.valid) for group in dut.o)
 
     simulate(dut, bench, budget=100)
+
+
+def test_a_restart_begins_with_the_first_group(simulate):
+    dut = shared_dispatcher(CONFIG)
+
+    async def bench(ctx):
+        for group in dut.o:
+            ctx.set(group.ready, 1)
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.o[2].valid)
+        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        ctx.set(dut.i.valid, 1)
+        assert ctx.get(dut.o[0].valid)
+
+    simulate(dut, bench, budget=100)

@@ -39,3 +39,19 @@ def test_a_job_keeps_its_turn_until_it_is_summed(simulate, rng, contexts):
         assert contexts == 1 or turns == set(range(contexts))
 
     simulate(dut, bench, budget=400)
+
+
+def test_a_restart_begins_with_the_first_context(simulate):
+    dut = JobOrder(AcceleratorConfig(contexts=4))
+
+    async def bench(ctx):
+        ctx.set(dut.in_turn, 1)
+        ctx.set(dut.computing, 4)
+        await ctx.tick()
+        assert ctx.get(dut.first) == 4
+        ctx.set(dut.computing, 0)
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        assert ctx.get(dut.first) == 1
+
+    simulate(dut, bench, budget=60)

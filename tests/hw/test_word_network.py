@@ -70,3 +70,18 @@ def test_skippers_of_one_bank_take_turns(simulate):
 
     simulate(dut, bench, budget=100)
     assert order == [1, 2, 8, 1, 2, 8]
+
+
+def test_a_restart_begins_with_the_first_skipper(simulate):
+    dut = shared_word_network(CONFIG)
+
+    async def bench(ctx):
+        for skipper in range(4):
+            ctx.set(dut.asks[skipper].banks, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.granted) == 4
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        assert ctx.get(dut.granted) == 1
+
+    simulate(dut, bench, budget=100)
