@@ -380,23 +380,26 @@ class Accelerator(wiring.Component):
         """Connect contexts, clusters and the drain."""
         drain, loader = parts.drain, parts.loader
         fewer = loader.header.in_flight != self._config.contexts
-        # The drain, like the skippers' first, hears of the first context a cycle late.
-        first = Signal.like(parts.order.first, init=1)
         # Each run begins with the same turns, so that its cycles do not depend on those before.
         restart = Signal()
         m.d.comb += [parts.order.restart.eq(restart), parts.memory.restart.eq(restart)]
         m.d.sync += [
             restart.eq(parts.control.start_run),
             parts.order.in_turn.eq((loader.header.blocks != 0) | fewer),
-            first.eq(parts.order.first),
         ]
+        # Each skipper hears of the first context a cycle after its neighbour, from close by, and
+        # the drain with the second of them.
+        heard = [parts.order.first]
+        for place in range(self._config.clusters):
+            heard.append(Signal.like(heard[0], name=f"oldest_{place}", init=1))
+            m.d.sync += heard[place + 1].eq(heard[place])
         m.d.comb += [
             drain.clear.eq(parts.control.start_load),
             drain.load_valid.eq(loader.load_valid),
             drain.load.eq(loader.load),
             parts.order.oldest.eq(parts.results.oldest),
             parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
-            drain.oldest.eq(first),
+            drain.oldest.eq(heard[1]),
         ]
         for number, context in enumerate(parts.contexts):
             m.d.comb += [
@@ -417,17 +420,12 @@ class Accelerator(wiring.Component):
                     cluster.arm[number].eq(context.arm),
                     context.cluster_done[place].eq(cluster.done[number]),
                 ]
-        # Each skipper hears of the first context a cycle after its neighbour, from close by.
-        oldest = parts.order.first
         for place, (skipper, cluster) in enumerate(
             zip(parts.skippers, parts.clusters, strict=True)
         ):
             wiring.connect(m, skipper.o, cluster.i)
-            m.d.comb += skipper.oldest.eq(oldest)
-            oldest_q = Signal.like(oldest, name=f"oldest_{place}", init=1)
-            m.d.sync += oldest_q.eq(oldest)
-            oldest = oldest_q
             m.d.comb += [
+                skipper.oldest.eq(heard[place]),
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),
                 skipper.word.eq(parts.memory.words[place]),
