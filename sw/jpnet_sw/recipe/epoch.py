@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from jpnet_sw.recipe.augment import augment, random_crop
 from jpnet_sw.recipe.config import RecipeConfig
+from jpnet_sw.recipe.half_precision import half_precision
 from jpnet_sw.recipe.workers import Workers
 from jpnet_sw.sparsity.masks import WeightMasks
 from jpnet_sw.sparsity.pruner import Pruner
@@ -145,7 +146,7 @@ def train_step(
     answers : float32, shape (images, classes)
         The batch's rows of the plan's answers, if it has any.
     """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=plan.bfloat16):
+    with half_precision(images.device, wanted=plan.bfloat16):
         if plan.teacher is not None:
             with torch.no_grad():
                 answers = soften(plan.teacher(images), plan.recipe.distill.temperature)

@@ -18,6 +18,7 @@ from jpnet_sw.compiler import CompileError
 from jpnet_sw.quantisation import CapturedLayer, calibrate, quantise, to_integer_network
 from jpnet_sw.quantisation.network import input_activations
 from jpnet_sw.recipe.epoch import seed_epoch, train_epoch
+from jpnet_sw.recipe.half_precision import half_precision
 from jpnet_sw.recipe.stages import Run, epoch_plan
 from jpnet_sw.sparsity.clock import Clock, cubic_density
 from jpnet_sw.sparsity.selector import kept_count
@@ -233,7 +234,7 @@ class TunedNetwork:
         """Return the first held-out images' logits, multiplied in the numbers of the training."""
         state, images = self._run.state, self._run.images.held_out_images[:count]
         state.model.eval()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=state.recipe.bfloat16):
+        with half_precision(images.device, wanted=state.recipe.bfloat16):
             parts = [state.model(batch).float() for batch in torch.split(images, _BATCH)]
         return torch.cat(parts)
 
