@@ -1,5 +1,6 @@
 """The zero skipper: from words of activations to the ones that survive."""
 
+from collections.abc import Iterable
 from functools import reduce
 from operator import add, or_
 
@@ -42,15 +43,19 @@ def _asked_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-def _exceeds(act: Value, limit: Value) -> Value:
-    """Return whether an activation's magnitude exceeds a limit."""
-    negative = act[-1]
+def _exceed(m: Module, acts: list[Value], limit: Value) -> Value:
+    """Return one bit for each activation: whether its magnitude exceeds a limit."""
+    negative = Cat(act[-1] for act in acts)
     # Inverted, a negative number is one less than its magnitude: then equal is enough.
-    exceeds: Value = negative
-    for place in range(len(limit)):
-        digit, bound = act[place] ^ negative, limit[place]
-        exceeds = (digit & ~bound) | ((digit | ~bound) & exceeds)
-    return exceeds
+    exceed: Value = negative
+    for place, bound in enumerate(limit):
+        digit, further = (Signal(len(acts), name=f"{name}_{place}") for name in ("digit", "exceed"))
+        m.d.comb += [
+            digit.eq(Cat(act[place] for act in acts) ^ negative),
+            further.eq(Mux(bound, digit & exceed, digit | exceed)),
+        ]
+        exceed = further
+    return exceed
 
 
 class ZeroSkipper(wiring.Component):
@@ -176,27 +181,41 @@ class ZeroSkipper(wiring.Component):
         stepped, held = Signal(config.contexts), Signal(config.contexts)
         # Vectors that begin join last: from registers of their own.
         begun = Signal(config.contexts)
-        coming, first, step = Signal(config.contexts), Signal(config.contexts), Signal()
-        m.d.comb += coming.eq(first_from(Mux(step, stepped, held) | begun, self.oldest))
-        m.d.sync += first.eq(coming)
+        first, step = Signal(config.contexts), Signal()
+        # Without and with a step.
+        choices = [Signal(config.contexts, name=f"choice_{number}") for number in range(2)]
+        for choice, requests in zip(choices, (held, stepped), strict=True):
+            wanted = Signal.like(requests, name=f"wanted_{requests.name}")
+            m.d.comb += [
+                wanted.eq(requests | begun),
+                choice.eq(first_from(wanted, self.oldest)),
+            ]
+
+        def coming(told: Iterable[Value]) -> Value:
+            """Return what holds of the coming choice, told of both; the step joins last."""
+            without, with_step = told
+            return Mux(step, with_step, without)
+
+        m.d.sync += first.eq(coming(choices))
         walkers = self._build_map_walkers(m)
         places = []
         walks = Signal(len(walkers))
         for number, (owner, walker) in enumerate(walkers):
-            m.d.sync += walks[number].eq((coming & owner).any())
+            m.d.sync += walks[number].eq(coming((choice & owner).any() for choice in choices))
             m.d.comb += walker.taken.eq(walks[number] & step)
             places.append((walks[number], walker.o))
         for context, job in enumerate(self.jobs):
             vector = VectorWalker(config, cluster=self._cluster)
             m.submodules[f"vector_{context}"] = vector
-            outstanding = Signal(range(_QUEUE_DEPTH + 1), name=f"outstanding_{context}")
-            left = Signal(range(_QUEUE_DEPTH + 1), name=f"left_{context}")
+            # One bit for each number of words on their way: no sum on the path of the choice.
+            outstanding = Signal(_QUEUE_DEPTH + 1, name=f"outstanding_{context}", init=1)
+            left = Signal(_QUEUE_DEPTH + 1, name=f"left_{context}")
             # Told a cycle late: off the path behind the comparisons and the queues.
             finished = Signal(2, name=f"finished_{context}")
             steps = Signal(name=f"steps_{context}")
             owned = Cat(owner[context] for owner, _ in walkers)
             after_held = Cat(owner[context] & walker.after_held for owner, walker in walkers)
-            after_step = Cat(
+            after_taken = Cat(
                 owner[context] & Mux(mine, walker.after_taken, walker.after_held)
                 for mine, (owner, walker) in zip(walks, walkers, strict=True)
             )
@@ -204,17 +223,18 @@ class ZeroSkipper(wiring.Component):
             m.d.sync += [
                 begun[context].eq(self.begin[context] & ~job.convolution & vector.begins),
                 finished.eq(taken[context] + dropped[context]),
-                outstanding.eq(left + (first[context] & step)),
-                steps.eq(coming[context] & ~owned.any()),
+                outstanding.eq(left << (first[context] & step)),
+                steps.eq(coming(choice[context] & ~owned.any() for choice in choices)),
             ]
             m.d.comb += [
                 vector.start.eq(self._start[context] & ~job.convolution),
                 vector.job.eq(job),
                 vector.taken.eq(steps & step),
-                left.eq(outstanding - finished),
-                held[context].eq((vector.after_held | after_held.any()) & (left != _QUEUE_DEPTH)),
+                left.eq(outstanding >> finished),
+                held[context].eq((vector.after_held | after_held.any()) & ~left[-1]),
                 stepped[context].eq(
-                    (vector_after_step | after_step.any()) & (left != _QUEUE_DEPTH - first[context])
+                    (vector_after_step | after_taken.any())
+                    & ~Mux(first[context], left[-2], left[-1])
                 ),
             ]
             with m.If(vector.waiting):
@@ -328,20 +348,25 @@ class ZeroSkipper(wiring.Component):
         place = asked.place
         m.d.sync += [
             valid_q.eq(valid),
-            read.eq(Mux(valid, self._present, 0)),
             word.acts.eq(acts),
             word.context.eq(asked.context),
             *(word[name].eq(place[name]) for name in ("lists", "line", "column", "end")),
         ]
-        for slot in range(config.act_word):
-            act = acts[slot]
-            present = valid & self._present[slot]
-            survives = _exceeds(act, self._limit) | self._dense
-            m.d.sync += [
-                word.keep[slot].eq(survives & present),
-                zeros[slot].eq((act == 0) & present & ~self._dense),
-                below[slot].eq((act != 0) & present & ~survives),
-            ]
+        slots = [acts[slot] for slot in range(config.act_word)]
+        present, survives, zero = (
+            Signal(config.act_word, name=name) for name in ("present", "survives", "zero")
+        )
+        m.d.comb += [
+            present.eq(Mux(valid, self._present, 0)),
+            survives.eq(_exceed(m, slots, self._limit) | self._dense.replicate(config.act_word)),
+            zero.eq(Cat(act == 0 for act in slots)),
+        ]
+        m.d.sync += [
+            read.eq(present),
+            word.keep.eq(survives & present),
+            zeros.eq(Mux(self._dense, 0, zero & present)),
+            below.eq(~zero & present & ~survives),
+        ]
         entry = struct_signal(word_layout(config))
         wanted = word.keep.any() | word.end
         m.d.comb += [

