@@ -76,7 +76,11 @@ def place_and_route(
     key.update(f"{target_mhz} {tool_version}".encode())
     digest = key.hexdigest()[:16]
     placed, routed = (out_dir / f"{step}-{digest}.json" for step in ("placed", "routed"))
-    place = ["--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"]
+    place = [
+        *("--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"),
+        # No limit on attempts: the default one is far too low for designs as large as these.
+        *("--placer-heap-cell-placement-timeout", "0"),
+    ]
     route = ["--no-pack", "--no-place", "--router", "router1"]
     for source, options, target in ((netlist, place, placed), (placed, route, routed)):
         if target.exists():

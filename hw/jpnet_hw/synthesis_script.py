@@ -11,6 +11,16 @@ Without it, ABC9 makes every path as short as the longest one and pays for that 
 _CHAIN_WIDTH = 7
 """Bits of the shortest sum with a carry chain; each chain has an entry and an exit that cost."""
 
+_FLIP_FLOPS = (
+    "dfflegalize -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r -cell $_DFFE_??_ 01 "
+    "-cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r -mince 4 -minsrst 16"
+)
+"""Flip-flops of the device, without enables and resets that only a few share.
+
+The eight flip-flops of a tile have one reset, the two of a slice one enable: a small group of them
+leaves the rest of its tile or slice empty, and look-up tables do the same.
+"""
+
 ADDERS_FILE = "short_adders.v"
 """File that the script reads `SHORT_ADDERS` from."""
 
@@ -67,7 +77,10 @@ def synthesis_script(sources: list[str], *, top: str, netlist: str) -> str:
             f"{synth} -run begin:map_gates",
             f"techmap -map {ADDERS_FILE}",
             "opt -fast",
-            f"{synth} -run map_gates:edif",
+            f"{synth} -run map_gates:map_ffs",
+            "opt_clean",
+            _FLIP_FLOPS,
+            f"{synth} -run map_ffs:edif",
             f"write_json {netlist}",
             "",
         )
