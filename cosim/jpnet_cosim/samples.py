@@ -11,7 +11,16 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.numbers import choose_multipliers
 from jpnet_spec.topn import ThresholdMode, TopN
 
-__all__ = ["DIMS", "GEOMETRIES", "MODES", "SMALL", "STREAMED", "random_images", "random_network"]
+__all__ = [
+    "CLUSTERED",
+    "DIMS",
+    "GEOMETRIES",
+    "MODES",
+    "SMALL",
+    "STREAMED",
+    "random_images",
+    "random_network",
+]
 
 SMALL = AcceleratorConfig(
     lanes=2,
@@ -29,6 +38,18 @@ SMALL = AcceleratorConfig(
 
 STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64, param_depth=256)
 """Streams the lists of networks as small as those of `DIMS`."""
+
+CLUSTERED = replace(
+    SMALL,
+    groups=1,
+    clusters=4,
+    weight_depth=128,
+    acc_depth=128,
+    act_depth=256,
+    param_depth=256,
+    program_depth=512,
+)
+"""Has as many clusters as contexts, and memories that cut the inputs of larger layers."""
 
 GEOMETRIES: dict[str, AcceleratorConfig] = {
     "single": replace(

@@ -15,7 +15,7 @@ from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.residual_samples import ResidualShape, residual_network
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import SMALL
+from jpnet_cosim.samples import CLUSTERED, SMALL
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import preset
@@ -37,16 +37,7 @@ WIDE = replace(
 )
 CONFIGS = {
     "tiny": replace(preset("tiny"), weight_depth=256, pointer_depth=256, program_depth=512),
-    "clusters": replace(
-        SMALL,
-        groups=1,
-        weight_depth=128,
-        pointer_depth=256,
-        acc_depth=128,
-        act_depth=256,
-        param_depth=256,
-        program_depth=512,
-    ),
+    "clusters": CLUSTERED,
 }
 SEEDS = range(14)
 

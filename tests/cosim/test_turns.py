@@ -1,7 +1,6 @@
 """Clusters that take other places in each context, through the generated Verilog."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import pytest
 from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
-from jpnet_cosim.residual_samples import RESIDENT_RESIDUAL, random_residual_network
+from jpnet_cosim.residual_samples import random_residual_network
 from jpnet_cosim.runner import BusModel, run_native
+from jpnet_cosim.samples import CLUSTERED
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
@@ -25,7 +25,6 @@ from jpnet_sw.compiler import CompileError, compile_network
 
 Emitted = Callable[[AcceleratorConfig], Path]
 
-CONFIG = replace(RESIDENT_RESIDUAL, groups=1, clusters=4, contexts=4, acc_depth=128)
 SEEDS = range(12)
 
 
@@ -36,7 +35,7 @@ def pools_of(network: IntegerNetwork) -> set[bool]:
         for layer in network.layers
         if layer.pool is not None
         and layer.convolution is not None
-        and layer.convolution.output_size[0] >= CONFIG.clusters * layer.pool.stride
+        and layer.convolution.output_size[0] >= CLUSTERED.clusters * layer.pool.stride
     }
 
 
@@ -54,7 +53,9 @@ def draw(seed: int) -> tuple[IntegerNetwork, Schedule]:
             if (seed % 4 == 0) not in pools_of(network):
                 continue
         try:
-            return network, compile_network(network, CONFIG, in_flight=(4, 4, 2, 2, 4, 1)[seed % 6])
+            return network, compile_network(
+                network, CLUSTERED, in_flight=(4, 4, 2, 2, 4, 1)[seed % 6]
+            )
         except CompileError:
             continue
     raise AssertionError
@@ -67,7 +68,7 @@ def test_random_networks_are_exact_and_take_the_cycles_predicted(
     network, schedule = draw(seed)
     images = random_maps(np.random.default_rng(seed), 7, network.input_shape)
     run = run_native(
-        emitted(CONFIG),
+        emitted(CLUSTERED),
         schedule=schedule,
         images=images,
         cache_dir=cache_dir,
@@ -89,7 +90,7 @@ def test_random_networks_are_exact_and_take_the_cycles_predicted(
 
 
 def test_the_seeds_draw_what_the_drain_turns() -> None:
-    assert CONFIG.turns == (0, 2, 1, 3)
+    assert CLUSTERED.turns == (0, 2, 1, 3)
     flags, modes, counts, overlaps = LayerFlag(0), set(), set(), set()
     for seed in SEEDS:
         network, schedule = draw(seed)
