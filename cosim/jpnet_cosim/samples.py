@@ -62,7 +62,17 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         acc_depth=64,
         param_depth=128,
     ),
-    "narrow": replace(SMALL, contexts=2, axi_data_width=32),
+    "narrow": replace(
+        STREAMED,
+        lanes=4,
+        groups=1,
+        contexts=1,
+        act_word=4,
+        weight_depth=4096,
+        acc_depth=256,
+        act_depth=128,
+        axi_data_width=32,
+    ),
     "wide": replace(
         SMALL,
         lanes=8,
@@ -73,9 +83,23 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         axi_addr_width=40,
         weight_depth=2048,
     ),
-    "divided": replace(SMALL, clusters=1, contexts=1, weight_depth=256, pointer_depth=128),
+    "divided": replace(
+        SMALL,
+        clusters=1,
+        contexts=2,
+        weight_depth=256,
+        pointer_depth=128,
+        acc_depth=512,
+        act_depth=512,
+        param_depth=512,
+        program_depth=512,
+    ),
 }
-"""Odd shapes, few because each is a build; the last divides the inputs of the layers of `DIMS`."""
+"""Odd shapes, few because each is a build.
+
+``narrow`` has the narrowest bus, and holds enough channel rows for weight entries of 32 bits;
+``divided`` divides the inputs of the layers of `DIMS`.
+"""
 
 DIMS = (40, 30, 21, 12, 7)
 """Input elements and outputs of each layer; none but the first fills whole words."""

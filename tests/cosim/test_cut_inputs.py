@@ -15,10 +15,9 @@ from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.program_model import ProgramModel
 from jpnet_cosim.residual_samples import ResidualShape, residual_network
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import CLUSTERED, SMALL
+from jpnet_cosim.samples import CLUSTERED, GEOMETRIES, SMALL
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
-from jpnet_spec.configs import preset
 from jpnet_spec.counters import STALL_COUNTERS, Counter
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.instruction import LayerFlag
@@ -36,7 +35,7 @@ WIDE = replace(
     program_depth=1024,
 )
 CONFIGS = {
-    "tiny": replace(preset("tiny"), weight_depth=256, pointer_depth=256, program_depth=512),
+    "divided": GEOMETRIES["divided"],
     "clusters": CLUSTERED,
 }
 SEEDS = range(14)
@@ -176,5 +175,5 @@ def test_the_seeds_cut_every_kind_of_layer(name: str) -> None:
             found |= {"added"} if layer.shortcut is not None else set()
             found |= {"streamed"} if editor.field(index, "flags") & LayerFlag.NEXT_BLOCK else set()
     wanted: set[object] = {LayerOp.CONVOLUTION, LayerOp.AVERAGE_POOL, LayerOp.FULLY_CONNECTED}
-    wanted |= {"pooled", "added", "streamed", *(["divided"] if name == "tiny" else [])}
+    wanted |= {"pooled", "added", "streamed", *(["divided"] if name == "divided" else [])}
     assert wanted <= found

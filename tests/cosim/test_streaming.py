@@ -12,7 +12,15 @@ from jpnet_cosim.cycles.estimate import CycleModel
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.runner import BusModel, MemoryMap, NativeRun, run_native
-from jpnet_cosim.samples import DIMS, MODES, SMALL, STREAMED, random_images, random_network
+from jpnet_cosim.samples import (
+    CLUSTERED,
+    DIMS,
+    GEOMETRIES,
+    MODES,
+    STREAMED,
+    random_images,
+    random_network,
+)
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.counters import Counter
@@ -20,31 +28,6 @@ from jpnet_spec.errors import ErrorCode
 from jpnet_sw.compiler import CompileError, compile_network
 
 Emitted = Callable[[AcceleratorConfig], Path]
-
-MAPS = replace(
-    SMALL,
-    contexts=2,
-    weight_depth=128,
-    pointer_depth=1024,
-    acc_depth=256,
-    act_depth=256,
-    program_depth=256,
-)
-
-
-NARROW = replace(
-    STREAMED,
-    lanes=4,
-    groups=1,
-    contexts=1,
-    act_word=4,
-    weight_depth=4096,
-    acc_depth=256,
-    act_depth=128,
-    param_depth=256,
-    axi_data_width=32,
-)
-"""Holds enough channel rows for weight entries of 32 bits, and has the narrowest bus."""
 
 
 @pytest.fixture
@@ -91,11 +74,12 @@ def test_wide_entries_over_a_narrow_bus_are_right(
     rng: np.random.Generator, emitted: Emitted, cache_dir: Path, stall: int
 ) -> None:
     network = random_network(rng, dims=(24, 40, 600, 9), modes=MODES[:3])
-    schedule = compile_network(network, NARROW)
+    config = GEOMETRIES["narrow"]
+    schedule = compile_network(network, config)
     blocks = ProgramEditor(schedule.program).blocks
     assert {section.wide for block in blocks for section in block.sections} == {True, False}
     job = Job(network=network, schedule=schedule, images=random_images(rng, 3, 24))
-    result = run(job, emitted(NARROW), cache_dir, BusModel(stall_percent=stall), None)
+    result = run(job, emitted(config), cache_dir, BusModel(stall_percent=stall), None)
     assert_right(job, result)
     if not stall:
         found = CycleModel(schedule, network.run(job.images), job.images).run().counters
@@ -120,11 +104,11 @@ def test_networks_of_any_size_are_right(
 
 def test_streamed_maps_are_right(emitted: Emitted, cache_dir: Path) -> None:
     streamed = 0
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
-        network = random_convolutional_network(rng)
+        network = random_convolutional_network(rng, largest=8, channels=40)
         try:
-            schedule = compile_network(network, MAPS)
+            schedule = compile_network(network, CLUSTERED)
         except CompileError:
             continue
         if not schedule.stream_blocks:
@@ -133,7 +117,7 @@ def test_streamed_maps_are_right(emitted: Emitted, cache_dir: Path) -> None:
         images = random_maps(rng, int(rng.integers(1, 5)), network.input_shape)
         job = Job(network=network, schedule=schedule, images=images)
         bus = BusModel(stall_percent=20, stall_seed=seed)
-        assert_right(job, run(job, emitted(MAPS), cache_dir, bus, None))
+        assert_right(job, run(job, emitted(CLUSTERED), cache_dir, bus, None))
     assert streamed >= 5
 
 
