@@ -77,6 +77,7 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         SMALL,
         lanes=8,
         groups=1,
+        clusters=1,
         contexts=2,
         act_word=16,
         axi_data_width=128,
