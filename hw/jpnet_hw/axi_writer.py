@@ -133,11 +133,12 @@ class AxiWriter(wiring.Component):
             send.eq(channel_free & (left != 0) & (self.i.valid | self.abort)),
         ]
         with m.If(channel_free):
-            m.d.sync += self.w_valid.eq(send)
-        with m.If(send):
+            # Whether or not a beat is sent: data may come from afar.
             m.d.sync += [
+                self.w_valid.eq(send),
                 self.w_data.eq(self.i.payload),
                 self.w_strobe.eq(Cat(~self.abort for _ in range(beat_bytes))),
                 self.w_last.eq(left == 1),
-                left.eq(left - 1),
             ]
+        with m.If(send):
+            m.d.sync += left.eq(left - 1)

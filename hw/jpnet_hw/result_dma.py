@@ -1,6 +1,6 @@
 """Writes the contexts' results to memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -80,6 +80,8 @@ class ResultDma(wiring.Component):
     def __init__(self, config: AcceleratorConfig, *, read_latency: int) -> None:
         self._config = config
         self._read_latency = read_latency
+        self._read = Signal()
+        self._coming = Signal(read_latency)
         rows = config.act_depth * config.contexts * config.clusters * config.act_columns
         super().__init__(
             {
@@ -112,6 +114,7 @@ class ResultDma(wiring.Component):
         transfer = self.transfers.payload
         row_shift = exact_log2(config.beat_rows)
         m.d.comb += [self.o.payload.eq(beat), self.result_context.eq(context)]
+        self._build_shift(m, beat, left == 0)
         m.d.sync += [self.result_done.eq(0), self.written.eq(0)]
         with m.FSM(name="result"):
             with m.State("WAIT"):
@@ -127,7 +130,7 @@ class ResultDma(wiring.Component):
                 with m.If(self.transfers.ready):
                     m.next = "READ"
             with m.State("READ"):
-                self._build_beat(m, left, beat)
+                self._build_beat(m, left)
             with m.State("SEND"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
@@ -148,24 +151,32 @@ class ResultDma(wiring.Component):
             m.d.sync += [context.eq(0), transfer.address.eq(self.base)]
         return m
 
-    def _build_beat(self, m: Module, left: Signal, beat: Signal) -> None:
-        """Read one row a cycle and put a beat together; rows after the last are 0."""
+    def _build_shift(self, m: Module, beat: Signal, beyond: Value) -> None:
+        """Shift rows into the beat as they come; rows after the last are 0.
+
+        Told by registers alone, which may lie on the way to the memory.
+        """
+        row = self.result_data
+        blank = Signal(self._read_latency, reset_less=True)
+        m.d.comb += self._read.eq(self.result_read & self.result_granted)
+        m.d.sync += [
+            self._coming.eq(Cat(self._read, self._coming)),
+            blank.eq(Cat(beyond, blank)),
+        ]
+        with m.If(self._coming[-1]):
+            m.d.sync += beat.eq(Cat(beat, Mux(blank[-1], 0, row)) >> len(row))
+
+    def _build_beat(self, m: Module, left: Signal) -> None:
+        """Read one row a cycle until a beat is together."""
         config = self._config
         asked, given = Signal(range(config.beat_rows + 1)), Signal(range(config.beat_rows + 1))
-        coming = Signal(self._read_latency)
-        row = self.result_data
         m.d.comb += self.result_read.eq(asked != config.beat_rows)
-        read = self.result_read & self.result_granted
-        m.d.sync += [coming.eq(Cat(read, coming)), asked.eq(asked + read)]
-        with m.If(read):
-            m.d.sync += self.result_row.eq(self.result_row + 1)
-        with m.If(coming[-1]):
-            m.d.sync += [
-                beat.eq(Cat(beat, Mux(left == 0, 0, row)) >> len(row)),
-                given.eq(given + 1),
-            ]
+        with m.If(self._read):
+            m.d.sync += [asked.eq(asked + 1), self.result_row.eq(self.result_row + 1)]
             with m.If(left != 0):
                 m.d.sync += left.eq(left - 1)
+        with m.If(self._coming[-1]):
+            m.d.sync += given.eq(given + 1)
             with m.If(given == config.beat_rows - 1):
                 m.d.sync += [asked.eq(0), given.eq(0)]
                 m.next = "SEND"
