@@ -152,7 +152,7 @@ class ZeroSkipper(wiring.Component):
         self._build_filter(m, queues, dropped, (valid, asked))
         m.d.sync += [self._oldest.eq(self.oldest), self._start.eq(self.begin)]
         m.d.comb += [
-            queues.oldest.eq(self._oldest),
+            queues.oldest.eq(self.oldest),
             taken.eq(Mux(queues.r_en & queues.r_valid, 1 << queues.r_context, 0)),
             tokens.i_valid.eq(queues.r_valid),
             tokens.i.eq(queues.r_data),

@@ -1,6 +1,6 @@
 """Queues of several contexts in one small memory."""
 
-from amaranth.hdl import Cat, Module, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -30,7 +30,8 @@ class WordQueues(wiring.Component):
     Members
     -------
     oldest : in, one bit per context
-        The context of the oldest image; those after it, in turn, hold the younger ones.
+        The context of the oldest image, in the next cycle; those after it, in turn, hold the
+        younger ones.
     w_en, w_context, w_data : in
         Write an entry.
     r_valid, r_context, r_data : out
@@ -73,15 +74,24 @@ class WordQueues(wiring.Component):
         write, read = entries.write_port(), entries.read_port(domain="comb")
         pointer_bits = exact_log2(depth)
         w_place, r_place = Signal(pointer_bits), Signal(pointer_bits)
-        filled, chosen = Signal(contexts), Signal(contexts)
+        # Which entry is read is chosen a cycle ahead, for an entry that is taken and for none:
+        # the choice, the memory and what follows are a long path by themselves.
+        chosen = Signal(contexts)
+        after_taken, after_none = (
+            Signal(contexts, name=f"after_{event}") for event in ("taken", "none")
+        )
+        choice = Signal(contexts)
         for context in range(contexts):
             head = Signal(pointer_bits, name=f"head_{context}")
             tail = Signal(pointer_bits, name=f"tail_{context}")
             level = Signal(range(depth + 1), name=f"level_{context}")
             written = self.w_en & (self.w_context == context)
             taken = self.r_en & chosen[context]
+            m.d.comb += [
+                after_none[context].eq(written | (level != 0)),
+                after_taken[context].eq(written | (level > 1) | ((level == 1) & ~chosen[context])),
+            ]
             m.d.sync += [
-                filled[context].eq(written | (level > 1) | ((level == 1) & ~taken)),
                 tail.eq(tail + written),
                 head.eq(head + taken),
                 level.eq(level + written - taken),
@@ -90,14 +100,23 @@ class WordQueues(wiring.Component):
                 m.d.comb += w_place.eq(tail)
             with m.If(chosen[context]):
                 m.d.comb += r_place.eq(head)
+        m.d.comb += choice.eq(
+            Mux(
+                self.r_en,
+                first_from(after_taken, self.oldest),
+                first_from(after_none, self.oldest),
+            )
+        )
+        m.d.sync += [
+            chosen.eq(choice),
+            self.r_valid.eq(choice.any()),
+            self.r_context.eq(place_of(choice)),
+        ]
 
         def address(place: Value, context: Value) -> Value:
             return Cat(place, context[: exact_log2(contexts)])
 
         m.d.comb += [
-            chosen.eq(first_from(filled, self.oldest)),
-            self.r_valid.eq(filled.any()),
-            self.r_context.eq(place_of(chosen)),
             write.en.eq(self.w_en),
             write.addr.eq(address(w_place, self.w_context)),
             write.data.eq(self.w_data),

@@ -16,9 +16,8 @@ def test_each_context_is_a_queue_and_the_oldest_comes_first(simulate, rng, conte
         nonlocal oldest
         most = 0
         for _ in range(600):
-            if rng.random() < 0.05:
-                oldest = int(rng.integers(contexts))
-            ctx.set(dut.oldest, 1 << oldest)
+            coming = int(rng.integers(contexts)) if rng.random() < 0.05 else oldest
+            ctx.set(dut.oldest, 1 << coming)
             context, value = int(rng.integers(contexts)), int(rng.integers(256))
             writes = len(queues[context]) < depth and rng.random() < write
             ctx.set(dut.w_en, int(writes))
@@ -37,6 +36,7 @@ def test_each_context_is_a_queue_and_the_oldest_comes_first(simulate, rng, conte
                 queues[context].append(value)
             most = max(most, *map(len, queues))
             await ctx.tick()
+            oldest = coming
         if read < write:
             assert most == depth
 
