@@ -356,12 +356,15 @@ class ProgramLoader(wiring.Component):
         return [1 << bit for bit in range(self._config.contexts.bit_length())]
 
     def _build_limits(self, m: Module) -> None:
-        """Divide the memories that the contexts share among the images in flight."""
+        """Divide the memories that the contexts share among the images in flight.
+
+        Their number is not in the header's last unit, so the limits are there for its check.
+        """
         config = self._config
         with m.Switch(self.header.in_flight):
             for count in self._counts():
                 with m.Case(count):
-                    m.d.comb += [
+                    m.d.sync += [
                         self.act_limit.eq(config.act_depth * config.contexts // count),
                         self.acc_limit.eq(config.acc_depth * config.contexts // count),
                     ]
