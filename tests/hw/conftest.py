@@ -2,6 +2,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 import pytest
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 KEPT = 4
@@ -55,5 +56,46 @@ def simulate():
 
     def run(dut, bench, *background, budget):
         simulation(dut, len(background)).run(bench, background, budget)
+
+    return run
+
+
+@pytest.fixture
+def pass_items(simulate, rng):
+    """Send items through a component with streams `i` and `o`, with pauses on both sides."""
+
+    def run(dut, sent, *, count, source, sink, valid_registered=False):
+        """Return the `count` items that came out, and the cycles that took.
+
+        `source` and `sink` are the shares of cycles that the giver and the taker pause. `ready`
+        must not depend on the taker's in the same cycle, nor `valid` on the giver's if that is
+        told.
+        """
+        queue, got, cycles = list(sent), [], 0
+
+        async def bench(ctx):
+            nonlocal cycles
+            offered = False
+            while len(got) < count:
+                valid = ctx.get(dut.o.valid)
+                offered = bool(queue) and (offered or rng.random() >= source)
+                ctx.set(dut.i.valid, int(offered))
+                if offered:
+                    ctx.set(Value.cast(dut.i.payload), queue[0])
+                ready = ctx.get(dut.i.ready)
+                ctx.set(dut.o.ready, int(rng.random() >= sink))
+                assert ctx.get(dut.i.ready) == ready, "ready depends on the taker's"
+                if valid_registered:
+                    assert ctx.get(dut.o.valid) == valid, "valid is not from a register"
+                if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
+                    got.append(ctx.get(Value.cast(dut.o.payload)))
+                if offered and ready:
+                    queue.pop(0)
+                    offered = False
+                await ctx.tick()
+                cycles += 1
+
+        simulate(dut, bench, budget=10000)
+        return got, cycles
 
     return run
