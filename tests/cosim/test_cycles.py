@@ -12,10 +12,7 @@ from jpnet_cosim.cycles.latencies import latencies
 from jpnet_cosim.cycles.shape import shape_of
 from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
-from jpnet_cosim.residual_samples import (
-    STREAMED_RESIDUAL,
-    random_residual_network,
-)
+from jpnet_cosim.residual_samples import STREAMED_RESIDUAL, random_residual_network
 from jpnet_cosim.runner import BusModel, run_native
 from jpnet_cosim.samples import GEOMETRIES, SMALL, STREAMED
 from jpnet_spec.config import AcceleratorConfig

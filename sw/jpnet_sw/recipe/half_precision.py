@@ -4,7 +4,7 @@ import torch
 
 __all__ = ["half_precision"]
 
-_CPU_NAMES = ("amx_bf16", "avx512_bf16", "arm_bf16", "bf16")
+_CPU_NAMES = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def half_precision(device: torch.device, *, wanted: bool) -> torch.autocast:
