@@ -13,7 +13,7 @@ from jpnet_hw.layouts import (
     row_write_layout,
     struct_signal,
 )
-from jpnet_hw.skid_buffer import SkidBuffer
+from jpnet_hw.register_slice import RegisterSlice
 from jpnet_hw.word_network import WordNetwork, word_ask_layout
 from jpnet_spec.config import AcceleratorConfig
 
@@ -57,7 +57,7 @@ class ActivationMemory(wiring.Component):
     beats : in stream of `image_beat_layout`
         Image data, in order; beat b holds rows ``b * beat_rows`` onwards.
     arriving : out, one bit a context
-        Pulse: the first beat of an image was taken in the cycle before.
+        Pulse: the first beat of an image is on its way into the banks.
     arrived : out, per context and cluster
         Words of the context's image that are completely there.
     image_ready : out, one bit a context
@@ -162,9 +162,9 @@ class ActivationMemory(wiring.Component):
     def _build_beats(self, m: Module, banks: list[ActivationBank]) -> None:
         """Give the beats of images to their banks and count the words that are complete."""
         config = self._config
-        m.submodules.skid = skid = SkidBuffer(image_beat_layout(config))
-        wiring.connect(m, wiring.flipped(self.beats), skid.i)
-        beats = skid.o
+        m.submodules.slice = between = RegisterSlice(image_beat_layout(config))
+        wiring.connect(m, wiring.flipped(self.beats), between.i)
+        beats = between.o
         beat_q = struct_signal(image_beat_layout(config), reset_less=True)
         beat_valid, closing = Signal(), Signal()
         address = Signal(config.act_addr_width, reset_less=True)

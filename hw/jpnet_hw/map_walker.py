@@ -1,6 +1,6 @@
 """Walk of one job through the words of a map."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -80,15 +80,17 @@ class MapWalker(wiring.Component):
         m.submodules.rows = between = RegisterSlice(row_place_layout(self._config))
         wiring.connect(m, row_walker.o, between.i)
         rows = between.o
-        row_ended = self._build_words(m, rows)
+        # Until a row's first word is there: whatever stands there is taken for one.
+        loads = Signal()
+        fresh = self._build_words(m, rows, loads)
         m.d.comb += [
             row_walker.start.eq(self.start),
             row_walker.job.eq(self.job),
             row_walker.first_row.eq(self.first_row),
+            rows.ready.eq(loads | (self.taken & fresh)),
         ]
 
         def follow_row() -> None:
-            m.d.comb += rows.ready.eq(1)
             m.next = "ROW"
             with m.If(rows.payload.end):
                 m.next = "END"
@@ -97,16 +99,18 @@ class MapWalker(wiring.Component):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += self.active.eq(1)
                 m.next = "MAP"
-            with m.State("MAP"), m.If(rows.valid):
-                m.d.comb += [self.after_taken.eq(1), self.after_held.eq(1)]
-                follow_row()
+            with m.State("MAP"):
+                m.d.comb += loads.eq(1)
+                with m.If(rows.valid):
+                    m.d.comb += [self.after_taken.eq(1), self.after_held.eq(1)]
+                    follow_row()
             with m.State("ROW"):
                 m.d.comb += [
                     self.valid.eq(1),
-                    self.after_taken.eq(~row_ended | rows.valid),
+                    self.after_taken.eq(~fresh | rows.valid),
                     self.after_held.eq(1),
                 ]
-                with m.If(self.taken & row_ended):
+                with m.If(self.taken & fresh):
                     m.next = "MAP"
                     with m.If(rows.valid):
                         follow_row()
@@ -122,8 +126,12 @@ class MapWalker(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _build_words(self, m: Module, rows: stream.Interface) -> Value:
-        """Step from word to word; return whether this is the last one of a row."""
+    def _build_words(self, m: Module, rows: stream.Interface, loads: Signal) -> Signal:
+        """Step from word to word; return whether the next one is a row's first.
+
+        What the next word is comes out of a register, and what becomes of it is decided by `taken`
+        alone: the choice of a word is a long path, and the walk follows everywhere.
+        """
         config, job, word = self._config, self.job, self._word
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
         pixel_step = Signal(config.act_addr_width, reset_less=True)
@@ -133,10 +141,15 @@ class MapWalker(wiring.Component):
         pixels = Signal(EXTENT_WIDTH, reset_less=True)
         neighbours = Signal(config.act_word.bit_length())
         every_slot = job.channel_lists << exact_log2(config.act_word)
-        # Told as the word before is taken: off the path of the choice of a word.
-        last_word, last_pixels, few_pixels = (
+        # Told as the word before is taken.
+        last_word, last_pixels, few_pixels, fresh = (
             Signal(name=name, reset_less=True)
-            for name in ("last_word", "last_pixels", "few_pixels")
+            for name in ("last_word", "last_pixels", "few_pixels", "fresh")
+        )
+        next_last_word, next_last_pixels = Signal(), Signal()
+        # Of every row.
+        narrow_word, narrow_row, one_word = (
+            Signal(name=name, reset_less=True) for name in ("narrow_word", "narrow_row", "one_word")
         )
         final_word = Signal.like(pixel_word, reset_less=True)
         m.d.comb += [
@@ -151,12 +164,24 @@ class MapWalker(wiring.Component):
             pixel_step.eq(job.pixel_words + job.source_pixel_gap),
             word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
         ]
-        with m.If(self.taken):
+        m.d.sync += [
+            narrow_word.eq(final_word == 0),
+            narrow_row.eq(job.source_width <= neighbours),
+            one_word.eq(narrow_word & narrow_row),
+        ]
+        m.d.comb += [
+            next_last_word.eq(Mux(last_word, narrow_word, pixel_word + 1 == final_word)),
+            next_last_pixels.eq(Mux(last_word, pixels <= (neighbours << 1), last_pixels)),
+        ]
+        row = rows.payload
+        with m.If(loads | self.taken):
             m.d.sync += [
                 word.address.eq(word.address + 1),
                 word.lists.eq(word.lists + word_lists),
                 pixel_word.eq(Mux(last_word, 0, pixel_word + 1)),
-                last_word.eq(Mux(last_word, final_word == 0, pixel_word + 1 == final_word)),
+                last_word.eq(next_last_word),
+                last_pixels.eq(next_last_pixels),
+                fresh.eq(next_last_word & next_last_pixels),
             ]
             with m.If(last_word):
                 m.d.sync += [
@@ -165,20 +190,19 @@ class MapWalker(wiring.Component):
                     word.lists.eq(row_lists),
                     word.column.eq(word.column + neighbours),
                     pixels.eq(pixels - neighbours),
-                    last_pixels.eq(pixels <= (neighbours << 1)),
                     few_pixels.eq(pixels < (neighbours << 1)),
                 ]
-        row = rows.payload
-        with m.If(rows.valid & rows.ready):
-            m.d.sync += [
-                *(word[name].eq(row[name]) for name in ("bank", "address", "lists", "line")),
-                word.column.eq(job.padding_left),
-                next_pixel.eq(row.address + pixel_step),
-                pixel_word.eq(0),
-                row_lists.eq(row.lists),
-                pixels.eq(job.source_width),
-                last_word.eq(final_word == 0),
-                last_pixels.eq(job.source_width <= neighbours),
-                few_pixels.eq(job.source_width < neighbours),
-            ]
-        return last_word & last_pixels
+            with m.If(loads | fresh):
+                m.d.sync += [
+                    *(word[name].eq(row[name]) for name in ("bank", "address", "lists", "line")),
+                    word.column.eq(job.padding_left),
+                    next_pixel.eq(row.address + pixel_step),
+                    pixel_word.eq(0),
+                    row_lists.eq(row.lists),
+                    pixels.eq(job.source_width),
+                    last_word.eq(narrow_word),
+                    last_pixels.eq(narrow_row),
+                    few_pixels.eq(job.source_width < neighbours),
+                    fresh.eq(~rows.valid | one_word),
+                ]
+        return fresh
