@@ -72,9 +72,9 @@ class VectorWalker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, job = self._config, self.job
-        active, there = Signal(), Signal()
+        active = Signal()
         left = Signal(config.act_addr_width + 1, reset_less=True)
-        # Words up to the next one, it included.
+        # Words up to the one after the next, it included.
         coming = Signal(config.act_addr_width + 1, reset_less=True)
         pixel_word = Signal(config.act_addr_width + 1, reset_less=True)
         address = Signal(config.act_addr_width, reset_less=True)
@@ -84,16 +84,18 @@ class VectorWalker(wiring.Component):
         )
         final_word = Signal.like(pixel_word, reset_less=True)
         some_left, last_word = Signal(reset_less=True), Signal()
-        following = Signal()
+        one_left = Signal(reset_less=True)
+        # A cycle old, and as if a word had been read since: off the path of the choice. Whether it
+        # held a cycle before is what makes the next word valid.
+        following, there = Signal(), Signal()
         used = Signal.like(self.o.used)
         every_slot = job.channel_lists << exact_log2(config.act_word)
         m.d.comb += [
             last_word.eq(pixel_word == final_word),
             self.waiting.eq(active & some_left & ~there),
             self.valid.eq(active & (there | ~some_left)),
-            following.eq(~job.limited | (coming < job.limit)),
             self.begins.eq(~job.limited | (job.words == 0)),
-            self.after_taken.eq(active & some_left & (following | (left == 1))),
+            self.after_taken.eq(active & some_left & (following | one_left)),
             self.after_held.eq(active & (following | ~some_left)),
             used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
@@ -109,7 +111,7 @@ class VectorWalker(wiring.Component):
         # As one value: a part that is always the same would be a process without an input.
         m.d.comb += self.o.eq(Cat(fields[name] for name in self.o.shape().members))
         m.d.sync += [
-            # A cycle old, and as if a word had been read since: off the path of the choice.
+            following.eq(~job.limited | (~self.start & (coming < job.limit))),
             there.eq(Mux(self.start, ~job.limited, following)),
             final_word.eq(job.pixel_words - 1),
             word_lists.eq(Mux(job.divided, every_slot >> exact_log2(config.groups), every_slot)),
@@ -117,7 +119,8 @@ class VectorWalker(wiring.Component):
         with m.If(self.taken):
             m.d.sync += [
                 left.eq(left - 1),
-                some_left.eq(left != 1),
+                some_left.eq(~one_left),
+                one_left.eq(left == 2),
                 coming.eq(coming + 1),
                 address.eq(address + 1),
                 lists.eq(lists + word_lists),
@@ -129,7 +132,8 @@ class VectorWalker(wiring.Component):
                 active.eq(1),
                 left.eq(job.words),
                 some_left.eq(job.words != 0),
-                coming.eq(1),
+                one_left.eq(job.words == 1),
+                coming.eq(2),
                 address.eq(job.base),
                 lists.eq(job.pointer_base),
                 pixel_word.eq(0),

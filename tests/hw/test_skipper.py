@@ -273,10 +273,10 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
 
     async def trickle(ctx):
         nonlocal arrived
-        ctx.set(dut.jobs[0].limited, 1)
         for arrived in range(5):
             ctx.set(dut.jobs[0].limit, arrived)
-            await ctx.tick().repeat(30)
+            ctx.set(dut.jobs[0].limited, int(arrived < 4))
+            await ctx.tick().repeat(50)
 
     async def bench(ctx):
         tokens, cycles, _ = await collect(
@@ -291,7 +291,7 @@ def test_words_that_have_not_come_are_waited_for(simulate, rng):
             pointer_base=0,
         )
         assert [act for _, _, act in tokens] == tensor.ravel().tolist()
-        assert [cycle // 30 for cycle in cycles] == [2] * 16 + [4] * 16
+        assert [cycle // 50 for cycle in cycles] == [3] * 24 + [4] * 8
 
     simulate(dut, bench, bank_bench(dut, tensor, 5), trickle, budget=400)
 

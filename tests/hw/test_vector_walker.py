@@ -69,23 +69,23 @@ def test_words_of_an_arriving_image_are_waited_for(simulate):
     dut = shared_vector_walker(CONFIG, cluster=0)
 
     async def bench(ctx):
-        for name, value in {"words": 4, "pixel_words": 4, "limited": 1}.items():
+        for name, value in {"words": 5, "pixel_words": 5, "limited": 1}.items():
             ctx.set(dut.job[name], value)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
         for there in range(1, 5):
+            ends = there == 4
             await ctx.tick().repeat(3)
             assert ctx.get(dut.waiting)
             assert not ctx.get(dut.valid)
-            ctx.set(dut.job.limit, there + (there < 4))
-            if there == 4:
-                ctx.set(dut.job.limited, 0)
+            ctx.set(dut.job.limit, there + 2 - ends)
+            ctx.set(dut.job.limited, int(not ends))
             await ctx.tick().repeat(3)
             assert ctx.get(dut.valid)
             assert not ctx.get(dut.waiting)
             ctx.set(dut.taken, 1)
-            await ctx.tick()
+            await ctx.tick().repeat(1 + ends)
             ctx.set(dut.taken, 0)
         assert ctx.get(dut.o.end)
 
