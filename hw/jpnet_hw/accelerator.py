@@ -188,8 +188,9 @@ class Accelerator(wiring.Component):
             ),
         ]
         stop = parts.control.stop
-        for stage, members in enumerate(stages):
-            stop_q = Signal(name=f"stop_{stage}")
+        for members in stages:
+            # One name for all: equal parts are equal modules.
+            stop_q = Signal(name="stop_q")
             m.d.sync += stop_q.eq(stop)
             stop = stop_q
             for name, part in members.items():

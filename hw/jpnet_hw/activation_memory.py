@@ -241,7 +241,9 @@ class ActivationMemory(wiring.Component):
         config = self._config
         share = bank.beats.payload
         last_share = share.share == config.act_columns // beat_rows(config) - 1
-        filled = bank.beats.valid & bank.beats.ready & last_share
+        # A cycle late: off the path from the rows that go first, and to the skippers' jobs.
+        filled = Signal(name=f"filled_{cluster}")
+        m.d.sync += filled.eq(bank.beats.valid & bank.beats.ready & last_share)
         for context in range(config.contexts):
             arrived = self.arrived[context][cluster]
             with m.If(self.arriving[context]):

@@ -7,6 +7,8 @@ __all__ = ["merge_identical_modules"]
 
 _MODULE = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end\n", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^(  cell )(\\\S+)( )", re.MULTILINE)
+_NUMBERED_PORT = re.compile(r"^  wire [^\n]*put \d+ +(\\port\$\S+)$", re.MULTILINE)
+_NUMBERED = re.compile(r"\\port\$\S+")
 
 
 def _modules(rtlil: str) -> Iterator[tuple[str, str]]:
@@ -21,11 +23,44 @@ def _with_cells(text: str, replaced: Mapping[str, str]) -> str:
     return _CELL.sub(rename, text)
 
 
+def _with_counted_ports(texts: Mapping[str, str]) -> dict[str, str]:
+    """Give ports that Amaranth only numbers their places in the module as numbers.
+
+    Its own ones count through the whole design: no two modules would be equal.
+    """
+    names = {
+        module: {
+            name: f"\\port${number}" for number, name in enumerate(_NUMBERED_PORT.findall(text))
+        }
+        for module, text in texts.items()
+    }
+
+    def counted(text: str, of_module: Mapping[str, str]) -> str:
+        return _NUMBERED.sub(lambda found: of_module.get(found[0], found[0]), text)
+
+    def counted_lines(module: str, text: str) -> Iterator[str]:
+        cell = ""
+        for line in text.splitlines(keepends=True):
+            if line.startswith("  cell "):
+                cell = line.split()[1]
+            if line.startswith("    connect \\port$") and cell in names:
+                connect, port, signal = line.lstrip().split(" ", 2)
+                port = names[cell].get(port, port)
+                yield f"    {connect} {port} {counted(signal, names[module])}"
+            else:
+                yield counted(line, names[module])
+
+    return {
+        module: "".join(counted_lines(module, text)) if "\\port$" in text else text
+        for module, text in texts.items()
+    }
+
+
 def merge_identical_modules(rtlil: str) -> str:
     """Keep one of all modules that differ in nothing but their name.
 
     Modules whose cells become equal by the merge are merged in turn. The result computes the same;
-    names of the kept modules do not change.
+    names of the kept modules do not change, those of ports that have only a number do.
 
     Parameters
     ----------
@@ -38,7 +73,7 @@ def merge_identical_modules(rtlil: str) -> str:
         The same design with fewer modules.
     """
     preamble = rtlil[: next(_MODULE.finditer(rtlil)).start()]
-    texts = dict(_modules(rtlil))
+    texts = _with_counted_ports(dict(_modules(rtlil)))
     while True:
         kept: dict[str, str] = {}
         replaced: dict[str, str] = {}

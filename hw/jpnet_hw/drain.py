@@ -343,6 +343,9 @@ class Drain(wiring.Component):
             threshold.last.eq(counted.last),
             threshold.opens.eq(self._job(counted, "first_tile")),
             threshold.closes.eq(self._job(counted, "last_tile")),
+            threshold.coming_last.eq(
+                valids[self.latency - 2] & before.final & before.last & is_counting(before_mode)
+            ),
             threshold.context.eq(counted.context),
             threshold.winners.eq(self._job(counted, "winners")),
         ]

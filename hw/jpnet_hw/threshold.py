@@ -89,6 +89,8 @@ class ThresholdCounter(wiring.Component):
         With `first`: the tensor's first tile. Other tiles go on from their context's last one.
     closes : in
         With `last`: the tensor's last tile.
+    coming_last : in
+        A row comes in the next cycle and is the tile's last.
     context : in
         Whose row it is.
     counted : in, unsigned(lanes * clusters)
@@ -113,6 +115,7 @@ class ThresholdCounter(wiring.Component):
     last: Signal
     opens: Signal
     closes: Signal
+    coming_last: Signal
     context: Signal
     counted: Signal
     magnitudes: data.View
@@ -132,6 +135,7 @@ class ThresholdCounter(wiring.Component):
                 "last": In(1),
                 "opens": In(1),
                 "closes": In(1),
+                "coming_last": In(1),
                 "context": In(context_shape(config)),
                 "counted": In(inputs),
                 "magnitudes": In(data.ArrayLayout(unsigned(7), inputs)),
@@ -207,10 +211,13 @@ class ThresholdCounter(wiring.Component):
         all_above = sliced_sum(m, fours, most=len(inputs), name="fours")
         above = registered_slices(m, all_above, name="above")
         row = (valids[3], tags[3])
-        behind = [valid & tag.last for valid, tag in zip(valids[:3], tags, strict=False)]
-        take = self._build_groups(m, row, Cat(behind).any())
+        # A cycle ahead: what ends a group goes everywhere.
+        behind = [valid & tag.last for valid, tag in zip(valids[:2], tags, strict=False)]
+        ending = Signal(reset_less=True)
+        m.d.sync += ending.eq(self.coming_last | Cat(behind).any())
+        take, empty = self._build_groups(m, row, ending)
         quarter = self._build_borders(m, row, take, above)
-        negative = self._build_counters(m, row, (take, quarter), above)
+        negative = self._build_counters(m, row, (take, empty, quarter), above)
 
         # Stage 6: the threshold
         quarter_q = Signal.like(quarter, reset_less=True)
@@ -235,8 +242,15 @@ class ThresholdCounter(wiring.Component):
             }
         )
 
-    def _build_groups(self, m: Module, row: tuple[Value, data.View], ending: Value) -> Signal:
-        """Return which row ends a group: the tile's last one, and while it is far each fourth."""
+    def _build_groups(
+        self, m: Module, row: tuple[Value, data.View], ending: Signal
+    ) -> tuple[Signal, Value]:
+        """Find which row ends a group: the tile's last one, and while it is far each fourth.
+
+        Returns
+        -------
+        Whether this row does, and whether no group is open.
+        """
         valid, tag = row
         take, full = Signal(), Signal()
         rows, busy = Signal(range(_QUARTERS)), Signal(range(_QUARTERS))
@@ -250,7 +264,7 @@ class ThresholdCounter(wiring.Component):
             m.d.sync += rows.eq(rows + 1)
         with m.If(take):
             m.d.sync += [rows.eq(0), busy.eq(_QUARTERS - 1)]
-        return take
+        return take, ~valid & (rows == 0)
 
     def _build_borders(
         self, m: Module, row: tuple[Value, data.View], take: Signal, above: list[Signal]
@@ -288,37 +302,41 @@ class ThresholdCounter(wiring.Component):
         return quarter
 
     def _build_group_sums(
-        self, m: Module, valid: Value, take: Signal, above: list[Signal]
+        self, m: Module, valid: Value, levels: tuple[Signal, Value], above: list[Signal]
     ) -> list[Signal]:
         """Stage 4: sum each group's rows and keep the sums while they are taken off."""
+        take, empty = levels
         most = _GROUP_ROWS * self._config.lanes * self._config.clusters
-        growing = sliced_signals(len(above[0]), most, name="group")
+        growing = sliced_signals(len(above[0]), most, name="group", reset_less=True)
         taken = sliced_signals(len(above[0]), most, name="taken_group", reset_less=True)
         total = sliced_sum(m, [growing, above], most=most, name="total")
         for vector, grown, kept in zip(total, growing, taken, strict=True):
             with m.If(valid):
                 m.d.sync += grown.eq(vector)
             with m.If(take):
-                m.d.sync += [grown.eq(0), kept.eq(vector)]
+                m.d.sync += kept.eq(vector)
+            # Without a reset, which would have to reach as many bits.
+            with m.If(take | empty):
+                m.d.sync += grown.eq(0)
         return taken
 
     def _build_counters(
         self,
         m: Module,
         row: tuple[Value, data.View],
-        group: tuple[Signal, Signal],
+        group: tuple[Signal, Value, Signal],
         above: list[Signal],
     ) -> Signal:
         """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
         valid, tag = row
-        take, quarter = group
+        take, empty, quarter = group
         width, fine = self._count_width + 1, _QUARTER - 1
         counters: memory.Memory = memory.Memory(
             shape=unsigned(width * fine), depth=_QUARTERS * 2 ** len(tag.context), init=[]
         )
         m.submodules.counters = counters
         write, read = counters.write_port(), counters.read_port(domain="comb")
-        sums = self._build_group_sums(m, valid, take, above)
+        sums = self._build_group_sums(m, valid, (take, empty), above)
         # The group of this row, and the one that is taken off.
         growing, taken = (
             struct_signal(self._group_layout(), name=name, reset_less=True)

@@ -38,3 +38,19 @@ def test_parents_that_become_equal_are_merged_too():
         "module \\top\n  cell \\mid1 \\m1\n  end\n  cell \\mid2 \\m2\n  end\nend\n"
     )
     assert modules(merge_identical_modules(text)) == ["\\leaf1", "\\mid1", "\\top"]
+
+
+def test_numbers_of_ports_make_no_difference():
+    text = (
+        "module \\a\n  wire width 2 input 0  \\port$7$0\nconnect \\x \\port$7$0 [0]\nend\n"
+        "module \\b\n  wire width 2 input 0  \\port$9$0\nconnect \\x \\port$9$0 [0]\nend\n"
+        "module \\top\n  wire width 2 input 0  \\port$5$0\n"
+        "  cell \\a \\one\n    connect \\port$7$0 \\port$5$0 [1:0]\n  end\n"
+        "  cell \\b \\two\n    connect \\port$9$0 \\y [1:0]\n  end\nend\n"
+    )
+    assert merge_identical_modules(text) == (
+        "module \\a\n  wire width 2 input 0  \\port$0\nconnect \\x \\port$0 [0]\nend\n"
+        "module \\top\n  wire width 2 input 0  \\port$0\n"
+        "  cell \\a \\one\n    connect \\port$0 \\port$0 [1:0]\n  end\n"
+        "  cell \\a \\two\n    connect \\port$0 \\y [1:0]\n  end\nend\n"
+    )

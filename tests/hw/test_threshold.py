@@ -32,6 +32,8 @@ def run(simulate, lanes, tensors, gap=0, count_width=17):
         for cycle in range(len(rows) + dut.LATENCY + 1):
             number, row, count = rows[cycle] if cycle < len(rows) else (0, -1, 0)
             magnitudes, counted, winners = tensors[number]
+            _, coming, of = rows[cycle + 1] if cycle + 1 < len(rows) else (0, -1, 0)
+            ctx.set(dut.coming_last, coming == of - 1 >= 0)
             ctx.set(dut.valid, row >= 0)
             ctx.set(dut.first, row == 0)
             ctx.set(dut.last, row == count - 1)
@@ -121,7 +123,8 @@ def test_tiles_of_several_contexts_take_turns(simulate, rng):
     async def bench(ctx):
         got, expected = {}, {}
         for cycle in range(len(rows) + dut.LATENCY + 1):
-            row = rows[cycle] if cycle < len(rows) else None
+            row, coming = [*rows, *[None] * (dut.LATENCY + 2)][cycle : cycle + 2]
+            ctx.set(dut.coming_last, int(coming is not None and coming[2] == coming[3] - 1))
             ctx.set(dut.valid, int(row is not None))
             if row is not None:
                 context, tile, row, count, magnitudes, counted = rows[cycle]
