@@ -20,7 +20,7 @@ __all__ = [
     "step_contexts",
 ]
 
-_WATCHED = 3
+_WATCHED = 4
 """Cycles after an image's arrival in which its readers still take notice."""
 
 _IDLE, _COMPUTE, _DRAIN, _FETCH, _RESULT = range(5)

@@ -13,19 +13,25 @@ __all__ = ["BANK", "LOADER", "new_banks", "new_loader", "request_image", "step_i
 _BANK_DEPTH = 4
 """Beats that wait in front of a bank."""
 
+_SLICE_DEPTH = 2
+"""Beats in the registers between the bus and the queues."""
+
 LOADER = record_dtype(
-    numbers="left address context beat beat_context taken taken_context fetching",
+    numbers="left address context sliced beat beat_context taken taken_context fetching",
     flags="closing",
 )
 """What is known of images that are requested and arrive.
 
 Images that are ``left`` to be requested, the ``address`` of the next one in beats, and its
-``context``. The number of the ``beat`` that comes next; the one ``taken`` for the banks, `NOBODY`
-for none. Whether the last one was taken (``closing``), and how many contexts' images are requested
-and not complete (``fetching``)."""
+``context``. How many beats are ``sliced`` between the bus and the queues. The number of the
+``beat`` that comes next; the one ``taken`` for the banks, `NOBODY` for none. Whether the last one
+was taken (``closing``), and how many contexts' images are requested and not complete
+(``fetching``)."""
 
-BANK = record_dtype(numbers="level head", fills=(_BANK_DEPTH,))
-"""Queue in front of a bank: of each beat the context whose word it completes, or `NOBODY`."""
+BANK = record_dtype(numbers="level head filled", fills=(_BANK_DEPTH,))
+"""Queue in front of a bank: of each beat the context whose word it completes, or `NOBODY`.
+
+And the one whose word was ``filled`` in the cycle before."""
 
 
 def new_loader(*, images: int, first_beat: int) -> NDArray:
@@ -46,7 +52,9 @@ def new_loader(*, images: int, first_beat: int) -> NDArray:
 
 def new_banks(shape: Shape) -> NDArray:
     """Return empty queues, of `BANK`, shape (clusters,)."""
-    return np.zeros(shape.clusters, dtype=BANK)
+    banks = np.zeros(shape.clusters, dtype=BANK)
+    banks["filled"] = NOBODY
+    return banks
 
 
 @compiled
@@ -64,7 +72,11 @@ def _fill_banks(
     part = -1 if beat == NOBODY else beat % shape.beat_parts
     taken, empty = True, True
     for cluster in range(clusters):
-        level = banks[cluster].level
+        bank = banks[cluster]
+        if bank.filled != NOBODY:
+            readers[cluster].arrived[bank.filled] += 1
+            bank.filled = NOBODY
+        level = bank.level
         empty = empty and level == 0
         if cluster * shape.beat_parts // clusters == part and level == _BANK_DEPTH:
             taken = False
@@ -79,11 +91,9 @@ def _fill_banks(
     for cluster in range(clusters):
         bank = banks[cluster]
         if bank.level:
-            filled = bank.fills[bank.head]
+            bank.filled = bank.fills[bank.head]
             bank.head = (bank.head + 1) & (_BANK_DEPTH - 1)
             bank.level -= 1
-            if filled != NOBODY:
-                readers[cluster].arrived[filled] += 1
         if contexts[number].arriving == now:
             readers[cluster].arrived[number] = 0
         if taken and cluster * shape.beat_parts // clusters == part:
@@ -125,11 +135,13 @@ def step_images(
     now
         The cycle.
     """
-    takes = False
-    if loader.fetching:
-        free = _fill_banks(loader, banks, readers, contexts, shape, clock, now)
-        takes = free and beat_comes(reads, IMAGES)
-    if takes:
+    if not loader.fetching:
+        return False
+    free = _fill_banks(loader, banks, readers, contexts, shape, clock, now)
+    moves = free and loader.sliced > 0
+    comes: bool = beat_comes(reads, IMAGES) and loader.sliced < _SLICE_DEPTH
+    loader.sliced += int(comes) - int(moves)
+    if moves:
         number = loader.beat_context
         loader.taken, loader.taken_context = loader.beat, number
         if loader.beat == 0:
@@ -141,7 +153,7 @@ def step_images(
             loader.closing = True
             loader.beat = 0
             loader.beat_context = (number + 1) & (len(contexts) - 1)
-    return takes
+    return comes
 
 
 @compiled

@@ -28,6 +28,7 @@ READER = record_dtype(
     word=(CONTEXTS,),
     vector=(CONTEXTS,),
     there=(CONTEXTS,),
+    following=(CONTEXTS,),
     pending=(CONTEXTS,),
     busy=(CONTEXTS,),
     read=(CONTEXTS,),
@@ -49,17 +50,17 @@ READER = record_dtype(
 """State of a cluster's reader.
 
 Of each context: the next ``word``; whether a ``vector`` is walked through, its next word is
-``there``, a convolution is ``pending`` without a walker, the job's end was not taken (``busy``);
-the cycle in which the last word was ``read``; words of the image that have ``arrived``; words asked
-for that have not left the queue (``outstanding``), but that a word has left is noticed two cycles
-later. When its next word is ``offered``, `NEVER` where none is; of a convolution with a walker the
-``row``, and when it came into the buffer between the walks (``row_kept``) and was taken. The word
-that is asked for and one that was not granted (``kept``). The cluster's bank has a ``turn``, and
-within a cycle the ``nearest`` request and its ``winner``. Words in ``flight``, and words that wait,
-with the slots of their survivors, one bit each. How many contexts are busy and pending, how many
-have a walker, and whose words were ``taken`` and ``dropped`` in the cycle in which some
-``finished``. Nothing happens before ``quiet`` but where a word is
-taken."""
+``there``, and will be a cycle later (``following``), a convolution is ``pending`` without a walker,
+the job's end was not taken (``busy``); the cycle in which the last word was ``read``; words of the
+image that have ``arrived``; words asked for that have not left the queue (``outstanding``), but
+that a word has left is noticed two cycles later. When its next word is ``offered``, `NEVER` where
+none is; of a convolution with a walker the ``row``, and when it came into the buffer between the
+walks (``row_kept``) and was taken. The word that is asked for and one that was not granted
+(``kept``). The cluster's bank has a ``turn``, and within a cycle the ``nearest`` request and its
+``winner``. Words in ``flight``, and words that wait, with the slots of their survivors, one bit
+each. How many contexts are busy and pending, how many have a walker, and whose words were ``taken``
+and ``dropped`` in the cycle in which some ``finished``. Nothing happens before ``quiet`` but where
+a word is taken."""
 
 
 def new_readers(shape: Shape) -> NDArray:
@@ -143,11 +144,14 @@ def _follow_images(
     """
     for number in range(len(contexts)):
         context = contexts[number]
-        there = not context.limited
-        if not there and context.start != now:
+        following = not context.limited
+        reader.there[number] = reader.following[number]
+        if context.start == now:
+            reader.there[number] = int(following)
+        elif not following:
             index = reader.word[number] - shares[context.job, number, cluster].first_word
-            there = index + 1 < reader.arrived[number]
-        reader.there[number] = int(there)
+            following = index + 2 < reader.arrived[number]
+        reader.following[number] = int(following)
 
 
 @compiled
