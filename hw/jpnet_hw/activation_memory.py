@@ -19,7 +19,7 @@ from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["ActivationMemory", "image_beat_layout"]
 
-_QUEUE_DEPTH = 4
+_QUEUE_DEPTH = 8
 """Beats that may wait in front of a bank."""
 
 
@@ -178,15 +178,15 @@ class ActivationMemory(wiring.Component):
             beat_valid & (beat_q.beat[:part_bits] == cluster * parts // config.clusters)
             for cluster in range(config.clusters)
         ]
-        taken = ~Cat(
-            wanted & ~queue.w_rdy for wanted, queue in zip(addressed, queues, strict=True)
-        ).any()
-        m.d.comb += beats.ready.eq((~beat_valid | taken) & ~closing)
-        with m.If(taken):
-            m.d.sync += beat_valid.eq(0)
+        # A cycle old, with room for the beats that are under way by then.
+        room = Signal(init=1)
+        m.d.comb += beats.ready.eq(room & ~closing)
+        m.d.sync += [
+            room.eq(Cat(queue.r_level <= _QUEUE_DEPTH - 3 for queue in queues).all()),
+            beat_valid.eq(beats.valid & beats.ready),
+        ]
         with m.If(beats.ready):
             m.d.sync += [
-                beat_valid.eq(beats.valid),
                 closing.eq(beats.valid & beats.payload.last),
                 beat_q.eq(beats.payload),
                 address.eq(self.input_base + (place >> share_bits)),
@@ -200,7 +200,7 @@ class ActivationMemory(wiring.Component):
             m.submodules[f"queue_{cluster}"] = queue
             share = struct_signal(beat_layout(config), name=f"share_{cluster}")
             m.d.comb += [
-                queue.w_en.eq(addressed[cluster] & taken),
+                queue.w_en.eq(addressed[cluster]),
                 queue.w_data.eq(share),
                 bank.beats.valid.eq(queue.r_rdy),
                 bank.beats.payload.eq(queue.r_data),

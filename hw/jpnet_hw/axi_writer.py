@@ -16,7 +16,7 @@ class AxiWriter(wiring.Component):
     """Turn transfers and their beats into bursts and collect the answers.
 
     A burst's address is offered before its beats; the next burst begins when all beats of the one
-    before were sent. `i` may be idle; the bus then waits.
+    before were sent. `i` may be idle; the bus then waits. At most every second cycle takes a beat.
 
     Parameters
     ----------
@@ -124,21 +124,24 @@ class AxiWriter(wiring.Component):
         return m
 
     def _build_beats(self, m: Module, left: Signal) -> None:
-        """Send the burst's beats; an aborted burst ends with beats without strobes."""
+        """Send the burst's beats; an aborted burst ends with beats without strobes.
+
+        A beat is taken only once the one before has gone: what the bus answers stays here.
+        """
         beat_bytes = self._config.beat_bytes
-        channel_free = ~self.w_valid | self.w_ready
-        send = Signal()
+        free, send = Signal(init=1), Signal()
         m.d.comb += [
-            self.i.ready.eq(channel_free & (left != 0) & ~self.abort),
-            send.eq(channel_free & (left != 0) & (self.i.valid | self.abort)),
+            self.i.ready.eq(free & (left != 0) & ~self.abort),
+            send.eq(free & (left != 0) & (self.i.valid | self.abort)),
         ]
-        with m.If(channel_free):
+        with m.If(free):
             # Whether or not a beat is sent: data may come from afar.
             m.d.sync += [
-                self.w_valid.eq(send),
                 self.w_data.eq(self.i.payload),
                 self.w_strobe.eq(Cat(~self.abort for _ in range(beat_bytes))),
                 self.w_last.eq(left == 1),
             ]
         with m.If(send):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [free.eq(0), self.w_valid.eq(1), left.eq(left - 1)]
+        with m.Elif(self.w_ready):
+            m.d.sync += [free.eq(1), self.w_valid.eq(0)]

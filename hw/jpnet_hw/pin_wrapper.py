@@ -33,7 +33,7 @@ def wrapped_in_pins(verilog: str) -> str:
     """
     inputs, outputs = _ports(verilog)
     in_width = sum(width for _, width in inputs)
-    out_width = -(-sum(width for _, width in outputs) // 8) * 8
+    out_width = -(-sum(width for _, width in outputs) // 64) * 64
     ports, place = [], 0
     for name, width in inputs:
         ports.append(f"    .{name}(in_q[{place} +: {width}])")
@@ -49,13 +49,15 @@ def wrapped_in_pins(verilog: str) -> str:
   wire [{out_width - 1}:0] out;
   reg [{out_width - 1}:0] out_q;
   reg [{out_width // 8 - 1}:0] fold_q;
+  reg [{out_width // 64 - 1}:0] fold_qq;
   {padding}
   integer i;
   always @(posedge clk) begin
     in_q <= {{in_q, serial_in}};
     out_q <= out;
     for (i = 0; i < {out_width // 8}; i = i + 1) fold_q[i] <= ^out_q[8 * i +: 8];
-    serial_out <= ^fold_q;
+    for (i = 0; i < {out_width // 64}; i = i + 1) fold_qq[i] <= ^fold_q[8 * i +: 8];
+    serial_out <= ^fold_qq;
   end
   {TOP} dut (
     .clk(clk),

@@ -10,7 +10,7 @@ from jpnet_cosim.cycles.shape import Shape
 
 __all__ = ["BANK", "LOADER", "new_banks", "new_loader", "request_image", "step_images"]
 
-_BANK_DEPTH = 4
+_BANK_DEPTH = 8
 """Beats that wait in front of a bank."""
 
 _SLICE_DEPTH = 2
@@ -18,7 +18,7 @@ _SLICE_DEPTH = 2
 
 LOADER = record_dtype(
     numbers="left address context sliced beat beat_context taken taken_context fetching",
-    flags="closing",
+    flags="closing room",
 )
 """What is known of images that are requested and arrive.
 
@@ -46,7 +46,7 @@ def new_loader(*, images: int, first_beat: int) -> NDArray:
     """
     loader = np.zeros(1, dtype=LOADER)
     loader["left"], loader["address"] = images, first_beat
-    loader["taken"] = NOBODY
+    loader["taken"], loader["room"] = NOBODY, True
     return loader
 
 
@@ -70,16 +70,15 @@ def _fill_banks(
     """Write beats to the banks and give them the one that came; return whether one may come."""
     clusters, beat, number = len(banks), loader.taken, loader.taken_context
     part = -1 if beat == NOBODY else beat % shape.beat_parts
-    taken, empty = True, True
+    free, room, empty = loader.room and not loader.closing, True, True
     for cluster in range(clusters):
         bank = banks[cluster]
         if bank.filled != NOBODY:
             readers[cluster].arrived[bank.filled] += 1
             bank.filled = NOBODY
-        level = bank.level
-        empty = empty and level == 0
-        if cluster * shape.beat_parts // clusters == part and level == _BANK_DEPTH:
-            taken = False
+        empty = empty and bank.level == 0
+        room = room and bank.level <= _BANK_DEPTH - 3
+    loader.room = room
     if loader.closing and beat == NOBODY and empty:
         loader.closing = False
         loader.fetching -= 1
@@ -87,7 +86,6 @@ def _fill_banks(
         contexts[number].complete = now + 1
         clock[0] = now
         return False
-    free = taken and not loader.closing
     for cluster in range(clusters):
         bank = banks[cluster]
         if bank.level:
@@ -96,13 +94,12 @@ def _fill_banks(
             bank.level -= 1
         if contexts[number].arriving == now:
             readers[cluster].arrived[number] = 0
-        if taken and cluster * shape.beat_parts // clusters == part:
+        if cluster * shape.beat_parts // clusters == part:
             last = beat // shape.beat_parts % shape.word_beats == shape.word_beats - 1
             bank.fills[(bank.head + bank.level) & (_BANK_DEPTH - 1)] = number if last else NOBODY
             bank.level += 1
-    if taken:
-        loader.taken = NOBODY
-    return free
+    loader.taken = NOBODY
+    return bool(free)
 
 
 @compiled
