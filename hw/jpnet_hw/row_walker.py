@@ -55,8 +55,6 @@ class RowWalker(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster
-        Which cluster's share.
 
     Members
     -------
@@ -74,9 +72,8 @@ class RowWalker(wiring.Component):
     first_row: Signal
     o: stream.Interface
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._cluster = cluster
         self._row = struct_signal(row_place_layout(config), name="row", reset_less=True)
         # Of the output row: its first source row, which may lie above the map, and the first row
         # of the map that it meets.

@@ -301,7 +301,7 @@ class ZeroSkipper(wiring.Component):
         row = first_row(chosen, place, config=config, cluster=self._cluster)
         walkers = []
         for number, owner in enumerate(owners):
-            walker = MapWalker(config, cluster=self._cluster)
+            walker = MapWalker(config)
             m.submodules[f"walker_{number}"] = walker
             begins = Signal(name=f"begins_{number}")
             job = struct_signal(skip_job_layout(config), name=f"job_{number}", reset_less=True)

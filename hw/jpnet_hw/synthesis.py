@@ -155,7 +155,8 @@ def synthesise(
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     netlist = _netlist((verilog_dir / f"{TOP}.v").resolve(), out_dir, say=say)
-    reports = place_and_route(netlist, out_dir, target_mhz=target_mhz, say=say)
+    nextpnr = find_nextpnr()
+    reports = place_and_route(netlist, out_dir, tool=nextpnr, target_mhz=target_mhz, say=say)
     routed = reports[SPEED_GRADES[0]]
     cells = _cells(netlist)
     used = {name: entry["used"] for name, entry in routed["utilization"].items()}
@@ -174,7 +175,7 @@ def synthesise(
         critical_start=start,
         critical_end=end,
         seed=SEED,
-        tools={"pyosys": version("pyosys"), "nextpnr-ecp5": find_nextpnr()[1]},
+        tools={"pyosys": version("pyosys"), "nextpnr-ecp5": nextpnr.version},
     )
     entry = {"report_version": _REPORT_VERSION, **asdict(report)}
     with atomic_path(out_dir / "synthesis_report.json") as temporary_path:

@@ -192,7 +192,7 @@ MAPS = {
 @pytest.mark.parametrize("cluster", range(4))
 @pytest.mark.parametrize("name", list(MAPS))
 def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
-    dut = shared_map_walker(CONFIG, cluster=cluster)
+    dut = shared_map_walker(CONFIG)
 
     async def bench(ctx):
         for _ in range(2):
@@ -205,7 +205,7 @@ def test_a_tile_is_walked_row_by_row(simulate, rng, name, cluster):
 @pytest.mark.parametrize("name", ["packed", "padded"])
 def test_rows_of_an_output_row_follow_each_other_without_a_gap(simulate, name):
     shape = replace(MAPS[name], blocks=1)
-    dut, job = shared_map_walker(CONFIG, cluster=1), shape.job(CONFIG)
+    dut, job = shared_map_walker(CONFIG), shape.job(CONFIG)
     expected = len(shape.words(CONFIG, 1))
 
     async def bench(ctx):
