@@ -43,47 +43,49 @@ def _pack(values: NDArray[np.int64], width: int) -> int:
     return sum(int(value) << width * lane for lane, value in enumerate(values))
 
 
+def _cycles(tensors: list[_Tensor], gap: int) -> list[tuple[int, int] | None]:
+    """Return what comes in each cycle: a tensor and its row, or nothing."""
+    cycles: list[tuple[int, int] | None] = []
+    earliest = 0
+    for number, tensor in enumerate(tensors):
+        for row in range(len(tensor.magnitudes)):
+            if _is_last(tensor, row):
+                cycles += [None] * (earliest - len(cycles))
+                earliest = len(cycles) + ThresholdCounter.TILE_CYCLES
+            cycles += [(number, row), *[None] * gap]
+    return cycles + [None] * (ThresholdCounter.LATENCY + 1)
+
+
+def _is_last(tensor: _Tensor, row: int) -> bool:
+    return row == len(tensor.magnitudes) - 1 or row + 1 in tensor.tiles
+
+
 async def _run(dut: Any, tensors: list[_Tensor], *, gap: int = 0) -> list[tuple[int, int]]:
     """Feed tensors and return (cycle after the last row, threshold) of each."""
     found: list[tuple[int, int]] = []
     last_rows: list[int] = []
-    cycle, earliest = 0, 0
-
-    async def clock() -> None:
-        nonlocal cycle
-        await RisingEdge(dut.clk)
-        if dut.done.value:
-            found.append((cycle - last_rows[len(found)], int(dut.theta.value)))
-        cycle += 1
-
     contexts = bench_config().contexts
-    for number, tensor in enumerate(tensors):
-        rows = len(tensor.magnitudes)
-        for row in range(rows):
-            last = row == rows - 1 or row + 1 in tensor.tiles
-            while last and cycle < earliest:
-                dut.valid.value = 0
-                await clock()
-            if last:
-                earliest = cycle + ThresholdCounter.TILE_CYCLES
-            dut.valid.value = 1
+    cycles = _cycles(tensors, gap)
+    for cycle, (now, coming) in enumerate(zip(cycles, [*cycles[1:], None], strict=True)):
+        dut.valid.value = now is not None
+        dut.coming_last.value = coming is not None and _is_last(tensors[coming[0]], coming[1])
+        if now is not None:
+            number, row = now
+            tensor = tensors[number]
+            rows = len(tensor.magnitudes)
             dut.context.value = number % contexts
             dut.first.value = row == 0 or row in tensor.tiles
             dut.opens.value = row < min(tensor.tiles, default=rows)
-            dut.last.value = last
+            dut.last.value = _is_last(tensor, row)
             dut.closes.value = row >= max(tensor.tiles, default=0)
             dut.winners.value = tensor.winners
             dut.magnitudes.value = _pack(tensor.magnitudes[row], 7)
             dut.counted.value = _pack(tensor.counted[row], 1)
             if row == rows - 1:
                 last_rows.append(cycle)
-            await clock()
-            for _ in range(gap):
-                dut.valid.value = 0
-                await clock()
-    dut.valid.value = 0
-    for _ in range(ThresholdCounter.LATENCY + 1):
-        await clock()
+        await RisingEdge(dut.clk)
+        if dut.done.value:
+            found.append((cycle - last_rows[len(found)], int(dut.theta.value)))
     return found
 
 
