@@ -1,6 +1,6 @@
 """Area and clock of an accelerator on an FPGA."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jpnet.emission import find_verilog
-from jpnet.json_file import write_json
+from jpnet.json_file import read_json, write_json
 from jpnet.page import put_between
 from jpnet.provenance import provenance
 from jpnet.tool_error import ToolError
 from jpnet.workspace import Workspace, load_config
 
-__all__ = ["SYNTHESIS_KIND", "insert_area", "measure_area", "print_area"]
+__all__ = ["SYNTHESIS_KIND", "insert_areas", "measure_area", "print_area", "read_areas"]
 
 SYNTHESIS_KIND = "synthesis"
 """Kind of the file that `measure_area` writes."""
@@ -102,14 +102,39 @@ def print_area(content: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def insert_area(page: str, content: Mapping[str, Any]) -> str:
+def read_areas(results: Path) -> list[dict[str, Any]]:
+    """Return the figures of `measure_area` that a folder has, those of the fewest MACs first.
+
+    Raises
+    ------
+    ArtefactError
+        If a file is not one of them.
+    """
+    areas = [
+        read_json(path, kind=SYNTHESIS_KIND, made_by="jpnet synth --results")
+        for path in sorted(results.glob("synthesis-*.json"))
+    ]
+    return sorted(areas, key=lambda content: int(content["mac_units"]))
+
+
+def insert_areas(page: str, areas: Sequence[Mapping[str, Any]]) -> str:
     """Return a page with the figures of `measure_area` between its two markers.
+
+    Parameters
+    ----------
+    page
+        The text.
+    areas
+        At least one configuration's figures, all of the same device.
 
     Raises
     ------
     ValueError
         If a marker is missing.
     """
-    lines = [f"| `{content['config']}` on an {content['device']} | |", "| --- | ---: |"]
-    lines += [f"| {what} | {value.replace('$', '')} |" for what, value in _rows(content)]
+    names = " | ".join(f"`{content['config']}`" for content in areas)
+    lines = [f"| on an {areas[0]['device']} | {names} |", "| --- |" + " ---: |" * len(areas)]
+    for rows in zip(*(_rows(content) for content in areas), strict=True):
+        values = " | ".join(value.replace("$", "") for _, value in rows)
+        lines.append(f"| {rows[0][0]} | {values} |")
     return put_between(page, "\n".join(lines) + "\n", begin=_BEGIN, end=_END)

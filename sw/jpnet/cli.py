@@ -228,19 +228,21 @@ def synth(
         typer.Option("--results", help="Folder that gets the figures too, as docs/results."),
     ] = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="Put them into this page, between its markers.")
+        Path | None,
+        typer.Option("--page", help="Put them, or all of RESULTS, into this page's table."),
     ] = None,
     build: Build = _BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
-    from jpnet.area import insert_area, measure_area, print_area
+    from jpnet.area import insert_areas, measure_area, print_area, read_areas
 
     workspace = _workspace(build, model, config)
     content = measure_area(workspace, target_mhz=target_mhz, results=results, console=Console())
     print_area(content, Console())
     typer.echo(f"wrote {workspace.synthesis_file}")
     if page is not None:
-        text = insert_area(page.read_text(), content)
+        areas = [content] if results is None else read_areas(results)
+        text = insert_areas(page.read_text(), areas)
         with atomic_path(page) as temporary:
             temporary.write_text(text)
         typer.echo(f"wrote {page}")

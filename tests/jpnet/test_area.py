@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jpnet.area import insert_area, measure_area, print_area
+from jpnet.area import insert_areas, measure_area, print_area, read_areas
 from jpnet.workspace import Workspace
 from jpnet_hw.place_and_route import DEVICE
 from jpnet_hw.synthesis import SynthesisReport
@@ -66,11 +67,28 @@ def test_all_figures_are_printed(workspace: Workspace) -> None:
 def test_figures_are_put_into_a_page(workspace: Workspace) -> None:
     content = measure_area(workspace, target_mhz=85, results=None, console=Console(quiet=True))
     page = "text\n<!-- jpnet synth docs/results -->\nold\n<!-- end of area -->\nmore\n"
-    text = insert_area(page, content)
+    text = insert_areas(page, [content])
     assert "| highest clock, speed grade 8 | 81.2 MHz |" in text
     assert "old" not in text
     assert text.startswith("text\n")
     assert text.endswith("more\n")
-    assert insert_area(text, content) == text
+    assert insert_areas(text, [content]) == text
     with pytest.raises(ValueError, match="end of area"):
-        insert_area("text", content)
+        insert_areas("text", [content])
+
+
+def test_all_configurations_of_a_folder_stand_side_by_side(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for name in ("edge16", "tiny"):
+        measure_area(
+            replace(workspace, config=name),
+            target_mhz=85,
+            results=tmp_path / "results",
+            console=Console(quiet=True),
+        )
+    page = "<!-- jpnet synth docs/results -->\n<!-- end of area -->\n"
+    text = insert_areas(page, read_areas(tmp_path / "results"))
+    assert f"| on an {DEVICE} | `tiny` | `edge16` |\n| --- | ---: | ---: |\n" in text
+    assert "| MAC units | 4 | 16 |" in text
+    assert "| block RAMs (DP16KD) | 80 | 80 |" in text
