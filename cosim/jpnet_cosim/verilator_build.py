@@ -38,7 +38,7 @@ _COMPILE = ("-O3", "--prefix", "Vtop")
 # -O3 makes the simulator little faster and takes the compiler half as long again.
 _OPTIMISED = ("--output-split", "5000", "-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O1")
 # -O1 among the CFLAGS would undo -O0, as they come last. More files only mean more headers to read.
-# Moving statements to merge conditions takes half of Verilator's time.
+# Moving statements to merge conditions takes Verilator longer than anything else.
 _QUICK = (
     *("--output-split", "0", "-fno-merge-cond-motion"),
     *("-CFLAGS", "-std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0"),

@@ -129,8 +129,9 @@ class AxiWriter(wiring.Component):
         A beat is taken only once the one before has gone: what the bus answers stays here.
         """
         beat_bytes = self._config.beat_bytes
-        free, send = Signal(init=1), Signal()
+        free, send = Signal(), Signal()
         m.d.comb += [
+            free.eq(~self.w_valid),
             self.i.ready.eq(free & (left != 0) & ~self.abort),
             send.eq(free & (left != 0) & (self.i.valid | self.abort)),
         ]
@@ -142,6 +143,6 @@ class AxiWriter(wiring.Component):
                 self.w_last.eq(left == 1),
             ]
         with m.If(send):
-            m.d.sync += [free.eq(0), self.w_valid.eq(1), left.eq(left - 1)]
+            m.d.sync += [self.w_valid.eq(1), left.eq(left - 1)]
         with m.Elif(self.w_ready):
-            m.d.sync += [free.eq(1), self.w_valid.eq(0)]
+            m.d.sync += self.w_valid.eq(0)

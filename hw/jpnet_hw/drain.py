@@ -317,16 +317,15 @@ class Drain(wiring.Component):
         m.submodules.threshold = threshold = ThresholdCounter(self._config)
         sampled = self._build_sampled(m, valids, stages)
         counted, before = stages[self.latency - 1], stages[self.latency - 2]
-        mode = Signal(ThresholdMode, reset_less=True)
-        every, final = Signal(reset_less=True), Signal(reset_less=True)
+        coming, valid = Signal(), Signal()
+        every = Signal(reset_less=True)
         live = Signal(self._config.clusters, reset_less=True)
         places = [before.live[number] for number in range(self._config.clusters)]
         clusters = by_cluster(m, places, before.turn, turns_of(self._config), name="live")
         before_mode = self._job(before, "threshold_mode")
         m.d.sync += [
-            mode.eq(before_mode),
+            valid.eq(coming),
             every.eq((before_mode == ThresholdMode.EXACT) & before.counted),
-            final.eq(before.final),
             live.eq(Cat(clusters)),
         ]
         lanes = len(self._lanes)
@@ -338,14 +337,13 @@ class Drain(wiring.Component):
                     threshold.magnitudes[place].eq(lane.magnitudes[cluster]),
                 ]
         m.d.comb += [
-            threshold.valid.eq(valids[self.latency - 1] & final & is_counting(mode)),
+            coming.eq(valids[self.latency - 2] & before.final & is_counting(before_mode)),
+            threshold.valid.eq(valid),
             threshold.first.eq(counted.first),
             threshold.last.eq(counted.last),
             threshold.opens.eq(self._job(counted, "first_tile")),
             threshold.closes.eq(self._job(counted, "last_tile")),
-            threshold.coming_last.eq(
-                valids[self.latency - 2] & before.final & before.last & is_counting(before_mode)
-            ),
+            threshold.coming_last.eq(coming & before.last),
             threshold.context.eq(counted.context),
             threshold.winners.eq(self._job(counted, "winners")),
         ]

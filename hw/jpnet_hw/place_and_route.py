@@ -95,7 +95,7 @@ def place_and_route(
     """
     place = [
         *("--placer", "heap", "--placer-heap-timingweight", str(_TIMING_WEIGHT), "--no-route"),
-        # No limit on attempts: the default one is far too low for designs as large as these.
+        # No limit on attempts: the default one overflows with designs as large as these.
         *("--placer-heap-cell-placement-timeout", "0"),
         # The placed design keeps the choice of the router.
         *("--router", "router1"),

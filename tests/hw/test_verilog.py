@@ -69,6 +69,15 @@ def test_top_has_the_documented_ports(folder):
     assert ports == expected
 
 
+def test_equal_parts_are_one_module(folder):
+    text = (folder / "jpnet_accelerator.v").read_text()
+    parts = re.findall(r"^module \S*jpnet_accelerator\.([\w.]+) ?\(", text, re.MULTILINE)
+    assert [part for part in parts if re.fullmatch(r"context_\d", part)] == ["context_0"]
+    assert [part for part in parts if re.fullmatch(r"skipper_0\.walker_\d", part)] == [
+        "skipper_0.walker_0"
+    ]
+
+
 def test_no_path_of_the_build_is_in_the_files(folder):
     for path in folder.iterdir():
         assert "/home" not in path.read_text(), path.name

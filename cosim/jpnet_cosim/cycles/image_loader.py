@@ -25,8 +25,8 @@ LOADER = record_dtype(
 Images that are ``left`` to be requested, the ``address`` of the next one in beats, and its
 ``context``. How many beats are ``sliced`` between the bus and the queues. The number of the
 ``beat`` that comes next; the one ``taken`` for the banks, `NOBODY` for none. Whether the last one
-was taken (``closing``), and how many contexts' images are requested and not complete
-(``fetching``)."""
+was taken (``closing``), whether the queues have ``room`` for another one, and how many contexts'
+images are requested and not complete (``fetching``)."""
 
 BANK = record_dtype(numbers="level head filled", fills=(_BANK_DEPTH,))
 """Queue in front of a bank: of each beat the context whose word it completes, or `NOBODY`.
