@@ -11,7 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpnet_hw.floorplan import block_ram_sites
+from jpnet_hw.pin_wrapper import WRAPPER
 from jpnet_hw.tool_run import run_tool
+from jpnet_spec.artefact import atomic_path
 
 __all__ = ["DEVICE", "SEED", "SPEED_GRADES", "Nextpnr", "find_nextpnr", "place_and_route"]
 
@@ -66,6 +69,7 @@ def place_and_route(
     out_dir: Path,
     *,
     tool: Nextpnr,
+    clusters: int,
     target_mhz: float,
     say: Callable[[str], None],
 ) -> dict[int, dict[str, Any]]:
@@ -79,6 +83,8 @@ def place_and_route(
         Keeps the placed and the routed design of one netlist, tool and set of options.
     tool
         From `find_nextpnr`.
+    clusters
+        Of the accelerator.
     target_mhz
         Clock that placement and routing aim at, at the slowest speed grade.
     say
@@ -101,12 +107,13 @@ def place_and_route(
         *("--router", "router1"),
     ]
     route = ["--no-pack", "--no-place"]
-    key = hashlib.sha256(netlist.read_bytes())
+    pinned = _with_block_ram_sites(netlist, out_dir / "pinned.json", clusters=clusters)
+    key = hashlib.sha256(pinned.read_bytes())
     key.update(json.dumps([tool.version, target_mhz, place]).encode())
     placed = out_dir / f"placed-{key.hexdigest()[:16]}.json"
     key.update(json.dumps(route).encode())
     routed = out_dir / f"routed-{key.hexdigest()[:16]}.json"
-    for source, options, target in ((netlist, place, placed), (placed, route, routed)):
+    for source, options, target in ((pinned, place, placed), (placed, route, routed)):
         if target.exists():
             say(f"nextpnr: found {target}")
             continue
@@ -131,6 +138,18 @@ def place_and_route(
         )
         for grade in SPEED_GRADES
     }
+
+
+def _with_block_ram_sites(netlist: Path, target: Path, *, clusters: int) -> Path:
+    """Write the netlist with the sites of its block RAMs and return where."""
+    design = json.loads(netlist.read_text(encoding="utf-8"))
+    cells = design["modules"][WRAPPER]["cells"]
+    names = [name for name, cell in cells.items() if cell["type"] == "DP16KD"]
+    for name, site in block_ram_sites(names, clusters=clusters).items():
+        cells[name]["attributes"]["BEL"] = site
+    with atomic_path(target) as path:
+        path.write_text(json.dumps(design), encoding="utf-8")
+    return target
 
 
 def _nextpnr(

@@ -156,7 +156,14 @@ def synthesise(
     out_dir.mkdir(parents=True, exist_ok=True)
     netlist = _netlist((verilog_dir / f"{TOP}.v").resolve(), out_dir, say=say)
     nextpnr = find_nextpnr()
-    reports = place_and_route(netlist, out_dir, tool=nextpnr, target_mhz=target_mhz, say=say)
+    reports = place_and_route(
+        netlist,
+        out_dir,
+        tool=nextpnr,
+        clusters=config.clusters,
+        target_mhz=target_mhz,
+        say=say,
+    )
     routed = reports[SPEED_GRADES[0]]
     cells = _cells(netlist)
     used = {name: entry["used"] for name, entry in routed["utilization"].items()}
