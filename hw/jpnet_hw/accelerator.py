@@ -180,12 +180,8 @@ class Accelerator(wiring.Component):
             },
             {"memory": parts.memory, "drain": parts.drain, "order": parts.order},
             *({f"context_{number}": part} for number, part in enumerate(parts.contexts)),
-            *(
-                {f"skipper_{number}": skipper, f"cluster_{number}": cluster}
-                for number, (skipper, cluster) in enumerate(
-                    zip(parts.skippers, parts.clusters, strict=True)
-                )
-            ),
+            *({f"skipper_{number}": part} for number, part in enumerate(parts.skippers)),
+            *({f"cluster_{number}": part} for number, part in enumerate(parts.clusters)),
         ]
         stop = parts.control.stop
         for members in stages:

@@ -11,18 +11,23 @@ from jpnet_spec.registers import register
 
 __all__ = ["RunControl"]
 
-_SETTLE_CYCLES = 15
-"""Longer than commands, answers and resets are under way between control and the other parts."""
+
+def _settle_cycles(config: AcceleratorConfig) -> int:
+    """Return what is longer than commands, answers and resets are under way to the other parts.
+
+    `stop` goes from part to part: contexts, skippers and clusters have a stage each.
+    """
+    return 11 + config.contexts + 2 * config.clusters
 
 
 class _Events:
     """What happens in a cycle, and how long the state must still settle."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle_cycles: int) -> None:
         self.report = Signal(ErrorCode)
         self.done = Signal()
         self.expired = Signal()
-        self.settle = Signal(range(_SETTLE_CYCLES + 1))
+        self.settle = Signal(range(settle_cycles + 1))
 
 
 class RunControl(wiring.Component):
@@ -143,7 +148,7 @@ class RunControl(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        events = _Events()
+        events = _Events(_settle_cycles(self._config))
         self._build_watchdog(m, events)
         self._build_sequence(m, events)
         self._build_interrupts(m, events)
@@ -188,7 +193,7 @@ class RunControl(wiring.Component):
                 self._build_failures(m, events)
             with m.State("STOP"):
                 with m.If(self.bus_idle & (events.settle == 0)):
-                    m.d.sync += [self.stop.eq(0), events.settle.eq(_SETTLE_CYCLES)]
+                    m.d.sync += [self.stop.eq(0), events.settle.eq(_settle_cycles(self._config))]
                     m.next = "RELEASE"
             with m.State("RELEASE"), m.If(events.settle == 0):
                 m.d.sync += self.busy.eq(0)
@@ -215,7 +220,7 @@ class RunControl(wiring.Component):
                 self.running.eq(run),
                 self.loaded.eq(run),
                 self.busy.eq(1),
-                events.settle.eq(_SETTLE_CYCLES),
+                events.settle.eq(_settle_cycles(self._config)),
             ]
             m.next = "LOAD"
             with m.If(run):
@@ -234,7 +239,7 @@ class RunControl(wiring.Component):
                 self.loaded.eq(0),
                 self.running.eq(0),
                 self.busy.eq(1),
-                events.settle.eq(_SETTLE_CYCLES),
+                events.settle.eq(_settle_cycles(self._config)),
             ]
             m.next = "STOP"
 
