@@ -384,8 +384,7 @@ class Accelerator(wiring.Component):
             restart.eq(parts.control.start_run),
             parts.order.in_turn.eq((loader.header.blocks != 0) | fewer),
         ]
-        # Each skipper hears of the first context a cycle after its neighbour, from close by, and
-        # the drain with the second of them.
+        # Each skipper hears of the first context a cycle after its neighbour, from close by.
         heard = [parts.order.first]
         for place in range(self._config.clusters):
             heard.append(Signal.like(heard[0], name=f"oldest_{place}", init=1))
@@ -396,7 +395,7 @@ class Accelerator(wiring.Component):
             drain.load.eq(loader.load),
             parts.order.oldest.eq(parts.results.oldest),
             parts.order.computing.eq(Cat(context.computing for context in parts.contexts)),
-            drain.oldest.eq(heard[1]),
+            drain.oldest.eq(heard[0]),
         ]
         for number, context in enumerate(parts.contexts):
             m.d.comb += [

@@ -16,6 +16,15 @@ from jpnet_spec.instruction import THRESHOLD_SLOTS, LayerFlag, Opcode
 
 __all__ = ["ImageContext"]
 
+_DRAIN_FLAGS = {
+    "first_tile": LayerFlag.FIRST_TILE,
+    "last_tile": LayerFlag.LAST_TILE,
+    "carried": LayerFlag.CARRIED,
+    "summed": LayerFlag.SUMMED,
+    "second": LayerFlag.SECOND,
+}
+"""Of the drain's job, those that an instruction has as they are."""
+
 
 class ImageContext(wiring.Component):
     """Takes one image after another through all instructions of the program.
@@ -175,6 +184,7 @@ class ImageContext(wiring.Component):
         m.submodules.fetch = fetch = InstructionFetch(config)
         running = struct_signal(instruction_layout(), reset_less=True)
         prepared, accept, summing = Signal(), Signal(), Signal()
+        gathers = (fetch.o.flags & LayerFlag.GATHER).any()
         m.d.comb += [
             fetch.load_valid.eq(self.load_valid),
             fetch.load.eq(self.load),
@@ -192,6 +202,12 @@ class ImageContext(wiring.Component):
                 running.eq(fetch.o),
                 self.job.last_row.eq(fetch.o.rows - 1),
                 self.job.last_tap.eq(Mux(fetch.o.pool_window == 0, 0, fetch.o.pool_window - 1)),
+                self.job.convolution.eq((fetch.o.opcode == Opcode.CONVOLUTION) & ~gathers),
+                self.job.pooled.eq(fetch.o.pool_stride == 2),
+                *(
+                    self.job[name].eq((fetch.o.flags & flag).any())
+                    for name, flag in _DRAIN_FLAGS.items()
+                ),
                 self.layer.eq(fetch.index),
                 prepared.eq(0),
             ]
@@ -203,15 +219,6 @@ class ImageContext(wiring.Component):
         m.d.comb += [
             accept.eq(fetch.valid & ~prepared & ~summing),
             *(self.job[name].eq(running[name]) for name in sorted(copied)),
-            self.job.convolution.eq(
-                (running.opcode == Opcode.CONVOLUTION) & ~(running.flags & LayerFlag.GATHER).any()
-            ),
-            self.job.pooled.eq(running.pool_stride == 2),
-            self.job.first_tile.eq((running.flags & LayerFlag.FIRST_TILE).any()),
-            self.job.last_tile.eq((running.flags & LayerFlag.LAST_TILE).any()),
-            self.job.carried.eq((running.flags & LayerFlag.CARRIED).any()),
-            self.job.summed.eq((running.flags & LayerFlag.SUMMED).any()),
-            self.job.second.eq((running.flags & LayerFlag.SECOND).any()),
         ]
         self._build_sequence(m, running, (prepared, summing))
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())

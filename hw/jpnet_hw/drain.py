@@ -77,7 +77,8 @@ class Drain(wiring.Component):
     theta : out, one unsigned(7) a context
         The threshold; valid `THETA_CYCLES` after the context's `done`.
     oldest : in, one bit a context
-        The context of the oldest image: of several requests the oldest image's is served.
+        The context of the oldest image, in the next cycle: of several requests the oldest image's
+        is served.
     written : out, one bit a context
         Level, from the cycle after the last row until `done`: only the threshold is missing.
     load_valid, load : in, `load_layout`

@@ -117,7 +117,7 @@ class DrainSequencer(wiring.Component):
     request : in, one bit a context
         Level, held until the context's `done`, then low for a cycle.
     oldest : in, one bit a context
-        The context of the oldest image.
+        The context of the oldest image, in the next cycle.
     jobs : in, one `drain_job_layout` a context
         Held from the cycle before `request` rises.
     done : in, one bit a context
@@ -273,6 +273,7 @@ class DrainSequencer(wiring.Component):
         following, pausing = levels
         able, ready = Signal(config.contexts), Signal()
         taken, waiting, first = (Signal(config.contexts) for _ in range(3))
+        oldest = Signal(config.contexts, init=1)
         start, chosen = Signal(), Signal(context_shape(config))
         # A counted job of few rows waits: last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
@@ -286,11 +287,12 @@ class DrainSequencer(wiring.Component):
                 )
             ),
             waiting.eq(self.request & ~taken),
-            first.eq(first_from(waiting, self.oldest)),
+            first.eq(first_from(waiting, oldest)),
             chosen.eq(place_of(first)),
             ready.eq((first & able).any() & ~pausing & ~clearing),
             start.eq(ready & following & ~(active & job.second)),
         ]
+        m.d.sync += oldest.eq(self.oldest)
         m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
         m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))
         with m.If(following):
