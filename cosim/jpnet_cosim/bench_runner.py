@@ -12,7 +12,8 @@ from jpnet_cosim.verilator_build import TOP, build_environment, build_lock, keye
 
 __all__ = ["BenchVerilator", "run_benches"]
 
-_FLAGS = ("-O3", "--output-split", "0")
+# Moving statements to merge conditions takes Verilator longer than it saves the compiler.
+_FLAGS = ("-O3", "--output-split", "0", "-fno-merge-cond-motion")
 _MAKE = "OPT_FAST=-O0"  # benches spend their time in Python, not in the netlist
 
 

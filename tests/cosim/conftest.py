@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from jpnet_cosim.benches.core import Job
-from jpnet_cosim.samples import DIMS, MODES, SMALL, random_images, random_network
+from jpnet_cosim.residual_samples import STREAMED_RESIDUAL
+from jpnet_cosim.samples import DIMS, MODES, random_images, random_network
 from jpnet_cosim.verilator_build import build_lock
 from jpnet_hw.verilog import emit
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode
 from jpnet_sw.compiler import compile_network
+
+RESIDENT = STREAMED_RESIDUAL
+"""Holds the lists of `DIMS`, and needs no build of its own."""
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def make_job(rng: np.random.Generator) -> Callable[..., Job]:
     def make(
-        config: AcceleratorConfig = SMALL,
+        config: AcceleratorConfig = RESIDENT,
         *,
         images: int = 5,
         dims: Sequence[int] = DIMS,
@@ -74,4 +78,4 @@ def emitted(
 
 @pytest.fixture(scope="session")
 def verilog_dir(emitted: Callable[[AcceleratorConfig], Path]) -> Path:
-    return emitted(SMALL)
+    return emitted(RESIDENT)

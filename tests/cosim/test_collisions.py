@@ -53,7 +53,7 @@ def garbled_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_result_depends_on_a_row_read_while_it_is_written(
     make_job: Callable[..., Job], garbled_dir: Path, cache_dir: Path
 ) -> None:
-    job = make_job(images=60)
+    job = make_job(SMALL, images=60)
     for stall_percent in (0, 40):
         result = run_native(
             garbled_dir,

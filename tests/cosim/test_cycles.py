@@ -14,7 +14,7 @@ from jpnet_cosim.map_samples import random_convolutional_network, random_maps
 from jpnet_cosim.program_editor import ProgramEditor
 from jpnet_cosim.residual_samples import STREAMED_RESIDUAL, random_residual_network
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import GEOMETRIES, SMALL, STREAMED
+from jpnet_cosim.samples import GEOMETRIES, STREAMED
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS, Counter
@@ -25,7 +25,7 @@ MakeJob = Callable[..., Job]
 Emitted = Callable[[AcceleratorConfig], Path]
 
 CONFIGS = {
-    "small": SMALL,
+    "small": STREAMED_RESIDUAL,
     "single": GEOMETRIES["single"],
     "divided": GEOMETRIES["divided"],
 }

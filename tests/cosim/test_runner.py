@@ -10,7 +10,7 @@ import pytest
 
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.runner import BusModel, MemoryMap, NativeRun, SimulationError, run_native
-from jpnet_cosim.samples import GEOMETRIES, MODES, SMALL, random_images
+from jpnet_cosim.samples import GEOMETRIES, MODES, random_images
 from jpnet_cosim.scoreboard import compare, compare_counters
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
@@ -155,7 +155,7 @@ def test_lanes_account_for_every_cycle(job: Job, verilog_dir: Path, cache_dir: P
     for record in result.runs:
         accounted = record.counters[Counter.MACS]
         accounted += sum(record.counters[counter] for counter in STALL_COUNTERS)
-        assert accounted == SMALL.mac_units * record.counters[Counter.CYCLES]
+        assert accounted == job.schedule.config.mac_units * record.counters[Counter.CYCLES]
 
 
 def test_the_same_seed_gives_the_same_cycles(job: Job, verilog_dir: Path, cache_dir: Path) -> None:

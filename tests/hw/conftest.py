@@ -5,7 +5,7 @@ import pytest
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
-KEPT = 4
+KEPT = 10
 PERIOD = 1e-8
 
 
@@ -38,7 +38,7 @@ class Simulation:
         pytest.fail(f"cycle budget of {budget} spent")
 
 
-# Most components take longer to compile than to run a test.
+# Most components take longer to compile than to run a test. A bench has up to nine of them.
 simulation = lru_cache(maxsize=KEPT)(Simulation)
 
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import pytest
 from jpnet_hw.activation_memory import ActivationMemory
 from jpnet_spec.config import AcceleratorConfig
 
-shared_activation_memory = lru_cache(maxsize=4)(ActivationMemory)
+shared_activation_memory = cache(ActivationMemory)
 
 CONFIG = AcceleratorConfig(lanes=4, clusters=4, contexts=4, act_depth=32)
 CONFIGS = [

@@ -1,5 +1,5 @@
 from collections import deque
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -7,7 +7,7 @@ from jpnet_hw.axi_reader import AxiReader
 from jpnet_hw.burst_cutter import BURST_BEATS
 from jpnet_spec.config import AcceleratorConfig
 
-shared_axi_reader = lru_cache(maxsize=4)(AxiReader)
+shared_axi_reader = cache(AxiReader)
 
 CONFIG = AcceleratorConfig()
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import pytest
 from jpnet_hw.beat_units import BeatUnits
 from jpnet_spec.config import AcceleratorConfig
 
-shared_beat_units = lru_cache(maxsize=4)(BeatUnits)
+shared_beat_units = cache(BeatUnits)
 
 UNIT_BYTES = 8
 

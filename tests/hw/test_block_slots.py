@@ -1,4 +1,4 @@
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -6,7 +6,7 @@ from jpnet_hw.block_slots import BlockSlots
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS
 
-shared_block_slots = lru_cache(maxsize=4)(BlockSlots)
+shared_block_slots = cache(BlockSlots)
 
 
 def config(contexts):

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ class Path(wiring.Elaboratable):
         return m
 
 
-shared_path = lru_cache(maxsize=4)(Path)
+shared_path = cache(Path)
 
 
 def make_layer(rng, ic, oc, density):

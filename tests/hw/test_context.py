@@ -1,5 +1,5 @@
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ class Chain(wiring.Elaboratable):
         return m
 
 
-shared_chain = lru_cache(maxsize=4)(Chain)
+shared_chain = cache(Chain)
 
 
 @dataclass(kw_only=True)

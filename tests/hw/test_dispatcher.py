@@ -1,13 +1,13 @@
 from collections import Counter as Tally
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.dispatcher import Dispatcher
 from jpnet_spec.config import AcceleratorConfig
 
-shared_dispatcher = lru_cache(maxsize=4)(Dispatcher)
+shared_dispatcher = cache(Dispatcher)
 
 CONFIG = AcceleratorConfig(groups=4, contexts=2)
 

@@ -1,5 +1,5 @@
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from jpnet_spec.image import Memory
 from jpnet_spec.numbers import requantise
 from jpnet_spec.topn import ThresholdMode, TopN
 
-shared_drain = lru_cache(maxsize=4)(Drain)
+shared_drain = cache(Drain)
 
 CONFIG = AcceleratorConfig(
     groups=4, clusters=1, contexts=2, acc_depth=64, param_depth=128, act_depth=64

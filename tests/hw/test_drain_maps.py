@@ -1,7 +1,7 @@
 """Tiles of convolutions through the drain."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from jpnet_spec.layer import AFFINE_UNIT
 from jpnet_spec.numbers import requantise, requantise_with_addend
 from jpnet_spec.topn import ThresholdMode
 
-shared_drain = lru_cache(maxsize=4)(Drain)
+shared_drain = cache(Drain)
 
 CONFIG = AcceleratorConfig(
     lanes=2, groups=1, clusters=4, contexts=2, acc_depth=256, param_depth=16, act_depth=256

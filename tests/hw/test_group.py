@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from jpnet_hw.group import Group
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import Memory
 
-shared_group = lru_cache(maxsize=4)(Group)
+shared_group = cache(Group)
 
 CONFIG = AcceleratorConfig(
     lanes=4, contexts=2, weight_depth=256, pointer_depth=32, acc_depth=8, fifo_depth=8

@@ -1,13 +1,13 @@
 from collections import deque
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.image_dma import ImageDma
 from jpnet_spec.config import AcceleratorConfig
 
-shared_image_dma = lru_cache(maxsize=4)(ImageDma)
+shared_image_dma = cache(ImageDma)
 
 CONFIG = AcceleratorConfig()
 

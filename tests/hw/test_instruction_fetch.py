@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -9,7 +9,7 @@ from jpnet_spec.errors import ErrorCode
 from jpnet_spec.image import Memory
 from jpnet_spec.instruction import Instruction, LayerFlag, Opcode
 
-shared_instruction_fetch = lru_cache(maxsize=4)(InstructionFetch)
+shared_instruction_fetch = cache(InstructionFetch)
 
 CONFIG = AcceleratorConfig(
     groups=4, clusters=1, contexts=2, act_depth=64, acc_depth=64, program_depth=8

@@ -1,12 +1,12 @@
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.map_walker import MapWalker
 from jpnet_spec.config import AcceleratorConfig
 
-shared_map_walker = lru_cache(maxsize=4)(MapWalker)
+shared_map_walker = cache(MapWalker)
 
 CONFIG = AcceleratorConfig(
     lanes=4, clusters=4, act_word=8, act_depth=1024, acc_depth=512, pointer_depth=4096

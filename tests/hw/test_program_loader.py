@@ -1,6 +1,6 @@
 import zlib
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from jpnet_spec.image import (
 )
 from jpnet_spec.instruction import FORMAT_VERSION
 
-shared_program_loader = lru_cache(maxsize=4)(ProgramLoader)
+shared_program_loader = cache(ProgramLoader)
 
 BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)

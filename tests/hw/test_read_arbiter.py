@@ -1,12 +1,12 @@
 from collections import deque
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.read_arbiter import ReadArbiter
 from jpnet_spec.config import AcceleratorConfig
 
-shared_read_arbiter = lru_cache(maxsize=4)(ReadArbiter)
+shared_read_arbiter = cache(ReadArbiter)
 
 CONFIG = AcceleratorConfig()
 USERS = 3

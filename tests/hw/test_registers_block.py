@@ -1,4 +1,4 @@
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -6,7 +6,7 @@ from jpnet_hw.registers_block import RegistersBlock
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.registers import REGISTERS, Access, register
 
-shared_registers_block = lru_cache(maxsize=4)(RegistersBlock)
+shared_registers_block = cache(RegistersBlock)
 
 CONFIG = AcceleratorConfig()
 

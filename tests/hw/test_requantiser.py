@@ -1,4 +1,4 @@
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from jpnet_hw.requantiser import Requantiser
 from jpnet_spec.config import AcceleratorConfig
 
-shared_requantiser = lru_cache(maxsize=4)(Requantiser)
+shared_requantiser = cache(Requantiser)
 
 WIDTHS = [16, 18, 19, 24, 32]
 

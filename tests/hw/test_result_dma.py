@@ -1,12 +1,12 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.result_dma import ResultDma
 from jpnet_spec.config import AcceleratorConfig
 
-shared_result_dma = lru_cache(maxsize=4)(ResultDma)
+shared_result_dma = cache(ResultDma)
 
 LATENCY = 4
 

@@ -1,4 +1,4 @@
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
@@ -7,7 +7,7 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 from jpnet_spec.registers import register
 
-shared_run_control = lru_cache(maxsize=4)(RunControl)
+shared_run_control = cache(RunControl)
 
 CONFIG = AcceleratorConfig()
 DONE, ERROR = (register("IRQ_STATUS").mask(bit) for bit in ("DONE", "ERROR"))

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from jpnet_hw.skipper import ZeroSkipper
 from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
 
-shared_zero_skipper = lru_cache(maxsize=4)(ZeroSkipper)
+shared_zero_skipper = cache(ZeroSkipper)
 
 CONFIG = AcceleratorConfig(act_word=8, lanes=2, groups=2, act_depth=64, pointer_depth=1024)
 

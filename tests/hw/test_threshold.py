@@ -1,4 +1,4 @@
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from jpnet_hw.threshold import ThresholdCounter
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode, TopN
 
-shared_threshold_counter = lru_cache(maxsize=4)(ThresholdCounter)
+shared_threshold_counter = cache(ThresholdCounter)
 
 
 def config_for(lanes):

@@ -1,12 +1,12 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.token_builder import TokenBuilder
 from jpnet_spec.config import AcceleratorConfig
 
-shared_token_builder = lru_cache(maxsize=4)(TokenBuilder)
+shared_token_builder = cache(TokenBuilder)
 
 CONFIG = AcceleratorConfig(
     lanes=4, groups=4, clusters=2, contexts=2, act_word=8, acc_depth=512, pointer_depth=1024

@@ -1,12 +1,12 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.vector_walker import VectorWalker
 from jpnet_spec.config import AcceleratorConfig
 
-shared_vector_walker = lru_cache(maxsize=4)(VectorWalker)
+shared_vector_walker = cache(VectorWalker)
 
 CONFIG = AcceleratorConfig(lanes=4, clusters=4, act_word=8, act_depth=1024, pointer_depth=4096)
 

@@ -1,6 +1,6 @@
 import zlib
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -128,7 +128,7 @@ class Chain(wiring.Elaboratable):
         return m
 
 
-shared_chain = lru_cache(maxsize=4)(Chain)
+shared_chain = cache(Chain)
 
 
 class Bench:

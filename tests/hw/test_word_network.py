@@ -1,12 +1,12 @@
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import pytest
 
 from jpnet_hw.word_network import WordNetwork
 from jpnet_spec.config import AcceleratorConfig
 
-shared_word_network = lru_cache(maxsize=4)(WordNetwork)
+shared_word_network = cache(WordNetwork)
 
 CONFIG = AcceleratorConfig(clusters=4, act_depth=64)
 

@@ -223,6 +223,21 @@ def test_what_does_not_fit_is_refused_with_the_memory_and_a_preset(change, messa
         compile_network(make_network(), config)
 
 
+def test_presets_are_tried_when_the_refusal_is_read(monkeypatch):
+    tried = []
+
+    def presets_that_fit(compiles):
+        tried.append(compiles)
+        return ["edge16"]
+
+    monkeypatch.setattr("jpnet_sw.compiler.compile._presets_that_fit", presets_that_fit)
+    with pytest.raises(CompileError) as refusal:
+        compile_network(make_network(), replace(CONFIGS["edge16"], weight_depth=16))
+    assert not tried
+    assert [str(refusal.value).rpartition("; ")[2] for _ in range(2)] == ["it fits edge16"] * 2
+    assert len(tried) == 1
+
+
 def test_tensors_reuse_dead_words_but_never_the_image():
     network = make_network((64, 64, 64, 64, 64, 16))
     words = dict.fromkeys([INPUT, *(layer.name for layer in network.layers)], 4)

@@ -14,7 +14,7 @@ from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import LayerPlan, Schedule
 from jpnet_sw.compiler.activation_words import ActivationWords, allocate_words
 from jpnet_sw.compiler.capacity import LayerLists, resident_lists
-from jpnet_sw.compiler.errors import CompileError, check_depth
+from jpnet_sw.compiler.errors import AdvisedError, CompileError, check_depth
 from jpnet_sw.compiler.graph import layer_activity, layer_graph
 from jpnet_sw.compiler.instructions import StepBases, StepPlace, step_instructions
 from jpnet_sw.compiler.limits import load_cycles_limit, program_cycles_limit
@@ -89,9 +89,10 @@ def compile_network(
     try:
         return compiled(config, counts)
     except CompileError as error:
-        fitting = _presets_that_fit(lambda other: compiled(other, _counts(other)))
-        advice = f"it fits {', '.join(fitting)}" if fitting else "no preset is large enough"
-        raise CompileError(f"{network.name}: {error}; {advice}") from error
+        raise AdvisedError(
+            f"{network.name}: {error}",
+            lambda: _presets_that_fit(lambda other: compiled(other, _counts(other))),
+        ) from error
 
 
 def _counts(config: AcceleratorConfig) -> list[int]:
