@@ -93,11 +93,12 @@ class Cluster(wiring.Component):
         m.d.comb += [dispatcher.restart.eq(self.restart), self.blocked.eq(dispatcher.blocked)]
         wiring.connect(m, dispatcher.i, wiring.flipped(self.i))
         groups = [Group(config) for _ in range(config.groups)]
-        load_valid_q = Signal(config.groups)
+        # Without reset, as what they come from has one: it would reach from here to there.
+        load_valid_q = Signal(config.groups, reset_less=True)
         load_q = struct_signal(load_layout(config), reset_less=True)
-        drain_valid_q = Signal()
+        drain_valid_q = Signal(reset_less=True)
         drain_q = struct_signal(acc_read_layout(config), reset_less=True)
-        arm_q = Signal(config.contexts)
+        arm_q = Signal(config.contexts, reset_less=True)
         m.d.sync += [
             load_q.eq(self.load),
             drain_valid_q.eq(self.drain_valid),
@@ -123,8 +124,10 @@ class Cluster(wiring.Component):
             )
         for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):
             flags_q = Signal(config.lanes * config.groups, name=f"{name}_q", reset_less=True)
+            count_q = Signal.like(count, name=f"{name}_count_q", reset_less=True)
+            m.d.comb += count.eq(count_q)
             m.d.sync += [
                 flags_q.eq(Cat(getattr(group, name) for group in groups)),
-                count.eq(reduce(add, list(flags_q))),
+                count_q.eq(reduce(add, list(flags_q))),
             ]
         return m

@@ -197,7 +197,10 @@ class ImageContext(wiring.Component):
             self.error_valid.eq(fetch.error_valid),
             self.error.eq(fetch.error),
         ]
-        with m.If(self.begin):
+        # Kept a cycle late, before anything asks: what begins is decided late, and this is wide.
+        begun = Signal()
+        m.d.sync += begun.eq(self.begin)
+        with m.If(begun):
             m.d.sync += [
                 running.eq(fetch.o),
                 self.job.last_row.eq(fetch.o.rows - 1),
@@ -208,9 +211,9 @@ class ImageContext(wiring.Component):
                     self.job[name].eq((fetch.o.flags & flag).any())
                     for name, flag in _DRAIN_FLAGS.items()
                 ),
-                self.layer.eq(fetch.index),
-                prepared.eq(0),
             ]
+        with m.If(self.begin):
+            m.d.sync += [self.layer.eq(fetch.index), prepared.eq(0)]
         with m.Elif(accept):
             m.d.sync += prepared.eq(1)
         with m.If(self.start):

@@ -57,7 +57,7 @@ class InstructionFetch(wiring.Component):
     index : out, unsigned(10)
         Its number.
     take : in
-        Pulse, only while valid: `o` is no longer needed from the next cycle on.
+        Pulse, only while valid: `o` is no longer needed two cycles later, nor `index` one later.
     error_valid : out
         One-cycle pulse: the fetched instruction is wrong.
     error : out

@@ -377,8 +377,11 @@ class ZeroSkipper(wiring.Component):
             queues.w_en.eq(valid_q & wanted),
             dropped.eq(Mux(valid_q & ~wanted, 1 << word.context, 0)),
         ]
-        m.d.sync += [
-            self.read_count.eq(reduce(add, list(read))),
-            self.zero_count.eq(reduce(add, list(zeros))),
-            self.below_count.eq(reduce(add, list(below))),
-        ]
+        for count, flags in (
+            (self.read_count, read),
+            (self.zero_count, zeros),
+            (self.below_count, below),
+        ):
+            count_q = Signal.like(count, name=f"{flags.name}_count_q", reset_less=True)
+            m.d.sync += count_q.eq(reduce(add, list(flags)))
+            m.d.comb += count.eq(count_q)
