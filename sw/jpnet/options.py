@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Build", "Config", "DataRoot", "Images", "Model", "Seed"]
+__all__ = ["DEFAULT_BUILD", "Build", "Config", "DataRoot", "Images", "Model", "Seed"]
+
+DEFAULT_BUILD = Path("build")
 
 Model = Annotated[
     str, typer.Option("--model", help="A trained model, one of the zoo, or a .safetensors file.")
