@@ -183,6 +183,7 @@ class Accelerator(wiring.Component):
             *({f"skipper_{number}": part} for number, part in enumerate(parts.skippers)),
             *({f"cluster_{number}": part} for number, part in enumerate(parts.clusters)),
         ]
+        assert len(stages) < parts.control.settle_cycles
         stop = parts.control.stop
         for members in stages:
             # One name for all: equal parts are equal modules.

@@ -12,14 +12,6 @@ from jpnet_spec.registers import register
 __all__ = ["RunControl"]
 
 
-def _settle_cycles(config: AcceleratorConfig) -> int:
-    """Return what is longer than commands, answers and resets are under way to the other parts.
-
-    `stop` goes from part to part: contexts, skippers and clusters have a stage each.
-    """
-    return 11 + config.contexts + 2 * config.clusters
-
-
 class _Events:
     """What happens in a cycle, and how long the state must still settle."""
 
@@ -146,9 +138,17 @@ class RunControl(wiring.Component):
             }
         )
 
+    @property
+    def settle_cycles(self) -> int:
+        """Longer than commands, answers and resets are under way to the other parts.
+
+        `stop` goes from part to part: contexts, skippers and clusters have a stage each.
+        """
+        return 11 + self._config.contexts + 2 * self._config.clusters
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        events = _Events(_settle_cycles(self._config))
+        events = _Events(self.settle_cycles)
         self._build_watchdog(m, events)
         self._build_sequence(m, events)
         self._build_interrupts(m, events)
@@ -193,7 +193,7 @@ class RunControl(wiring.Component):
                 self._build_failures(m, events)
             with m.State("STOP"):
                 with m.If(self.bus_idle & (events.settle == 0)):
-                    m.d.sync += [self.stop.eq(0), events.settle.eq(_settle_cycles(self._config))]
+                    m.d.sync += [self.stop.eq(0), events.settle.eq(self.settle_cycles)]
                     m.next = "RELEASE"
             with m.State("RELEASE"), m.If(events.settle == 0):
                 m.d.sync += self.busy.eq(0)
@@ -220,7 +220,7 @@ class RunControl(wiring.Component):
                 self.running.eq(run),
                 self.loaded.eq(run),
                 self.busy.eq(1),
-                events.settle.eq(_settle_cycles(self._config)),
+                events.settle.eq(self.settle_cycles),
             ]
             m.next = "LOAD"
             with m.If(run):
@@ -239,7 +239,7 @@ class RunControl(wiring.Component):
                 self.loaded.eq(0),
                 self.running.eq(0),
                 self.busy.eq(1),
-                events.settle.eq(_settle_cycles(self._config)),
+                events.settle.eq(self.settle_cycles),
             ]
             m.next = "STOP"
 

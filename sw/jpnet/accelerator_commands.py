@@ -6,15 +6,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jpnet.options import Build, Config, DataRoot, Images, Model, Seed
+from jpnet.images import LabelledImages, image_count, load_test_images
+from jpnet.options import DEFAULT_BUILD, Build, Config, DataRoot, Images, Model, Seed
+from jpnet.page import write_page
 from jpnet.workspace import Workspace, load_config
-from jpnet_spec.artefact import atomic_path
 
 __all__ = ["app"]
 
-_BUILD = Path("build")
-
 app = typer.Typer()
+
+
+def _test_images(workspace: Workspace, images: str, data_root: Path | None) -> LabelledImages:
+    from jpnet.zoo import load_model
+
+    count = image_count(images)
+    return load_test_images(load_model(workspace), data_root=data_root, count=count)
 
 
 @app.command("compile")
@@ -25,7 +31,7 @@ def compile_command(
         bool,
         typer.Option(help="Deal channels to lanes by how often training images activate them."),
     ] = True,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Compile a trained network for an accelerator."""
@@ -37,7 +43,7 @@ def compile_command(
 
 
 @app.command()
-def rtl(model: Model = "mlp3", config: Config = "edge16", build: Build = _BUILD) -> None:
+def rtl(model: Model = "mlp3", config: Config = "edge16", build: Build = DEFAULT_BUILD) -> None:
     """Generate an accelerator's Verilog, manifest and register map."""
     from jpnet.emission import emit_verilog
 
@@ -52,17 +58,14 @@ def simulate(
     model: Model = "mlp3",
     config: Config = "edge16",
     images: Images = "all",
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Run test images through the Verilog and compare every layer with the integer network."""
-    from jpnet.images import image_count, load_test_images
     from jpnet.simulation import simulate as simulate_images
-    from jpnet.zoo import load_model
 
     workspace = Workspace(build=build, model=model, config=config)
-    count = image_count(images)
-    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    data = _test_images(workspace, images, data_root)
     typer.echo(f"wrote {simulate_images(workspace, data)}")
 
 
@@ -74,17 +77,14 @@ def cosim(
     images: Images = "2",
     seed: Seed = 1,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms.")] = False,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Run the Verilog under cocotb, with AXI models and random stalls."""
     from jpnet.cosimulation import cosimulate
-    from jpnet.images import image_count, load_test_images
-    from jpnet.zoo import load_model
 
     workspace = Workspace(build=build, model=model, config=config)
-    count = image_count(images)
-    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    data = _test_images(workspace, images, data_root)
     passed = cosimulate(workspace, data, seed=seed, waves=waves)
     typer.echo(f"{passed} benches passed")
 
@@ -94,24 +94,21 @@ def estimate(
     model: Model = "mlp3",
     config: Config = "edge16",
     images: Images = "200",
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Predict cycles and stall causes on test images, without Verilog."""
     from jpnet.estimation import estimate_model, print_estimate
-    from jpnet.images import image_count, load_test_images
-    from jpnet.zoo import load_model
 
     workspace = Workspace(build=build, model=model, config=config)
-    count = image_count(images)
-    data = load_test_images(load_model(workspace), data_root=data_root, count=count)
+    data = _test_images(workspace, images, data_root)
     content, path = estimate_model(workspace, data)
     print_estimate(content, Console())
     typer.echo(f"wrote {path}")
 
 
 @app.command()
-def report(model: Model = "mlp3", config: Config = "edge16", build: Build = _BUILD) -> None:
+def report(model: Model = "mlp3", config: Config = "edge16", build: Build = DEFAULT_BUILD) -> None:
     """Print the tables, write report.json and the figures."""
     from jpnet.report import write_report
     from jpnet.report_figures import write_figures
@@ -129,7 +126,7 @@ def waves(
     model: Model = "mlp3",
     config: Config = "edge16",
     image: Annotated[int, typer.Option("--image", min=0, help="Which test image.")] = 0,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Record the waveforms of one image, with a view file for GTKWave."""
@@ -156,7 +153,7 @@ def synth(
         Path | None,
         typer.Option("--page", help="Put them, or all of RESULTS, into this page's table."),
     ] = None,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
 ) -> None:
     """Synthesise, place and route an accelerator for an LFE5U-85F."""
     from jpnet.area import insert_areas, measure_area, print_area, read_areas
@@ -168,8 +165,7 @@ def synth(
     if page is not None:
         areas = [content] if results is None else read_areas(results)
         text = insert_areas(page.read_text(), areas)
-        with atomic_path(page) as temporary:
-            temporary.write_text(text)
+        write_page(page, text)
         typer.echo(f"wrote {page}")
 
 
@@ -178,7 +174,7 @@ def bench(
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the files; BUILD/results.")
     ] = None,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Measure the zoo on every preset, and the speed of the tools."""
@@ -204,13 +200,12 @@ def results(
         typer.echo(table, nl=False)
         return
     text = insert_results(page.read_text(), table)
-    with atomic_path(page) as temporary:
-        temporary.write_text(text)
+    write_page(page, text)
     typer.echo(f"wrote {page}")
 
 
 @app.command()
-def demo(config: Config = "edge16", seed: Seed = 1, build: Build = _BUILD) -> None:
+def demo(config: Config = "edge16", seed: Seed = 1, build: Build = DEFAULT_BUILD) -> None:
     """Do everything once on a small data set that needs no download, and say what was proved."""
     from jpnet.demo import run_demo
 

@@ -6,13 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jpnet.options import Build, Config, DataRoot, Images, Model, Seed
+from jpnet.options import DEFAULT_BUILD, Build, Config, DataRoot, Images, Model, Seed
+from jpnet.page import write_page
 from jpnet.workspace import Workspace
-from jpnet_spec.artefact import atomic_path
 
 __all__ = ["app"]
-
-_BUILD = Path("build")
 
 app = typer.Typer()
 
@@ -57,7 +55,7 @@ def train(
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Points of accuracy that rates may cost.")
     ] = None,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Train a network until weights and activations are sparse, and quantise it."""
@@ -86,7 +84,7 @@ def train(
 def count(
     model: Model = "mlp3",
     images: Images = "all",
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Count densities, MACs and bytes of a trained network."""
@@ -111,7 +109,7 @@ def table(
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the files; BUILD/results/methods.")
     ] = None,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Train every pruning method on one network with one budget; rows that are there are kept."""
@@ -149,8 +147,7 @@ def comparison(
         typer.echo(text, nl=False)
     else:
         whole = insert_table(page.read_text(), text)
-        with atomic_path(page) as temporary:
-            temporary.write_text(whole)
+        write_page(page, whole)
         typer.echo(f"wrote {page}")
     if images is not None:
         for path in plot_methods(folder, images):
@@ -183,7 +180,7 @@ def tune(
     results: Annotated[
         Path | None, typer.Option("--results", help="File that gets the results, too.")
     ] = None,
-    build: Build = _BUILD,
+    build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
     """Search weight densities and winner rates for the fewest cycles within a tolerance."""
@@ -224,7 +221,7 @@ def methods(
 
 
 @app.command()
-def models(build: Build = _BUILD) -> None:
+def models(build: Build = DEFAULT_BUILD) -> None:
     """List architectures, trained models and the zoo."""
     from jpnet.listings import print_models
 

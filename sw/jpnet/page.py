@@ -1,6 +1,10 @@
 """Documentation pages with a part that is made from measured results."""
 
-__all__ = ["put_between"]
+from pathlib import Path
+
+from jpnet_spec.artefact import atomic_path
+
+__all__ = ["put_between", "write_page"]
 
 
 def put_between(page: str, table: str, *, begin: str, end: str) -> str:
@@ -24,3 +28,9 @@ def put_between(page: str, table: str, *, begin: str, end: str) -> str:
         raise ValueError(f"page must hold the lines {begin.strip()!r} and {end.strip()!r}")
     before, _, rest = page.partition(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def write_page(page: Path, text: str) -> None:
+    """Write a page, the whole of it or nothing."""
+    with atomic_path(page) as temporary:
+        temporary.write_text(text)

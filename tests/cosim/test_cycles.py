@@ -25,7 +25,7 @@ MakeJob = Callable[..., Job]
 Emitted = Callable[[AcceleratorConfig], Path]
 
 CONFIGS = {
-    "small": STREAMED_RESIDUAL,
+    "resident": STREAMED_RESIDUAL,
     "single": GEOMETRIES["single"],
     "divided": GEOMETRIES["divided"],
 }

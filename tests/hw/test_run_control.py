@@ -40,7 +40,7 @@ async def setup(ctx, dut, *, load=True):
     ctx.set(dut.loading_done, 1)
     if load:
         await command(ctx, dut, "LOAD")
-        await ctx.tick().repeat(30)
+        await ctx.tick().repeat(dut.settle_cycles + 5)
         await expect(ctx, dut, error=0, irq=DONE, loaded=1)
 
 
@@ -63,7 +63,7 @@ def test_a_load_and_a_run_end_with_an_interrupt(simulate):
         await expect(ctx, dut, error=0, irq=DONE, loaded=1)
         for _ in range(2):
             await command(ctx, dut, "RUN")
-            await ctx.tick().repeat(30)
+            await ctx.tick().repeat(dut.settle_cycles + 5)
             for image in range(3):
                 assert ctx.get(dut.running)
                 assert ctx.get(dut.images_done) == image
@@ -143,7 +143,7 @@ def test_a_failure_waits_for_the_bus_and_forgets_the_program(simulate, start, ca
         await ctx.tick().repeat(2)
         assert not ctx.get(dut.stop)
         await expect(ctx, dut, error=0, irq=0, busy=1)
-        await ctx.tick().repeat(30)
+        await ctx.tick().repeat(dut.settle_cycles + 5)
         await expect(ctx, dut, error=0, irq=0)
 
     simulate(dut, bench, budget=400)
@@ -155,7 +155,7 @@ def test_the_first_error_stays_and_a_run_goes_on(simulate):
     async def bench(ctx):
         await setup(ctx, dut)
         await command(ctx, dut, "RUN")
-        await ctx.tick().repeat(30)
+        await ctx.tick().repeat(dut.settle_cycles + 5)
         await pulse(ctx, dut.unmapped)
         await command(ctx, dut, "LOAD")
         await expect(ctx, dut, error=ErrorCode.UNMAPPED_REGISTER, irq=ERROR, busy=1, loaded=1)
