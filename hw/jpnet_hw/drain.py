@@ -289,8 +289,11 @@ class Drain(wiring.Component):
             param_row.eq(first_param + before_param.channel_row),
             together.eq(~self._job(before_sums, "convolution")),
         ]
-        scaled = stages[meet + Requantiser.SHIFT_DELAY]
-        shift = Mux(scaled.again, self._job(scaled, "second_shift"), self._job(scaled, "shift"))
+        scaled = stages[meet + Requantiser.SHIFT_DELAY - 1]
+        shift = Signal(6, reset_less=True)
+        m.d.sync += shift.eq(
+            Mux(scaled.again, self._job(scaled, "second_shift"), self._job(scaled, "shift"))
+        )
         load_q = struct_signal(load_layout(config), reset_less=True)
         load_valid_q = Signal()
         m.d.sync += [

@@ -66,7 +66,7 @@ class Requantiser(wiring.Component):
 
     LATENCY = 7
     ADDEND_DELAY = 2
-    SHIFT_DELAY = 4
+    SHIFT_DELAY = 3
 
     acc: Signal
     bias: Signal
@@ -128,7 +128,7 @@ class Requantiser(wiring.Component):
         biased = Signal(signed(width))
         biased_q = Signal(signed(width), reset_less=True)
         scale = Signal(MULTIPLIER_WIDTH, reset_less=True)
-        rectified = Signal(self.LATENCY - 1, reset_less=True)
+        rectified = Signal(self.LATENCY - 2, reset_less=True)
 
         # Stage 1: bias, and which multiplier
         m.d.comb += biased.eq(self.acc + self.bias)
@@ -161,60 +161,69 @@ class Requantiser(wiring.Component):
         return m
 
     def _build_shift(self, m: Module, total: Signal, rectified: Value) -> None:
-        """Shift right by whole bytes, then by bits with rounding and clamping."""
+        """Shift right by whole bytes, then by bits, then round and clamp."""
         counts = range(SHIFT_MAX // 8 + 1)
-        window = Signal(_WINDOW, reset_less=True)
-        above, sticky = Signal(reset_less=True), Signal(reset_less=True)
-        shifted = Signal(_WINDOW)
-        rounded = Signal(8)
         negative = total[-1]
         # One bit more below, so that after the shift bit 0 is the half and an eighth bit suffices.
         wide = Cat(0, total)
         wide = Cat(wide, negative.replicate(8 * len(counts) + _WINDOW - len(wide)))
-        wide_q = Signal(len(wide), reset_less=True)
         negative_q = Signal(2, reset_less=True)
-
-        # Stage 5: which bytes, and what is set below each choice's window, and above it unlike the
-        # sign, in pieces
-        chosen = Signal(len(counts), reset_less=True)
-        lower, upper = Signal(len(counts), reset_less=True), Signal(len(counts), reset_less=True)
-        fine = [Signal(3, name=f"fine_{stage}", reset_less=True) for stage in range(2)]
-        below = Signal(7, reset_less=True)
-        pieces = [wide[8 * count + _WINDOW :][:8] for count in counts]
         m.d.sync += [
-            wide_q.eq(wide),
             negative_q.eq(Cat(negative, negative_q)),
             self.negative.eq(negative_q[-1]),
-            chosen.eq(Cat(self.shift[3:] == count for count in counts)),
-            lower.eq(Cat(wide[8 * count : 8 * count + 8].any() for count in counts)),
-            upper.eq(Cat((piece ^ negative.replicate(len(piece))).any() for piece in pieces)),
-            fine[0].eq(self.shift[:3]),
         ]
 
-        # Stage 6: whole bytes
+        # Stage 4, beside the sum: the shift's parts
+        chosen = Signal(len(counts), reset_less=True)
+        fine = [Signal(3, name=f"fine_{stage}", reset_less=True) for stage in range(2)]
         m.d.sync += [
-            window.eq(
-                reduce(
-                    or_,
-                    (Mux(chosen[count], wide_q[8 * count :][:_WINDOW], 0) for count in counts),
-                )
-            ),
-            above.eq(Cat(chosen[count] & upper[count:].any() for count in counts).any()),
-            sticky.eq(Cat(chosen[count] & lower[:count].any() for count in counts).any()),
+            chosen.eq(Cat(self.shift[3:] == count for count in counts)),
+            fine[0].eq(self.shift[:3]),
             fine[1].eq(fine[0]),
+        ]
+
+        # Stage 5: whole bytes; what is set below each choice's window, and above it unlike the
+        # sign, in pieces; which of the window's bits the next stage drops and which it needs
+        window = Signal(_WINDOW, reset_less=True)
+        chosen_q = Signal.like(chosen, reset_less=True)
+        lower, upper = Signal.like(chosen, reset_less=True), Signal.like(chosen, reset_less=True)
+        below = Signal(7, reset_less=True)
+        pieces = [wide[8 * count + _WINDOW :][:8] for count in counts]
+        choices = (Mux(chosen[count], wide[8 * count :][:_WINDOW], 0) for count in counts)
+        m.d.sync += [
+            window.eq(reduce(or_, choices)),
+            chosen_q.eq(chosen),
+            lower.eq(Cat(wide[8 * count : 8 * count + 8].any() for count in counts)),
+            upper.eq(Cat((piece ^ negative.replicate(len(piece))).any() for piece in pieces)),
             below.eq((1 << fine[0]) - 1),
         ]
 
-        # Stage 7: bits, round half to even, magnitude, clamp. The magnitude of a negative number is
-        # one more than its complement, which rounding up takes back.
-        dropped = (window & below).any()
-        round_up = shifted[0] & (shifted[1] | sticky | dropped)
-        sign = negative_q[-1]
-        m.d.comb += [
-            shifted.eq(Cat(window, sign.replicate(7)) >> fine[1]),
-            rounded.eq((shifted[1:8] ^ sign.replicate(7)) + (round_up ^ sign)),
+        # Stage 6: bits, complemented where the sign is set; what was dropped; whether more is left
+        # than eight bits
+        ones = Signal(8, reset_less=True)
+        inexact, above = Signal(reset_less=True), Signal(reset_less=True)
+        cleared = Signal(reset_less=True)
+        sign = negative_q[0]
+        too_high = (window[8:] ^ sign.replicate(7)) & ~below
+        m.d.sync += [
+            ones.eq((window >> fine[1])[:8] ^ sign.replicate(8)),
+            inexact.eq(
+                Cat(
+                    window[:7] & below, *(chosen_q[count] & lower[:count].any() for count in counts)
+                ).any()
+            ),
+            above.eq(
+                Cat(too_high, *(chosen_q[count] & upper[count:].any() for count in counts)).any()
+            ),
+            cleared.eq(sign & rectified),
         ]
-        overflow = (shifted[8:] ^ sign.replicate(_WINDOW - 8)).any()
-        m.d.sync += self.magnitude.eq(Mux(above | overflow | rounded[7], INT8_MAX, rounded))
-        with m.If(sign & rectified):
-            m.d.sync += self.magnitude.eq(0)
+
+        # Stage 7: round half to even, magnitude, clamp. The magnitude of a negative number is one
+        # more than its complement, which rounding up takes back.
+        sign = negative_q[-1]
+        half, odd = ones[0] ^ sign, ones[1] ^ sign
+        rounded = Signal(8)
+        m.d.comb += rounded.eq(ones[1:] + ((half & (odd | inexact)) ^ sign))
+        m.d.sync += self.magnitude.eq(
+            Mux(cleared, 0, Mux(above | rounded[7], INT8_MAX, rounded[:7]))
+        )
