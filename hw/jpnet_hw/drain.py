@@ -266,7 +266,7 @@ class Drain(wiring.Component):
                 lane.again.eq(stages[meet].again),
                 lane.adding.eq(adding),
                 lane.summed.eq(summed),
-                lane.carried_turn.eq(stages[carried].turn),
+                lane.carried_turn.eq(stages[carried - 1].turn),
                 lane.addend_multiplier.eq(multiplier),
             ]
             for bank, rows in enumerate(self.carried_rows):
@@ -309,7 +309,7 @@ class Drain(wiring.Component):
                 lane.param_row.eq(param_row),
                 lane.shift.eq(shift),
                 lane.together.eq(together),
-                lane.turn.eq(stages[self.latency - 1].turn),
+                lane.turn.eq(stages[self.latency - 2].turn),
             ]
             for sums, all_sums in zip(lane.sums, self.sums, strict=True):
                 m.d.comb += [

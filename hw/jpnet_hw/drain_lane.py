@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from jpnet_hw.layouts import param_layout
+from jpnet_hw.local_register import local_register
 from jpnet_hw.memory import SyncMemory
 from jpnet_hw.places import by_cluster, by_place, row_turns, turns_of
 from jpnet_hw.requantiser import ADDEND_WIDTH, Requantiser
@@ -52,14 +53,15 @@ class DrainLane(wiring.Component):
     carried : in, one signed(8) a place
         With it: what is added.
     carried_turn : in, range(clusters)
-        With it: place k's sums are those of the cluster that much further.
+        A cycle before it: place k's sums are those of the cluster that much further.
     addend_multiplier : in, unsigned(16)
         `Requantiser.ADDEND_DELAY` cycles after the sums leave the tree: of what is added; 0 without
         `adding`.
     shift : in, unsigned(6)
         ``tree_latency + Requantiser.SHIFT_DELAY`` cycles after `sums`.
     turn : in, range(clusters)
-        With `magnitudes`: place k's `acts` is the output that the cluster that much further has.
+        A cycle before `magnitudes`: place k's `acts` is the output that the cluster that much
+        further has.
     magnitudes : out, unsigned(7) a cluster
         Of the outputs.
     phase : out, unsigned(8)
@@ -140,10 +142,12 @@ class DrainLane(wiring.Component):
             params.r_addr.eq(self.param_row),
         ]
         outputs: list[Value] = []
+        carried_turn = local_register(len(self.carried_turn), name="carried_turn")
+        m.d.sync += carried_turn.eq(self.carried_turn)
         carried = by_cluster(
             m,
             [self.carried[place] for place in range(config.clusters)],
-            self.carried_turn,
+            carried_turn,
             turns_of(config),
             name="carried_act",
         )
@@ -181,9 +185,11 @@ class DrainLane(wiring.Component):
         """Give a requantiser a sum, or the output that leaves it, and what is added."""
         total, addend = terms
         negated = requantiser.negative ^ param.inverted
-        output = Mux(negated, -requantiser.magnitude, requantiser.magnitude)
+        # A negative one as its complement and one more, in the place of a sum.
+        output = (requantiser.magnitude << exact_log2(AFFINE_UNIT)) ^ negated.replicate(len(total))
         m.d.comb += [
-            requantiser.acc.eq(Mux(self.again, output << exact_log2(AFFINE_UNIT), total)),
+            requantiser.acc.eq(Mux(self.again, output, total)),
+            requantiser.increment.eq(self.again & negated),
             requantiser.bias.eq(param.bias),
             requantiser.multiplier.eq(param.multiplier),
             requantiser.negative_multiplier.eq(param.negative_multiplier),
@@ -195,7 +201,9 @@ class DrainLane(wiring.Component):
 
     def _build_acts(self, m: Module, outputs: list[Value]) -> None:
         """Turn magnitudes and signs over to the windows' places and make numbers of them."""
-        turned = by_place(m, outputs, self.turn, row_turns(self._config), name="output")
+        turn = local_register(len(self.turn), name="turn")
+        m.d.sync += turn.eq(self.turn)
+        turned = by_place(m, outputs, turn, row_turns(self._config), name="output")
         for place, (act, output) in enumerate(zip(self.acts, turned, strict=True)):
             act_q = Signal(signed(8), name=f"act_{place}", reset_less=True)
             m.d.sync += act_q.eq(Mux(output[-1], -output[:-1], output[:-1]))

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from jpnet_hw.local_register import local_register
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import (
     INT8_MAX,
@@ -48,6 +49,8 @@ class Requantiser(wiring.Component):
     Members
     -------
     acc : in, signed(acc_width)
+    increment : in
+        Added to `acc`.
     bias : in, signed(32)
         Taken modulo ``2**acc_width``.
     multiplier, negative_multiplier : in, unsigned(16)
@@ -69,6 +72,7 @@ class Requantiser(wiring.Component):
     SHIFT_DELAY = 3
 
     acc: Signal
+    increment: Signal
     bias: Signal
     multiplier: Signal
     negative_multiplier: Signal
@@ -84,6 +88,7 @@ class Requantiser(wiring.Component):
         super().__init__(
             {
                 "acc": In(signed(config.acc_width)),
+                "increment": In(1),
                 "bias": In(signed(32)),
                 "multiplier": In(MULTIPLIER_WIDTH),
                 "negative_multiplier": In(MULTIPLIER_WIDTH),
@@ -131,7 +136,9 @@ class Requantiser(wiring.Component):
         rectified = Signal(self.LATENCY - 2, reset_less=True)
 
         # Stage 1: bias, and which multiplier
-        m.d.comb += biased.eq(self.acc + self.bias)
+        # A carry into one chain, not a second one.
+        carried = Cat(1, self.acc) + Cat(self.increment, self.bias[:width])
+        m.d.comb += biased.eq(carried[1:])
         m.d.sync += [
             biased_q.eq(biased),
             scale.eq(Mux(biased[-1] & ~self.adding, self.negative_multiplier, self.multiplier)),
@@ -174,8 +181,8 @@ class Requantiser(wiring.Component):
         ]
 
         # Stage 4, beside the sum: the shift's parts
-        chosen = Signal(len(counts), reset_less=True)
-        fine = [Signal(3, name=f"fine_{stage}", reset_less=True) for stage in range(2)]
+        chosen = local_register(len(counts), name="chosen")
+        fine = [local_register(3, name="fine_0"), Signal(3, name="fine_1", reset_less=True)]
         m.d.sync += [
             chosen.eq(Cat(self.shift[3:] == count for count in counts)),
             fine[0].eq(self.shift[:3]),

@@ -21,6 +21,9 @@ The eight flip-flops of a tile have one reset, the two of a slice one enable: a 
 leaves the rest of its tile or slice empty, and look-up tables do the same.
 """
 
+_LOCAL_REGISTERS = "setattr -set keep 1 a:keep %ci1 t:$dff %i"
+"""Keeps the registers of signals that are to be kept, which Yosys would merge with equal ones."""
+
 ADDERS_FILE = "short_adders.v"
 """File that the script reads `SHORT_ADDERS` from."""
 
@@ -73,6 +76,8 @@ def synthesis_script(sources: list[str], *, top: str, netlist: str) -> str:
     return "\n".join(
         (
             *(f"read_verilog {source}" for source in sources),
+            "proc",
+            _LOCAL_REGISTERS,
             f"scratchpad -set abc9.D {_DELAY_PS}",
             f"{synth} -run begin:map_gates",
             f"techmap -map {ADDERS_FILE}",

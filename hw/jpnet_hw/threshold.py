@@ -3,27 +3,19 @@
 from itertools import pairwise
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from jpnet_hw.bit_slices import number_at, registered_slices, sliced_signals, sliced_sum
+from jpnet_hw.bit_slices import number_at
 from jpnet_hw.layouts import context_shape, struct_signal
+from jpnet_hw.threshold_quarter import QUARTER, QUARTERS, ThresholdQuarter
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 from jpnet_spec.topn import ThresholdMode
 
 __all__ = ["ThresholdCounter", "is_counting"]
-
-_QUARTERS = 4
-"""Parts of the thresholds, one of which is served a cycle."""
-
-_QUARTER = (INT8_MAX + 1) // _QUARTERS
-"""Thresholds of a quarter; the last one, but for the last quarter's, has its own counter."""
-
-_GROUP_ROWS = 2 * _QUARTERS - 1
-"""Rows of the longest group: as many as quarters, and those with which the tile's last is near."""
 
 
 def is_counting(mode: Value) -> Value:
@@ -108,7 +100,7 @@ class ThresholdCounter(wiring.Component):
 
     LATENCY = 6
     ALMOST_CYCLES = 4
-    TILE_CYCLES = _QUARTERS
+    TILE_CYCLES = QUARTERS
 
     valid: Signal
     first: Signal
@@ -197,27 +189,26 @@ class ThresholdCounter(wiring.Component):
                 lower[index].eq(_exceeded(low)),
             ]
 
-        # Stages 2 and 3: magnitudes above each t, by fours and together
-        hits = [
-            Cat(bit.replicate(16) for bit in over)
-            | (Cat(bit.replicate(16) for bit in same) & low.replicate(8))
-            for over, same, low in zip(higher, equal, lower, strict=True)
-        ]
-        fours = []
-        for index in range(0, len(inputs), 4):
-            near = [[hit] for hit in hits[index : index + 4]]
-            four = sliced_sum(m, near, most=len(near), name=f"near_{index}")
-            fours.append(registered_slices(m, four, name=f"four_{index}"))
-        all_above = sliced_sum(m, fours, most=len(inputs), name="fours")
-        above = registered_slices(m, all_above, name="above")
+        # Stages 2 to 4: magnitudes above each threshold, of a row and of a group
+        quarters = [ThresholdQuarter(self._config) for _ in range(QUARTERS)]
+        for number, part in enumerate(quarters):
+            m.submodules[f"quarter_{number}"] = part
+            for index in inputs:
+                m.d.comb += [
+                    part.higher[index].eq(higher[index].word_select(number, 2)),
+                    part.equal[index].eq(equal[index].word_select(number, 2)),
+                    part.lower[index].eq(lower[index]),
+                ]
         row = (valids[3], tags[3])
         # A cycle ahead: what ends a group goes everywhere.
         behind = [valid & tag.last for valid, tag in zip(valids[:2], tags, strict=False)]
         ending = Signal(reset_less=True)
         m.d.sync += ending.eq(self.coming_last | Cat(behind).any())
         take, empty = self._build_groups(m, row, ending)
-        quarter = self._build_borders(m, row, take, above)
-        negative = self._build_counters(m, row, (take, empty, quarter), above)
+        for part in quarters:
+            m.d.comb += [part.valid.eq(row[0]), part.take.eq(take), part.clear.eq(empty)]
+        quarter = self._build_borders(m, row, take, [part.border for part in quarters[:-1]])
+        negative = self._build_counters(m, row, (take, quarter), [part.sums for part in quarters])
 
         # Stage 6: the threshold
         quarter_q = Signal.like(quarter, reset_less=True)
@@ -253,21 +244,21 @@ class ThresholdCounter(wiring.Component):
         """
         valid, tag = row
         take, full = Signal(), Signal()
-        rows, busy = Signal(range(_QUARTERS)), Signal(range(_QUARTERS))
+        rows, busy = Signal(range(QUARTERS)), Signal(range(QUARTERS))
         m.d.comb += [
-            full.eq((rows == _QUARTERS - 1) & (busy == 0) & ~ending),
+            full.eq((rows == QUARTERS - 1) & (busy == 0) & ~ending),
             take.eq(valid & (tag.last | full)),
         ]
         with m.If(busy != 0):
             m.d.sync += busy.eq(busy - 1)
-        with m.If(valid & (rows != _QUARTERS - 1)):
+        with m.If(valid & (rows != QUARTERS - 1)):
             m.d.sync += rows.eq(rows + 1)
         with m.If(take):
-            m.d.sync += [rows.eq(0), busy.eq(_QUARTERS - 1)]
+            m.d.sync += [rows.eq(0), busy.eq(QUARTERS - 1)]
         return take, ~valid & (rows == 0)
 
     def _build_borders(
-        self, m: Module, row: tuple[Value, data.View], take: Signal, above: list[Signal]
+        self, m: Module, row: tuple[Value, data.View], take: Signal, sums: list[Signal]
     ) -> Signal:
         """Stage 4: count row by row between the quarters.
 
@@ -277,7 +268,6 @@ class ThresholdCounter(wiring.Component):
         """
         valid, tag = row
         width = self._count_width + 1
-        sums = [number_at(above, border) for border in range(_QUARTER - 1, INT8_MAX, _QUARTER)]
         counters: memory.Memory = memory.Memory(
             shape=unsigned(width * len(sums)), depth=2 ** len(tag.context), init=[]
         )
@@ -289,7 +279,7 @@ class ThresholdCounter(wiring.Component):
             _lowered(Mux(opening, Cat(tag.winners, 0), count), fall)
             for count, fall in zip(kept, sums, strict=True)
         ]
-        quarter = Signal(range(_QUARTERS), reset_less=True)
+        quarter = Signal(range(QUARTERS), reset_less=True)
         m.d.comb += [
             read.addr.eq(tag.context),
             write.addr.eq(tag.context),
@@ -301,55 +291,35 @@ class ThresholdCounter(wiring.Component):
             m.d.sync += quarter.eq(_count_ones([value[-1] for value in after]))
         return quarter
 
-    def _build_group_sums(
-        self, m: Module, valid: Value, levels: tuple[Signal, Value], above: list[Signal]
-    ) -> list[Signal]:
-        """Stage 4: sum each group's rows and keep the sums while they are taken off."""
-        take, empty = levels
-        most = _GROUP_ROWS * self._config.lanes * self._config.clusters
-        growing = sliced_signals(len(above[0]), most, name="group", reset_less=True)
-        taken = sliced_signals(len(above[0]), most, name="taken_group", reset_less=True)
-        total = sliced_sum(m, [growing, above], most=most, name="total")
-        for vector, grown, kept in zip(total, growing, taken, strict=True):
-            with m.If(valid):
-                m.d.sync += grown.eq(vector)
-            with m.If(take):
-                m.d.sync += kept.eq(vector)
-            # Without a reset, which would have to reach as many bits.
-            with m.If(take | empty):
-                m.d.sync += grown.eq(0)
-        return taken
-
     def _build_counters(
         self,
         m: Module,
         row: tuple[Value, data.View],
-        group: tuple[Signal, Value, Signal],
-        above: list[Signal],
+        group: tuple[Signal, Signal],
+        sums: list[data.View],
     ) -> Signal:
         """Stage 5: lower one quarter's counters by the group's sums; return which are negative."""
         valid, tag = row
-        take, empty, quarter = group
-        width, fine = self._count_width + 1, _QUARTER - 1
+        take, quarter = group
+        width, fine = self._count_width + 1, QUARTER - 1
         counters: memory.Memory = memory.Memory(
-            shape=unsigned(width * fine), depth=_QUARTERS * 2 ** len(tag.context), init=[]
+            shape=unsigned(width * fine), depth=QUARTERS * 2 ** len(tag.context), init=[]
         )
         m.submodules.counters = counters
         write, read = counters.write_port(), counters.read_port(domain="comb")
-        sums = self._build_group_sums(m, valid, (take, empty), above)
         # The group of this row, and the one that is taken off.
         growing, taken = (
             struct_signal(self._group_layout(), name=name, reset_less=True)
             for name in ("growing", "taken")
         )
         present = struct_signal(self._group_layout())
-        active, place = Signal(), Signal(range(_QUARTERS), reset_less=True)
+        active, place = Signal(), Signal(range(QUARTERS), reset_less=True)
         m.d.comb += present.eq(growing)
         with m.If(tag.first):
             m.d.comb += [present.opens.eq(tag.opens), present.winners.eq(tag.winners)]
         m.d.comb += present.context.eq(tag.context)
         m.d.sync += place.eq(place + 1)
-        with m.If(place == _QUARTERS - 1):
+        with m.If(place == QUARTERS - 1):
             m.d.sync += active.eq(0)
         with m.If(valid):
             m.d.sync += [growing.eq(present), growing.opens.eq(present.opens & ~take)]
@@ -357,10 +327,10 @@ class ThresholdCounter(wiring.Component):
             m.d.sync += [taken.eq(present), active.eq(1), place.eq(0)]
 
         negative = Signal(fine, reset_less=True)
-        served = [Signal(_QUARTER, name=f"served_{place}") for place in range(len(sums))]
+        served = [Signal(QUARTER, name=f"served_{place}") for place in range(len(sums[0]))]
         m.d.comb += [
-            part.eq(vector.word_select(quarter, _QUARTER))
-            for part, vector in zip(served, sums, strict=True)
+            part.eq(Array(of_quarter[place] for of_quarter in sums)[quarter])
+            for place, part in enumerate(served)
         ]
         following = []
         for index in range(fine):
