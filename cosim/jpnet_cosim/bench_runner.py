@@ -8,13 +8,19 @@ from pathlib import Path
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
-from jpnet_cosim.verilator_build import TOP, build_environment, build_lock, keyed_folder, sources
+from jpnet_cosim.verilator_build import (
+    QUICK_FLAGS,
+    TOP,
+    build_environment,
+    build_lock,
+    keyed_folder,
+    sources,
+)
 
 __all__ = ["BenchVerilator", "run_benches"]
 
-# Moving statements to merge conditions takes Verilator longer than it saves the compiler.
-_FLAGS = ("-O3", "--output-split", "0", "-fno-merge-cond-motion")
-_MAKE = "OPT_FAST=-O0"  # benches spend their time in Python, not in the netlist
+_FLAGS = ("-O3", *QUICK_FLAGS)
+_MAKE = "OPT_FAST=-O0 OPT_GLOBAL=-O0"  # benches spend their time in Python, not in the netlist
 
 
 class BenchVerilator(Verilator):

@@ -17,6 +17,7 @@ from jpnet_spec.counters import Counter
 from jpnet_spec.registers import COUNTER_BASE, REGISTERS
 
 __all__ = [
+    "QUICK_FLAGS",
     "TOP",
     "BuildError",
     "build_environment",
@@ -34,15 +35,19 @@ _NATIVE_TOP = "jpnet_native"
 
 _PORT = re.compile(r"^  (input|output) (\[\d+:\d+\] )?(\w+);$", re.MULTILINE)
 
+# Moving statements to merge conditions and substituting expressions take Verilator longer than they
+# save the compiler, and so does the compiler for more copies of a module.
+QUICK_FLAGS = (
+    *("--output-split", "0", "--inline-mult", "1000"),
+    *("-fno-merge-cond-motion", "-fno-subst"),
+)
+"""Options for simulators of which the build takes longer than the runs."""
+
 _COMPILE = ("-O3", "--prefix", "Vtop")
 # -O3 makes the simulator little faster and takes the compiler half as long again.
 _OPTIMISED = ("--output-split", "5000", "-CFLAGS", "-O1 -std=c++17", "-MAKEFLAGS", "OPT_FAST=-O1")
 # -O1 among the CFLAGS would undo -O0, as they come last. More files only mean more headers to read.
-# Moving statements to merge conditions takes Verilator longer than anything else.
-_QUICK = (
-    *("--output-split", "0", "-fno-merge-cond-motion"),
-    *("-CFLAGS", "-std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0"),
-)
+_QUICK = (*QUICK_FLAGS, *("-CFLAGS", "-std=c++17", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_GLOBAL=-O0"))
 
 
 class BuildError(RuntimeError):

@@ -90,8 +90,8 @@ class _Parts:
             ),
             memory=ActivationMemory(config),
             contexts=[ImageContext(config) for _ in range(config.contexts)],
-            skippers=[ZeroSkipper(config, cluster=number) for number in range(config.clusters)],
-            clusters=[Cluster(config, cluster=number) for number in range(config.clusters)],
+            skippers=[ZeroSkipper(config) for _ in range(config.clusters)],
+            clusters=[Cluster(config) for _ in range(config.clusters)],
         )
 
 
@@ -422,6 +422,8 @@ class Accelerator(wiring.Component):
         ):
             wiring.connect(m, skipper.o, cluster.i)
             m.d.comb += [
+                skipper.cluster.eq(place),
+                cluster.number.eq(place),
                 skipper.oldest.eq(heard[place]),
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),

@@ -22,11 +22,11 @@ class Cluster(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster
-        This cluster's number in load entries.
 
     Members
     -------
+    number : in
+        The cluster's in load entries; always the same.
     i : in, stream of tokens
         From the zero skipper.
     load_valid, load : in
@@ -51,6 +51,7 @@ class Cluster(wiring.Component):
     DRAIN_LATENCY = 1 + Group.DRAIN_LATENCY
     COUNT_LATENCY = 2
 
+    number: Signal
     i: stream.Interface
     load_valid: Signal
     load: data.View
@@ -64,13 +65,13 @@ class Cluster(wiring.Component):
     empty_count: Signal
     blocked: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._cluster = cluster
         row = data.ArrayLayout(signed(config.acc_width), config.lanes)
         lanes = range(config.lanes * config.groups + 1)
         super().__init__(
             {
+                "number": In(range(max(2, config.clusters))),
                 "i": In(stream.Signature(token_layout(config))),
                 "load_valid": In(1),
                 "load": In(load_layout(config)),
@@ -119,7 +120,7 @@ class Cluster(wiring.Component):
             ]
             m.d.sync += load_valid_q[number].eq(
                 self.load_valid
-                & (self.load.all_clusters | (self.load.cluster == self._cluster))
+                & (self.load.all_clusters | (self.load.cluster == self.number))
                 & (self.load.all_groups | (self.load.group == number))
             )
         for name, count in (("issue", self.issue_count), ("empty", self.empty_count)):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from amaranth.hdl import Array, Const, Module, Signal, Value
+from amaranth.utils import exact_log2
 
 from jpnet_spec.config import AcceleratorConfig
 
@@ -12,11 +13,11 @@ _PLACES_BELOW = 2
 """Places from a pooling window's to that of its lowest row."""
 
 
-def place_of_cluster(config: AcceleratorConfig, cluster: int, context: Value) -> Value:
+def place_of_cluster(config: AcceleratorConfig, cluster: Value, context: Value) -> Value:
     """Return which place of a context's image a cluster takes."""
-    return _of_context(
-        config, [(cluster + turn) % config.clusters for turn in config.turns], context
-    )
+    turn = _of_context(config, [turn % config.clusters for turn in config.turns], context)
+    place: Value = (cluster + turn)[: exact_log2(config.clusters)]
+    return place
 
 
 def turn_of(config: AcceleratorConfig, context: Value) -> Value:

@@ -31,7 +31,9 @@ def row_place_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-def first_row(job: data.View, context: Value, *, config: AcceleratorConfig, cluster: int) -> Value:
+def first_row(
+    job: data.View, context: Value, *, config: AcceleratorConfig, cluster: Value
+) -> Value:
     """Return the first output row of a cluster's share of a context's job.
 
     Unsigned, `EXTENT_WIDTH` + 1 bits.

@@ -71,11 +71,11 @@ class ZeroSkipper(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster
-        Whose share.
 
     Members
     -------
+    cluster : in
+        Whose share; always the same.
     begin : in, one bit per context
         Pulse; the context's job is held from then on until `busy` falls.
     jobs : in, one `skip_job_layout` per context
@@ -98,6 +98,7 @@ class ZeroSkipper(wiring.Component):
 
     LATENCY = 5 + WordNetwork.LATENCY + TokenBuilder.LATENCY
 
+    cluster: Signal
     begin: Signal
     jobs: list[data.View]
     oldest: Signal
@@ -112,9 +113,8 @@ class ZeroSkipper(wiring.Component):
     zero_count: Signal
     below_count: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._cluster = cluster
         self._limit = Signal(7, reset_less=True)
         self._dense = Signal(reset_less=True)
         self._present = Signal(config.act_word, reset_less=True)
@@ -123,6 +123,7 @@ class ZeroSkipper(wiring.Component):
         count = range(config.act_word + 1)
         super().__init__(
             {
+                "cluster": In(range(max(2, config.clusters))),
                 "begin": In(config.contexts),
                 "jobs": In(skip_job_layout(config)).array(config.contexts),
                 "oldest": In(config.contexts),
@@ -205,8 +206,9 @@ class ZeroSkipper(wiring.Component):
             m.d.comb += walker.taken.eq(walks[number] & step)
             places.append((walks[number], walker.o))
         for context, job in enumerate(self.jobs):
-            vector = VectorWalker(config, cluster=self._cluster)
+            vector = VectorWalker(config)
             m.submodules[f"vector_{context}"] = vector
+            m.d.comb += vector.cluster.eq(self.cluster)
             # One bit for each number of words on their way: no sum on the path of the choice.
             outstanding = Signal(_QUEUE_DEPTH + 1, name=f"outstanding_{context}", init=1)
             left = Signal(_QUEUE_DEPTH + 1, name=f"left_{context}")
@@ -298,7 +300,7 @@ class ZeroSkipper(wiring.Component):
             for number, here in enumerate(self.jobs):
                 with m.Case(number):
                     m.d.comb += chosen.eq(here)
-        row = first_row(chosen, place, config=config, cluster=self._cluster)
+        row = first_row(chosen, place, config=config, cluster=self.cluster)
         walkers = []
         for number, owner in enumerate(owners):
             walker = MapWalker(config)

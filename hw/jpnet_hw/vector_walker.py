@@ -22,11 +22,11 @@ class VectorWalker(wiring.Component):
     ----------
     config
         The accelerator.
-    cluster
-        Which cluster's share.
 
     Members
     -------
+    cluster : in
+        Whose share; always the same.
     start : in
         Pulse; `job` is held from then on until the end was taken.
     job : in, `skip_job_layout`
@@ -42,6 +42,7 @@ class VectorWalker(wiring.Component):
         It is taken in this cycle.
     """
 
+    cluster: Signal
     start: Signal
     job: data.View
     waiting: Signal
@@ -52,11 +53,11 @@ class VectorWalker(wiring.Component):
     o: data.View
     taken: Signal
 
-    def __init__(self, config: AcceleratorConfig, *, cluster: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self._config = config
-        self._cluster = cluster
         super().__init__(
             {
+                "cluster": In(range(max(2, config.clusters))),
                 "start": In(1),
                 "job": In(skip_job_layout(config)),
                 "waiting": Out(1),
@@ -100,7 +101,7 @@ class VectorWalker(wiring.Component):
             used.eq(Mux(last_word & (job.tail != 0), job.tail, config.act_word)),
         ]
         fields = {
-            "bank": Const(self._cluster, len(self.o.bank)),
+            "bank": self.cluster,
             "address": address,
             "lists": lists,
             "line": Const(0, len(self.o.line)),

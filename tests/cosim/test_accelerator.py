@@ -35,6 +35,16 @@ GROUPS = {
 }
 """Benches by the beginning of their names."""
 
+DATA_IMAGES = STREAMED.contexts + 1
+"""Every context is used a second time."""
+
+STOPPED_IMAGES = 3
+"""Enough to be stopped among them."""
+
+
+def images_of(group: str) -> int:
+    return DATA_IMAGES if group == "data" else STOPPED_IMAGES
+
 
 def save_job(job: Job, folder: Path) -> Path:
     save_network(job.network, folder / "model.safetensors")
@@ -73,7 +83,7 @@ def test_every_bench_belongs_to_a_group() -> None:
 def test_benches_pass_with_resident_lists(
     make_job: Callable[..., Job], run_group: Callable[[Job, str], int], group: str
 ) -> None:
-    job = make_job(STREAMED, dims=(40, 9, 8, 7, 5))
+    job = make_job(STREAMED, dims=(40, 9, 8, 7, 5), images=images_of(group))
     assert job.schedule.stream_blocks == 0
     assert run_group(job, group) >= len(GROUPS[group])
 
@@ -82,6 +92,6 @@ def test_benches_pass_with_resident_lists(
 def test_benches_pass_with_streamed_lists(
     make_job: Callable[..., Job], run_group: Callable[[Job, str], int], group: str
 ) -> None:
-    job = make_job(STREAMED)
+    job = make_job(STREAMED, images=images_of(group))
     assert job.schedule.stream_blocks > 0
     assert run_group(job, group) >= len(GROUPS[group])

@@ -40,9 +40,9 @@ class Path(wiring.Elaboratable):
 
     def __init__(self, config):
         self.config = config
-        self.cluster = Cluster(config, cluster=0)
+        self.cluster = Cluster(config)
         self.bank = ActivationBank(config)
-        self.skipper = ZeroSkipper(config, cluster=0)
+        self.skipper = ZeroSkipper(config)
         self.network = WordNetwork(config)
         self.open = Signal(config.contexts, init=-1)
 

@@ -84,7 +84,7 @@ class Chain(wiring.Elaboratable):
         self.reset = Signal()
         self.block_ready = Signal(init=1)
         self.memory = memory = ActivationMemory(config)
-        self.skippers = [ZeroSkipper(config, cluster=number) for number in range(config.clusters)]
+        self.skippers = [ZeroSkipper(config) for _ in range(config.clusters)]
         self.tokens = [skipper.o for skipper in self.skippers]
         self.beats, self.row, self.row_valid = memory.beats, memory.row, memory.row_valid
         self.input_base, self.result_base = memory.input_base, memory.result_base
@@ -108,6 +108,7 @@ class Chain(wiring.Elaboratable):
         for cluster, skipper in enumerate(self.skippers):
             m.submodules[f"skipper_{cluster}"] = ResetInserter(self.reset)(skipper)
             m.d.comb += [
+                skipper.cluster.eq(cluster),
                 context.arrived[cluster].eq(memory.arrived[self.number][cluster]),
                 context.reading[cluster].eq(skipper.reading[self.number]),
                 context.waiting[cluster].eq(skipper.waiting[self.number]),

@@ -14,7 +14,7 @@ def modules(text):
 
 
 def test_one_lane_is_left_of_four():
-    text = rtlil.convert(Cluster(CONFIG, cluster=0), emit_src=False)
+    text = rtlil.convert(Cluster(CONFIG), emit_src=False)
     merged = merge_identical_modules(text)
     lanes = [name for name in modules(merged) if name.rpartition(".")[2].startswith("lane_")]
     assert len([n for n in modules(text) if n.rpartition(".")[2].startswith("lane_")]) == 4

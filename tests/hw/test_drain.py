@@ -14,7 +14,7 @@ from jpnet_spec.topn import ThresholdMode, TopN
 shared_drain = cache(Drain)
 
 CONFIG = AcceleratorConfig(
-    groups=4, clusters=1, contexts=2, acc_depth=64, param_depth=128, act_depth=64
+    groups=4, clusters=1, contexts=2, acc_depth=64, param_depth=64, act_depth=64
 )
 READ_LATENCY = 5
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,7 +50,7 @@ class Places(wiring.Component):
             *(out.eq(value) for out, value in zip(self.of_clusters, back, strict=True)),
         ]
         for cluster, place in enumerate(self.places):
-            m.d.comb += place.eq(place_of_cluster(config, cluster, self.context))
+            m.d.comb += place.eq(place_of_cluster(config, Const(cluster, 8), self.context))
         return m
 
 

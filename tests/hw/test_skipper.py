@@ -83,7 +83,7 @@ async def collect(ctx, dut, rng, *, stall, **job):
 )
 def test_exactly_the_survivors_come_in_order(simulate, rng, density, stall, theta, dense, divided):
     tensor = (rng.integers(-127, 128, (24, 8)) * (rng.random((24, 8)) < density)).astype(np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         tokens, _, counts = await collect(
@@ -112,7 +112,7 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
     tensor = rng.integers(1, 128, (16, 8)).astype(np.int8)
     tensor[:, 3:] = 0
     tensor[7] = 0
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         _, cycles, _ = await collect(
@@ -135,7 +135,7 @@ def test_one_survivor_per_cycle_without_gaps(simulate, rng):
 @pytest.mark.parametrize("dense", [False, True])
 def test_slots_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
     tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
@@ -152,7 +152,7 @@ def test_slots_after_the_tail_are_nothing_of_the_tensor(simulate, rng, dense):
 @pytest.mark.parametrize("dense", [False, True])
 def test_blank_slots_are_nothing_of_the_tensor(simulate, rng, dense):
     tensor = rng.integers(1, 128, (3, 8)).astype(np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         options = {"stall": 0, "theta": 0, "divided": False, "pointer_base": 0}
@@ -191,7 +191,7 @@ def test_a_convolution_takes_exactly_the_pixels_of_packed_rows(
     job |= {"source_height": 4, "source_width": width, "source_row_words": words, "blocks": 2}
     job |= {"output_height": 2, "last_column": 10, "run_lists": taps, "channel_lists": 9}
     job |= {"blank": 0b10001000 if channels == 3 else 0}
-    dut = shared_zero_skipper(replace(CONFIG, clusters=1), cluster=0)
+    dut = shared_zero_skipper(replace(CONFIG, clusters=1))
 
     async def bench(ctx):
         set_job(ctx, dut, 0, words=0, theta=0, dense=dense, divided=False, pointer_base=3)
@@ -231,7 +231,7 @@ def test_a_convolution_takes_exactly_the_pixels_of_packed_rows(
 
 def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
     tensor = rng.integers(1, 128, (2, 8)).astype(np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         options = {"stall": 0.3, "theta": 0, "dense": False, "divided": False, "pointer_base": 0}
@@ -246,7 +246,7 @@ def test_no_words_give_the_end_alone_and_the_next_job_is_whole(simulate, rng):
 def test_extreme_magnitudes_compare_exactly(simulate, rng):
     values = [127, -127, 126, -126, 1, -1, 0, 64]
     tensor = np.array([values], dtype=np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
 
     async def bench(ctx):
         for theta in (0, 1, 63, 64, 125, 126, 127):
@@ -268,7 +268,7 @@ def test_extreme_magnitudes_compare_exactly(simulate, rng):
 
 def test_words_that_have_not_come_are_waited_for(simulate, rng):
     tensor = rng.integers(1, 128, (4, 8)).astype(np.int8)
-    dut = shared_zero_skipper(CONFIG, cluster=0)
+    dut = shared_zero_skipper(CONFIG)
     arrived = 0
 
     async def trickle(ctx):
@@ -321,7 +321,7 @@ def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
     config = replace(CONFIG, contexts=4)
     shape = (4, 12, 8)
     tensors = (rng.integers(1, 128, shape) * (rng.random(shape) < 0.4)).astype(np.int8)
-    dut = shared_zero_skipper(config, cluster=0)
+    dut = shared_zero_skipper(config)
 
     async def banks(ctx):
         answers = [0] * WordNetwork.LATENCY
@@ -359,12 +359,13 @@ def test_contexts_share_the_skipper_and_the_oldest_image_comes_first(
 @pytest.mark.parametrize("cluster", [0, 3])
 def test_a_cluster_takes_another_output_row_in_each_context(simulate, rng, cluster, rows):
     config = replace(CONFIG, clusters=4, contexts=4)
-    dut = shared_zero_skipper(config, cluster=cluster)
+    dut = shared_zero_skipper(config)
     tensor = rng.integers(1, 128, (4, 8)).astype(np.int8)
     job = {"convolution": 1, "rows": 1, "line_rows": 1, "kernel_height": 1, "blocks": 1}
     job |= {"source_height": 4, "source_width": 1, "source_row_words": 1, "pixel_words": 1}
 
     async def bench(ctx):
+        ctx.set(dut.cluster, cluster)
         ctx.set(dut.oldest, 1)
         for context in range(4):
             fields = {"dense": False, "divided": False, "pointer_base": 0}

@@ -36,7 +36,7 @@ async def walk(ctx, dut, job, rng):
 @pytest.mark.parametrize("divided", [0, 1])
 def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words, divided):
     config = replace(CONFIG, groups=2)
-    dut = shared_vector_walker(config, cluster=1)
+    dut = shared_vector_walker(config)
     job = {
         "base": 3,
         "words": words,
@@ -60,13 +60,14 @@ def test_a_vector_is_walked_word_by_word(simulate, rng, words, tail, pixel_words
     ]
 
     async def bench(ctx):
+        ctx.set(dut.cluster, 1)
         assert await walk(ctx, dut, job, rng) == expected
 
     simulate(dut, bench, budget=200)
 
 
 def test_words_of_an_arriving_image_are_waited_for(simulate):
-    dut = shared_vector_walker(CONFIG, cluster=0)
+    dut = shared_vector_walker(CONFIG)
 
     async def bench(ctx):
         for name, value in {"words": 5, "pixel_words": 5, "limited": 1}.items():

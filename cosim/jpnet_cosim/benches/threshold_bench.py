@@ -142,13 +142,3 @@ async def nothing_counted_gives_zero(dut: Any) -> None:
         magnitudes=np.full(shape, 127), counted=np.zeros(shape, dtype=np.bool_), winners=1
     )
     await _check(dut, [tensor])
-
-
-@cocotb.test()
-async def long_tensor_of_maxima_does_not_overflow_a_counter(dut: Any) -> None:
-    inputs = _inputs()
-    shape = (20000 // inputs, inputs)
-    magnitudes = np.full(shape, 127)
-    magnitudes[0, 0] = 3
-    tensor = _Tensor(magnitudes=magnitudes, counted=np.ones(shape, dtype=np.bool_), winners=1)
-    await _check(dut, [tensor, tensor])
