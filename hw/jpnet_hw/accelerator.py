@@ -420,10 +420,14 @@ class Accelerator(wiring.Component):
         for place, (skipper, cluster) in enumerate(
             zip(parts.skippers, parts.clusters, strict=True)
         ):
+            # A register, which synthesis finds constant: a constant would make each of them another
+            # module.
+            own_number = Signal.like(skipper.cluster, name=f"number_{place}", init=place)
+            m.d.sync += own_number.eq(place)
             wiring.connect(m, skipper.o, cluster.i)
             m.d.comb += [
-                skipper.cluster.eq(place),
-                cluster.number.eq(place),
+                skipper.cluster.eq(own_number),
+                cluster.number.eq(own_number),
                 skipper.oldest.eq(heard[place]),
                 parts.memory.asks[place].eq(skipper.ask),
                 skipper.granted.eq(parts.memory.granted[place]),

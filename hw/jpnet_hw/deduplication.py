@@ -8,6 +8,10 @@ __all__ = ["merge_identical_modules"]
 _MODULE = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end\n", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^(  cell )(\\\S+)( )", re.MULTILINE)
 _NUMBERED_PORT = re.compile(r"^  wire [^\n]*put \d+ +(\\port\$\S+)$", re.MULTILINE)
+_PORT = re.compile(
+    r"((?:^  attribute [^\n]*\n)*^  wire [^\n]*?)(input|output) \d+ +(\S+)\n", re.MULTILINE
+)
+_CONNECTIONS = re.compile(r"(?:^    connect [^\n]*\n)+", re.MULTILINE)
 _NUMBERED = re.compile(r"\\port\$\S+")
 
 
@@ -56,11 +60,29 @@ def _with_counted_ports(texts: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _with_sorted_ports(text: str) -> str:
+    """Order a module's ports, and the connections of its cells, by their names.
+
+    Their own order is that of the whole design's nets: no two modules would be equal.
+    """
+    ports = iter(enumerate(sorted(_PORT.findall(text), key=lambda port: port[2])))
+
+    def in_order(_: re.Match[str]) -> str:
+        number, (head, direction, name) = next(ports)
+        return f"{head}{direction} {number}  {name}\n"
+
+    return _CONNECTIONS.sub(
+        lambda found: "".join(sorted(found[0].splitlines(keepends=True))),
+        _PORT.sub(in_order, text),
+    )
+
+
 def merge_identical_modules(rtlil: str) -> str:
     """Keep one of all modules that differ in nothing but their name.
 
     Modules whose cells become equal by the merge are merged in turn. The result computes the same;
-    names of the kept modules do not change, those of ports that have only a number do.
+    names of the kept modules do not change, those of ports that have only a number do, and ports
+    are in the order of their names but for those of the top.
 
     Parameters
     ----------
@@ -74,6 +96,10 @@ def merge_identical_modules(rtlil: str) -> str:
     """
     preamble = rtlil[: next(_MODULE.finditer(rtlil)).start()]
     texts = _with_counted_ports(dict(_modules(rtlil)))
+    placed = {cell for _, cell, _ in _CELL.findall(rtlil)}
+    texts = {
+        name: _with_sorted_ports(text) if name in placed else text for name, text in texts.items()
+    }
     while True:
         kept: dict[str, str] = {}
         replaced: dict[str, str] = {}

@@ -4,8 +4,8 @@ import re
 
 __all__ = ["fold_initial_values"]
 
-_BLOCK = re.compile(r"  initial begin\n((?:    \S+ ?\[\d+\] = \d+'h[0-9a-f]+;\n)+)  end\n")
-_ENTRY = re.compile(r"    (\S+ ?)\[(\d+)\] = (\d+'h[0-9a-f]+);\n")
+_BLOCK = re.compile(r"  initial begin\n((?:    \S+ ?\[\d+\] = \d+'[dh][0-9a-f]+;\n)+)  end\n")
+_ENTRY = re.compile(r"    (\S+ ?)\[(\d+)\] = (\d+'[dh][0-9a-f]+);\n")
 
 
 def fold_initial_values(verilog: str) -> str:

@@ -9,11 +9,14 @@ from amaranth.lib.memory import Memory
 
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.runner import BusModel, run_native
-from jpnet_cosim.samples import SMALL
+from jpnet_cosim.samples import GEOMETRIES
 from jpnet_cosim.scoreboard import compare
 from jpnet_hw.memory import SyncMemory
 from jpnet_hw.verilog import emit
 from jpnet_spec.errors import ErrorCode
+
+
+CONFIG = GEOMETRIES["divided"]
 
 
 def elaborate_garbled(memory: SyncMemory, platform: object) -> Module:
@@ -46,14 +49,14 @@ def garbled_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("garbled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SyncMemory, "elaborate", elaborate_garbled)
-        emit(SMALL, folder)
+        emit(CONFIG, folder)
     return folder
 
 
 def test_no_result_depends_on_a_row_read_while_it_is_written(
     make_job: Callable[..., Job], garbled_dir: Path, cache_dir: Path
 ) -> None:
-    job = make_job(SMALL, images=60)
+    job = make_job(CONFIG, images=60)
     for stall_percent in (0, 40):
         result = run_native(
             garbled_dir,

@@ -54,3 +54,19 @@ def test_numbers_of_ports_make_no_difference():
         "  cell \\a \\one\n    connect \\port$0 \\port$0 [1:0]\n  end\n"
         "  cell \\a \\two\n    connect \\port$0 \\y [1:0]\n  end\nend\n"
     )
+
+
+def test_the_order_of_ports_makes_no_difference():
+    text = (
+        "module \\a\n  wire width 2 input 0  \\x\n  wire width 1 output 1  \\y\nend\n"
+        "module \\b\n  wire width 1 output 0  \\y\n  wire width 2 input 1  \\x\nend\n"
+        "module \\top\n  wire width 2 input 0  \\q\n  wire width 1 output 1  \\p\n"
+        "  cell \\a \\one\n    connect \\x \\q\n    connect \\y \\p\n  end\n"
+        "  cell \\b \\two\n    connect \\y \\r\n    connect \\x \\q\n  end\nend\n"
+    )
+    assert merge_identical_modules(text) == (
+        "module \\a\n  wire width 2 input 0  \\x\n  wire width 1 output 1  \\y\nend\n"
+        "module \\top\n  wire width 2 input 0  \\q\n  wire width 1 output 1  \\p\n"
+        "  cell \\a \\one\n    connect \\x \\q\n    connect \\y \\p\n  end\n"
+        "  cell \\a \\two\n    connect \\y \\r\n    connect \\x \\q\n  end\nend\n"
+    )

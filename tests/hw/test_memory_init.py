@@ -33,3 +33,7 @@ def test_each_memory_is_folded_by_itself() -> None:
     assert "rows[entry_rows] = 1'h0;" in folded
     assert "integer entry_other;\n" in folded
     assert "other[entry_other] = 2'h1;" in folded
+
+
+def test_decimal_numbers_are_folded_too() -> None:
+    assert "rows[entry_rows] = 32'd0;" in fold_initial_values(block(["32'd0"] * 3))

@@ -11,7 +11,7 @@ from jpnet_spec.config import AcceleratorConfig
 CONFIG = AcceleratorConfig(
     lanes=1,
     groups=1,
-    clusters=1,
+    clusters=2,
     contexts=2,
     act_word=8,
     weight_depth=64,
@@ -72,10 +72,9 @@ def test_top_has_the_documented_ports(folder):
 def test_equal_parts_are_one_module(folder):
     text = (folder / "jpnet_accelerator.v").read_text()
     parts = re.findall(r"^module \S*jpnet_accelerator\.([\w.]+) ?\(", text, re.MULTILINE)
-    assert [part for part in parts if re.fullmatch(r"context_\d", part)] == ["context_0"]
-    assert [part for part in parts if re.fullmatch(r"skipper_0\.walker_\d", part)] == [
-        "skipper_0.walker_0"
-    ]
+    for place in ("context_", "cluster_", "skipper_", r"skipper_0\.walker_"):
+        found = [part for part in parts if re.fullmatch(place + r"\d", part)]
+        assert found == [place.replace("\\", "") + "0"]
 
 
 def test_no_path_of_the_build_is_in_the_files(folder):
