@@ -15,7 +15,6 @@ from jpnet_hw.memory import SyncMemory
 from jpnet_hw.verilog import emit
 from jpnet_spec.errors import ErrorCode
 
-
 CONFIG = GEOMETRIES["divided"]
 
 
