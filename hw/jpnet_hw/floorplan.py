@@ -1,20 +1,30 @@
-"""Where the block RAMs of an accelerator lie on the device."""
+"""Where the block RAMs and multipliers of an accelerator lie on the device."""
 
 import re
-from collections.abc import Iterable
-from itertools import chain, groupby
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, groupby, product
 
-__all__ = ["block_ram_sites"]
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+__all__ = ["block_ram_sites", "multiplier_sites"]
 
 _ROWS = (22, 46, 70, 82)
 _COLUMNS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
 _COLUMN_SITES = 4
 """Block RAMs of an LFE5U-85F: in each row and column of the device four, two tiles apart."""
 
+_MULTIPLIER_ROWS = (10, 34, 58)
+_MULTIPLIER_PLACES = (0, 1, 4, 5)
+"""Multipliers of an LFE5U-85F: in each of these rows and each column of block RAMs four."""
+
 _LANE_COLUMNS = 2
 """Neighbouring columns that are filled row by row."""
 
 _CLUSTER = re.compile(r"\.cluster_(\d+)\.|\.memory\.bank_(\d+)\.")
+
+_SKIPPER = re.compile(r"(.*)\.skipper_(\d+)\.")
 
 _OWNER = re.compile(r".*\.(?:lane|bank|context)_\d+\b")
 
@@ -100,3 +110,73 @@ def block_ram_sites(cells: Iterable[str], *, clusters: int) -> dict[str, str]:
         blocks.sort(key=lambda block: ".bank_" not in block[0])
         placed |= _place([*inner, *blocks], sites)
     return placed if len(placed) == len(names) else {}
+
+
+def _places(sites: Iterable[str]) -> list[tuple[int, int]]:
+    """Return columns and rows of the tiles of sites."""
+    found = (re.match(r"X(\d+)/Y(\d+)/", site) for site in sites)
+    return [(int(place[1]), int(place[2])) for place in found if place is not None]
+
+
+def _nearest(wanted: Sequence[NDArray[np.float64]], offered: Sequence[str]) -> list[str]:
+    """Return a site for each wanted place, with the least sum of squared distances."""
+    if not wanted:
+        return []
+    distances = np.array(wanted)[:, np.newaxis] - np.array(_places(offered))
+    _, chosen = linear_sum_assignment((distances**2).sum(axis=2))
+    return [offered[site] for site in chosen]
+
+
+def multiplier_sites(cells: Iterable[str], block_rams: Mapping[str, str]) -> dict[str, str]:
+    """Return where each multiplier lies that belongs to a part with block RAMs.
+
+    The multipliers lie in three rows of the device. Left to itself, a placer gives those of one
+    part to the rows by what was free, far from the part. Here they lie near their part's block
+    RAMs, which are those of a lane, of the lane of the drain, or of the skipper's bank, and those
+    of one requantiser or skipper beside each other.
+
+    Parameters
+    ----------
+    cells
+        Names of the multipliers.
+    block_rams
+        Name to site of the block RAMs, from `block_ram_sites`.
+
+    Returns
+    -------
+    Name to site of an LFE5U-85F; nothing where they do not fit so.
+    """
+    centres = {
+        owner: np.mean(_places(block_rams[name] for name in block), axis=0)
+        for owner, block in groupby(sorted(block_rams), key=_owner)
+    }
+    parts: dict[str, list[str]] = {}
+    for name in sorted(cells):
+        if _owner(_with_bank(name)) in centres:
+            parts.setdefault(name.rpartition(".")[0], []).append(name)
+    wanted = {part: centres[_owner(_with_bank(f"{part}."))] for part in parts}
+    free = {
+        f"X{column}/Y{row}/": [
+            f"X{column + place}/Y{row}/MULT18_{place}" for place in _MULTIPLIER_PLACES
+        ]
+        for row, column in product(_MULTIPLIER_ROWS, _COLUMNS)
+    }
+    several = [part for part, names in parts.items() if len(names) > 1]
+    if len(several) > len(free) or any(len(parts[part]) > 4 for part in several):
+        return {}
+    placed: dict[str, str] = {}
+    groups = _nearest([wanted[part] for part in several], list(free))
+    for part, group in zip(several, groups, strict=True):
+        for name in parts[part]:
+            placed[name] = free[group].pop(0)
+    alone = [name for part, names in parts.items() if part not in several for name in names]
+    left = list(chain.from_iterable(free.values()))
+    if len(alone) > len(left):
+        return {}
+    sites = _nearest([wanted[name.rpartition(".")[0]] for name in alone], left)
+    return placed | dict(zip(alone, sites, strict=True))
+
+
+def _with_bank(cell: str) -> str:
+    """Return the name of a skipper's cell as if it were one of its bank."""
+    return _SKIPPER.sub(r"\1.memory.bank_\2.", cell)

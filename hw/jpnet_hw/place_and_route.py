@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpnet_hw.floorplan import block_ram_sites
+from jpnet_hw.floorplan import block_ram_sites, multiplier_sites
 from jpnet_hw.pin_wrapper import WRAPPER
 from jpnet_hw.tool_run import run_tool
 from jpnet_spec.artefact import atomic_path
@@ -107,7 +107,7 @@ def place_and_route(
         *("--router", "router1"),
     ]
     route = ["--no-pack", "--no-place"]
-    pinned = _with_block_ram_sites(netlist, out_dir / "pinned.json", clusters=clusters)
+    pinned = _with_sites(netlist, out_dir / "pinned.json", clusters=clusters)
     key = hashlib.sha256(pinned.read_bytes())
     key.update(json.dumps([tool.version, target_mhz, place]).encode())
     placed = out_dir / f"placed-{key.hexdigest()[:16]}.json"
@@ -140,12 +140,16 @@ def place_and_route(
     }
 
 
-def _with_block_ram_sites(netlist: Path, target: Path, *, clusters: int) -> Path:
-    """Write the netlist with the sites of its block RAMs and return where."""
+def _with_sites(netlist: Path, target: Path, *, clusters: int) -> Path:
+    """Write the netlist with the sites of its block RAMs and multipliers and return where."""
     design = json.loads(netlist.read_text(encoding="utf-8"))
     cells = design["modules"][WRAPPER]["cells"]
-    names = [name for name, cell in cells.items() if cell["type"] == "DP16KD"]
-    for name, site in block_ram_sites(names, clusters=clusters).items():
+    block_rams, multipliers = (
+        [name for name, cell in cells.items() if cell["type"] == kind]
+        for kind in ("DP16KD", "MULT18X18D")
+    )
+    sites = block_ram_sites(block_rams, clusters=clusters)
+    for name, site in {**sites, **multiplier_sites(multipliers, sites)}.items():
         cells[name]["attributes"]["BEL"] = site
     with atomic_path(target) as path:
         path.write_text(json.dumps(design), encoding="utf-8")
