@@ -12,6 +12,7 @@ from jpnet_hw.arbitration import first_from, place_of
 from jpnet_hw.context_space import bank_address
 from jpnet_hw.layouts import context_shape, struct_signal, token_layout
 from jpnet_hw.map_walker import MapWalker
+from jpnet_hw.pair_queue import PairQueue
 from jpnet_hw.register_slice import RegisterSlice
 from jpnet_hw.row_walker import first_row
 from jpnet_hw.skid_buffer import SkidBuffer
@@ -33,14 +34,13 @@ _MAP_WALKERS = 2
 
 
 def _asked_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Return a word on its way from the bank: whose it is and where it lies; an end is nowhere."""
-    return data.StructLayout(
-        {
-            "context": context_shape(config),
-            "place": word_place_layout(config),
-            "banks": unsigned(config.clusters),
-        }
-    )
+    """Return a word on its way from the bank: whose it is and where it lies."""
+    return data.StructLayout({"context": context_shape(config), "place": word_place_layout(config)})
+
+
+def _turn_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return which bank a word is wanted from; the end is in none."""
+    return data.StructLayout({"end": unsigned(1), "banks": unsigned(config.clusters)})
 
 
 def _exceed(m: Module, acts: list[Value], limit: Value) -> Value:
@@ -242,21 +242,26 @@ class ZeroSkipper(wiring.Component):
             with m.If(vector.waiting):
                 m.d.comb += self.waiting[context].eq(1)
             places.append((steps, vector.o))
-        m.submodules.asks = asks = RegisterSlice(_asked_layout(config))
-        chosen, wanted = asks.i.payload.place, asks.o.payload
+        # The banks choose by what comes out of registers, the rest waits beside it.
+        m.submodules.turns = turns = RegisterSlice(_turn_layout(config))
+        m.submodules.asks = asks = PairQueue(_asked_layout(config))
+        chosen, wanted, turn = asks.i.payload.place, asks.o.payload, turns.o.payload
         m.d.comb += [
-            step.eq(asks.i.ready),
+            step.eq(turns.i.ready),
+            turns.i.valid.eq(first.any()),
             asks.i.valid.eq(first.any()),
             asks.i.payload.context.eq(place_of(first)),
             asks.i.payload.place.eq(
                 reduce(or_, (Mux(mine, Value.cast(place), 0) for mine, place in places))
             ),
-            asks.i.payload.banks.eq(Mux(chosen.end, 0, Const(1, config.clusters) << chosen.bank)),
-            self.ask.banks.eq(Mux(asks.o.valid, wanted.banks, 0)),
+            turns.i.payload.end.eq(chosen.end),
+            turns.i.payload.banks.eq(Mux(chosen.end, 0, Const(1, config.clusters) << chosen.bank)),
+            self.ask.banks.eq(Mux(turns.o.valid, turn.banks, 0)),
             self.ask.address.eq(bank_address(config, wanted.context, wanted.place.address)),
-            asks.o.ready.eq(self.granted | wanted.place.end),
+            turns.o.ready.eq(self.granted | turn.end),
+            asks.o.ready.eq(turns.o.ready),
         ]
-        valid: Value = asks.o.valid & asks.o.ready
+        valid: Value = turns.o.valid & turns.o.ready
         item = wanted
         for stage in range(WordNetwork.LATENCY):
             if stage == WordNetwork.LATENCY - 1:
