@@ -184,6 +184,9 @@ class ImageContext(wiring.Component):
         m.submodules.fetch = fetch = InstructionFetch(config)
         running = struct_signal(instruction_layout(), reset_less=True)
         prepared, accept, summing = Signal(), Signal(), Signal()
+        # Neither prepared nor summing, out of a register: it goes to all that is prepared, which
+        # takes what is fetched until that is valid.
+        preparing = Signal(init=1)
         gathers = (fetch.o.flags & LayerFlag.GATHER).any()
         m.d.comb += [
             fetch.load_valid.eq(self.load_valid),
@@ -220,12 +223,15 @@ class ImageContext(wiring.Component):
             m.d.sync += prepared.eq(0)
         copied = self.job.shape().members.keys() & running.shape().members.keys()
         m.d.comb += [
-            accept.eq(fetch.valid & ~prepared & ~summing),
+            accept.eq(fetch.valid & preparing),
             *(self.job[name].eq(running[name]) for name in sorted(copied)),
         ]
-        self._build_sequence(m, running, (prepared, summing))
+        summed = self._build_sequence(m, running, (prepared, summing))
+        m.d.sync += preparing.eq(
+            (~(prepared | accept) | self.start) & ~self.begin & (~summing | summed)
+        )
         m.d.comb += self.computing.eq(summing & ~self.waiting.any())
-        slot = self._build_skip_jobs(m, fetch, accept)
+        slot = self._build_skip_jobs(m, fetch, preparing)
         self._build_thresholds(m, slot, running)
         return m
 
@@ -234,8 +240,13 @@ class ImageContext(wiring.Component):
         m: Module,
         running: data.View,
         levels: tuple[Signal, Signal],
-    ) -> None:
-        """Step through layers and images; `begin` marks the first cycle of each instruction."""
+    ) -> Signal:
+        """Step through layers and images; `begin` marks the first cycle of each instruction.
+
+        Returns
+        -------
+        Whether an instruction that is being summed is so for the last cycle.
+        """
         prepared, summing = levels
         able = prepared & self.block_ready
         present, freed, reading_q = Signal(), Signal(), Signal()
@@ -294,8 +305,9 @@ class ImageContext(wiring.Component):
             m.d.sync += [present.eq(0), freed.eq(1)]
         with m.If(self.arriving):
             m.d.sync += present.eq(1)
+        return summed
 
-    def _build_skip_jobs(self, m: Module, fetch: InstructionFetch, accept: Signal) -> Signal:
+    def _build_skip_jobs(self, m: Module, fetch: InstructionFetch, preparing: Signal) -> Signal:
         """Keep what the skippers need of the next instruction; return its threshold's slot."""
         config, fetched = self._config, fetch.o
         clusters, columns = config.clusters, config.act_columns
@@ -305,7 +317,7 @@ class ImageContext(wiring.Component):
         is_map = (fetched.flags & LayerFlag.MAP).any()
         copied = held.shape().members.keys() & fetched.shape().members.keys()
         map_words, map_tail, blank = self._build_map_slots(m, fetched)
-        with m.If(accept):
+        with m.If(preparing):
             m.d.sync += [
                 *(held[name].eq(fetched[name]) for name in sorted(copied)),
                 held.convolution.eq(convolution),
@@ -344,7 +356,7 @@ class ImageContext(wiring.Component):
             share_words = Mux(more | last_rows.any(), whole_words + 1, whole_words)
             share_tail = (last_rows + more)[: exact_log2(columns)]
             row_less = Cat(below == bank for bank in range(1, cluster + 1)).any()
-            with m.If(accept):
+            with m.If(preparing):
                 m.d.sync += [
                     words.eq(share_words),
                     tail.eq(share_tail << exact_log2(config.lanes)),
