@@ -10,7 +10,7 @@ from cocotb._decorators import TestGenerator as Bench
 from jpnet_cosim.bench_runner import run_benches
 from jpnet_cosim.benches import accelerator_bench
 from jpnet_cosim.benches.core import Job
-from jpnet_cosim.samples import STREAMED
+from jpnet_cosim.samples import GEOMETRIES, STREAMED
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.model_file import save_network
 from jpnet_spec.schedule import save_schedule
@@ -61,7 +61,7 @@ def run_group(
 
     def run(job: Job, group: str) -> int:
         return run_benches(
-            emitted(STREAMED),
+            emitted(job.schedule.config),
             module=MODULE,
             cache_dir=cache_dir,
             work_dir=save_job(job, tmp_path),
@@ -83,7 +83,8 @@ def test_every_bench_belongs_to_a_group() -> None:
 def test_benches_pass_with_resident_lists(
     make_job: Callable[..., Job], run_group: Callable[[Job, str], int], group: str
 ) -> None:
-    job = make_job(STREAMED, dims=(40, 9, 8, 7, 5), images=images_of(group))
+    config = STREAMED if group in ("data", "stops") else GEOMETRIES["single"]
+    job = make_job(config, dims=(40, 9, 8, 7, 5), images=images_of(group))
     assert job.schedule.stream_blocks == 0
     assert run_group(job, group) >= len(GROUPS[group])
 

@@ -113,7 +113,7 @@ async def random_tensors_back_to_back_are_exact(dut: Any, gap: int) -> None:
     inputs = _inputs()
     tensors = [
         _Tensor.random(rng, inputs, int(rows), int(rng.integers(1, rows * inputs + 2)))
-        for rows in rng.integers(1, 40, 60)
+        for rows in rng.integers(1, 40, 30)
     ]
     await _check(dut, tensors, gap=gap)
 
