@@ -36,7 +36,7 @@ class ImageContext(wiring.Component):
     cycles after the clusters' report. After the instruction with the flag RESULT the result is read
     out, then the next image begins.
 
-    Transitions: `cluster_done` to `request` 1 cycle, `drain_done` to `begin` 0 cycles,
+    Transitions: `cluster_done` to `request` 0 cycles, `drain_done` to `begin` 0 cycles,
     `image_ready` or `result_done` to the first instruction's `begin` 1 cycle.
 
     Parameters
@@ -84,7 +84,7 @@ class ImageContext(wiring.Component):
     arm : out
         One-cycle pulse to the clusters at the beginning of a drain: fall back, `done`.
     request, job : out
-        To the drain, this context's.
+        To the drain, this context's; the request is that of the next cycle.
     drain_done, drain_theta, drain_written : in
         From the drain, this context's; the threshold follows `Drain.THETA_CYCLES` after `done`.
     error_valid, error : out
@@ -258,8 +258,6 @@ class ImageContext(wiring.Component):
             reading_q.eq(reading),
             self.arm.eq(0),
             summed.eq(coming),
-            # A register: the choice of a job is a long path by itself.
-            self.request.eq(0),
         ]
         m.d.comb += [
             self.input_free.eq(~present),
@@ -271,7 +269,7 @@ class ImageContext(wiring.Component):
                 m.next = "COMPUTE"
             with m.State("COMPUTE"):
                 m.d.comb += summing.eq(1)
-                m.d.sync += self.request.eq(coming & ~keeps)
+                m.d.comb += self.request.eq(coming & ~keeps)
                 with m.If(summed):
                     m.d.comb += self.block_done.eq((flags & LayerFlag.NEXT_BLOCK).any())
                     m.d.sync += self.arm.eq(1)
@@ -279,7 +277,7 @@ class ImageContext(wiring.Component):
                     with m.If(keeps):
                         m.next = "FETCH"
             with m.State("DRAIN"):
-                m.d.sync += self.request.eq(~self.drain_done)
+                m.d.comb += self.request.eq(~self.drain_done)
                 m.d.comb += [
                     self.draining.eq(~self.drain_written),
                     self.topn.eq(self.drain_written),

@@ -49,7 +49,7 @@ class Drain(wiring.Component):
     requantisers again, between the rows, for the second tensor: the one that is counted. In both
     cases, but that of a tensor from memory, a row takes two cycles.
 
-    From `request` to the first `acc_read_valid` 2 cycles; from a row's `acc_read_valid` to its
+    From `request` to the first `acc_read_valid` 3 cycles; from a row's `acc_read_valid` to its
     place in `rows` `latency` cycles; from the last row to `done` 1 cycle where no threshold is
     counted or its count goes on, otherwise 2.
 
@@ -69,7 +69,8 @@ class Drain(wiring.Component):
     clear_busy : out
         From the cycle after `clear` until every accumulator is re-armed.
     request : in, one bit a context
-        Level; the context's sums are complete. Held until its `done`, then low for a cycle.
+        Level; the context's sums are complete in the next cycle. Held until its `done`, in whose
+        cycle it is low.
     jobs : in, one `drain_job_layout` a context
         Held stable from the request until `done`.
     done : out, one bit a context

@@ -98,7 +98,7 @@ class DrainSequencer(wiring.Component):
     lower rows may lie in the next places, so that clusters may read different rows. Windows that
     overlap read an accumulator several times; it is kept until the last of them. A vector is one
     pixel. One row per cycle; jobs may follow each other without a gap, but the last rows of counted
-    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 2 cycles later. Where
+    ones are `ThresholdCounter.TILE_CYCLES` apart. A request's first row comes 3 cycles later. Where
     other sums are added, or a second tensor is written, a row takes two cycles: in the second one
     the other sums are read. After the last row of a job with a second tensor no other row comes
     for `SECOND_CYCLES`.
@@ -115,11 +115,11 @@ class DrainSequencer(wiring.Component):
     clear_busy : out
         From the cycle after `clear` until every row was read.
     request : in, one bit a context
-        Level, held until the context's `done`, then low for a cycle.
+        Level, held until the context's `done`, in whose cycle it is low.
     oldest : in, one bit a context
         The context of the oldest image, in the next cycle.
     jobs : in, one `drain_job_layout` a context
-        Held from the cycle before `request` rises.
+        Held from the cycle in which `request` rises.
     done : in, one bit a context
         The job has ended.
     read_valid, read_rows, keep : out
@@ -272,8 +272,9 @@ class DrainSequencer(wiring.Component):
         config = self._config
         following, pausing = levels
         able, ready = Signal(config.contexts), Signal()
-        taken, waiting, first = (Signal(config.contexts) for _ in range(3))
-        oldest = Signal(config.contexts, init=1)
+        taken, still_taken, waiting = (Signal(config.contexts) for _ in range(3))
+        # Out of registers, chosen a cycle ahead: the choice goes to all that is known of a job.
+        coming_first, first = Signal(config.contexts), Signal(config.contexts)
         start, chosen = Signal(), Signal(context_shape(config))
         # A counted job of few rows waits: last rows are as far apart as the threshold wants.
         missing = Signal(range(ThresholdCounter.TILE_CYCLES))
@@ -286,15 +287,25 @@ class DrainSequencer(wiring.Component):
                     for job in self.jobs
                 )
             ),
-            waiting.eq(self.request & ~taken),
-            first.eq(first_from(waiting, oldest)),
-            chosen.eq(place_of(first)),
+            still_taken.eq(taken & ~self.done),
+            waiting.eq(self.request & ~still_taken),
+            # With and without a start, which joins last.
+            coming_first.eq(
+                Mux(
+                    start,
+                    first_from(waiting & ~first, self.oldest),
+                    first_from(waiting, self.oldest),
+                )
+            ),
             ready.eq((first & able).any() & ~pausing & ~clearing),
             start.eq(ready & following & ~(active & job.second)),
         ]
-        m.d.sync += oldest.eq(self.oldest)
-        m.d.sync += missing_q.eq(Mux(missing == 0, 0, missing - 1))
-        m.d.sync += taken.eq((taken & ~self.done) | Mux(start, first, 0))
+        m.d.sync += [
+            first.eq(coming_first),
+            chosen.eq(place_of(coming_first)),
+            missing_q.eq(Mux(missing == 0, 0, missing - 1)),
+            taken.eq(still_taken | Mux(start, first, 0)),
+        ]
         with m.If(following):
             m.d.sync += active.eq(start)
         coming, beginning = struct_signal(_walk_layout(config)), struct_signal(_beginning_layout())

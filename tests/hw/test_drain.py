@@ -132,11 +132,11 @@ class Bench:
             for context in range(self.config.contexts):
                 if done >> context & 1:
                     self._check_done(ctx, self.active.pop(context), cycle)
+                    ctx.set(self.dut.request[context], 0)
                     resting.add(context)
                     ended += 1
             await ctx.tick()
             for context in resting:
-                ctx.set(self.dut.request[context], 0)
                 self._offer(ctx, queues[context])
             cycle += 1
         self.cycles = cycle
@@ -233,10 +233,10 @@ def test_job_latency(mode, rng, simulate):
     bench = Bench(CONFIG, rng)
     bench.add(0, 30, mode)
     simulate(bench.dut, bench.run, budget=budget_for(bench))
-    assert bench.reads == [(2 + row, 0, row) for row in range(30)]
+    assert bench.reads == [(3 + row, 0, row) for row in range(30)]
     counting = mode in (ThresholdMode.EXACT, ThresholdMode.SAMPLED)
     waited = 2 if counting else 1
-    assert bench.done_cycles == [2 + 29 + bench.dut.latency + waited]
+    assert bench.done_cycles == [3 + 29 + bench.dut.latency + waited]
 
 
 def test_rows_of_both_contexts_follow_without_a_gap(rng, simulate):
@@ -244,11 +244,11 @@ def test_rows_of_both_contexts_follow_without_a_gap(rng, simulate):
     bench.add(0, 20, ThresholdMode.EXACT)
     bench.add(1, 20, ThresholdMode.EXACT)
     simulate(bench.dut, bench.run, budget=budget_for(bench))
-    assert [cycle for cycle, _, _ in bench.reads] == list(range(2, 42))
+    assert [cycle for cycle, _, _ in bench.reads] == list(range(3, 43))
 
 
 @pytest.mark.parametrize(
-    ("mode", "short"), [(ThresholdMode.EXACT, [24, 25]), (ThresholdMode.NONE, [22, 23])]
+    ("mode", "short"), [(ThresholdMode.EXACT, [25, 26]), (ThresholdMode.NONE, [23, 24])]
 )
 def test_a_short_job_waits_if_it_is_counted_and_no_other_goes_before(mode, short, rng, simulate):
     bench = Bench(replace(CONFIG, contexts=4), rng)
@@ -260,7 +260,7 @@ def test_a_short_job_waits_if_it_is_counted_and_no_other_goes_before(mode, short
         [cycle for cycle, owner, _ in bench.reads if owner == context] for context in range(3)
     ]
     after = short[-1] + 1
-    assert cycles == [list(range(2, 22)), short, list(range(after, after + 20))]
+    assert cycles == [list(range(3, 23)), short, list(range(after, after + 20))]
 
 
 @pytest.mark.parametrize("oldest", range(4))

@@ -281,11 +281,11 @@ class Bench:
                 self.check_armed(layer, tile, self.armed[context])
                 if tile == len(layer.shape.tiles) - 1:
                     thetas.append((cycle + dut.THETA_CYCLES, context, layer.theta))
+                ctx.set(dut.request[context], 0)
                 resting.add(context)
             await ctx.tick()
             cycle += 1
             for context in resting:
-                ctx.set(dut.request[context], 0)
                 self.offer(ctx, context, queues[context])
         self.cycles = cycle
 
