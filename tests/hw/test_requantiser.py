@@ -154,3 +154,32 @@ def test_wide_biases_are_taken_modulo_the_accumulator(simulate):
     operands = (np.array([3, -3]), np.array([1 << 16, -1 << 20]), one, one, np.array([0, 0]))
     assert dut.model(*operands[:4], 0).tolist() == [3, -3]
     simulate(dut, bench_for(dut, operands), budget=20)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_increment_is_added(width, simulate):
+    top = 2 ** (width - 1)
+    acc = np.array([0, -1, 5, -6, top - 2, -top])
+    ones = np.ones(len(acc), dtype=np.uint16)
+    zeros = np.zeros_like(acc)
+    dut = shared_requantiser(AcceleratorConfig(acc_width=width))
+    compare = bench_for(dut, (acc + 1, zeros, ones, ones, zeros))
+
+    async def bench(ctx):
+        ctx.set(dut.increment, 1)
+        await compare(Decremented(ctx, dut.acc))
+
+    simulate(dut, bench, budget=40)
+
+
+class Decremented:
+    """A context of a simulation in which one port gets a number less."""
+
+    def __init__(self, ctx, port):
+        self.ctx, self.port = ctx, port
+
+    def set(self, port, value):
+        self.ctx.set(port, value - (port is self.port))
+
+    def __getattr__(self, name):
+        return getattr(self.ctx, name)
