@@ -115,7 +115,12 @@ def layer_cycles(
 
 
 def measure_layers(
-    schedule: Schedule, *, verilog_dir: Path, images: NDArray[np.int8], cache_dir: Path
+    schedule: Schedule,
+    *,
+    verilog_dir: Path,
+    images: NDArray[np.int8],
+    cache_dir: Path,
+    optimise: bool = True,
 ) -> Sequence[LayerCycles]:
     """Measure each layer on the generated Verilog.
 
@@ -129,6 +134,8 @@ def measure_layers(
         Run one at a time.
     cache_dir
         Where simulator builds are kept.
+    optimise
+        As in `jpnet_cosim.verilator_build.build_native`.
 
     Raises
     ------
@@ -138,7 +145,12 @@ def measure_layers(
 
     def counters_of(part: Schedule) -> dict[Counter, float]:
         result = run_native(
-            verilog_dir, schedule=part, images=images, cache_dir=cache_dir, images_per_run=1
+            verilog_dir,
+            schedule=part,
+            images=images,
+            cache_dir=cache_dir,
+            images_per_run=1,
+            optimise=optimise,
         )
         if result.error:
             raise SimulationError(

@@ -23,7 +23,7 @@ from jpnet_spec.counters import Counter
 from jpnet_spec.network import IntegerNetwork, LayerTrace
 from jpnet_spec.schedule import Schedule
 
-__all__ = ["SIMULATION_KIND", "MismatchError", "simulate"]
+__all__ = ["SIMULATION_KIND", "MismatchError", "simulate", "worth_optimising"]
 
 SIMULATION_KIND = "simulation"
 """Kind of the file that `simulate` writes."""
@@ -37,6 +37,8 @@ _LAYERED = 20
 _DENSE = 8
 """Images of the runs that skip no activation, whose cycles do not depend on them."""
 
+_REPAID_CYCLES = 300_000
+"""Cycles that take an unoptimised simulator about as long as an optimised one's build."""
 
 _UNSKIPPED = {"dense": compile_dense, "weight_only": compile_weight_only}
 """What the network is compared with, by the name of its part of the file."""
@@ -70,6 +72,21 @@ def _reference_layers(
     ]
 
 
+def worth_optimising(network: IntegerNetwork, config: AcceleratorConfig, images: int) -> bool:
+    """Return whether the runs are so long that the compiler should optimise the simulator.
+
+    Parameters
+    ----------
+    network, config
+        What runs, and on what.
+    images
+        How many of them are simulated; the runs without skipping have a few.
+    """
+    products = images * sum(layer.macs_weight_only for layer in network.layers)
+    products += min(images, _DENSE) * network.macs_dense
+    return products > _REPAID_CYCLES * config.mac_units
+
+
 def _accuracy(logits: NDArray[np.int8], labels: NDArray[np.uint8]) -> float:
     return float(np.mean(logits.argmax(axis=1) == labels))
 
@@ -80,6 +97,8 @@ def _unskipped_run(
     workspace: Workspace,
     images: NDArray[np.int8],
     compile_as: Callable[[IntegerNetwork, AcceleratorConfig], Schedule],
+    *,
+    optimise: bool,
 ) -> dict[str, Any]:
     """Return the cycles on the same lanes with less skipped, or why no memory can hold it."""
     unfiltered = without_filters(network)
@@ -98,6 +117,7 @@ def _unskipped_run(
         images=images,
         cache_dir=workspace.cache_folder,
         latency_images=1,
+        optimise=optimise,
     )
     return {
         "config": dense.config.as_dict(),
@@ -114,6 +134,8 @@ def _content(
     schedule: Schedule,
     data: LabelledImages,
     found: Measurement,
+    *,
+    optimise: bool,
 ) -> dict[str, Any]:
     traces = network.run(data.images)
     count = len(data.images)
@@ -122,6 +144,7 @@ def _content(
         verilog_dir=workspace.rtl_folder,
         images=data.images[:_LAYERED],
         cache_dir=workspace.cache_folder,
+        optimise=optimise,
     )
     wrong_products = [
         entry.name
@@ -156,7 +179,9 @@ def _content(
         "layers_measured": [asdict(entry) for entry in layers],
         "layers_reference": _reference_layers(network, traces),
         **{
-            name: _unskipped_run(network, schedule, workspace, data.images[:_DENSE], compile_as)
+            name: _unskipped_run(
+                network, schedule, workspace, data.images[:_DENSE], compile_as, optimise=optimise
+            )
             for name, compile_as in _UNSKIPPED.items()
         },
     }
@@ -181,6 +206,7 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
     """
     network = load_model(workspace)
     schedule = load_compiled(workspace, network)
+    optimise = worth_optimising(network, schedule.config, len(data.images))
     found = measure(
         find_verilog(workspace),
         network=network,
@@ -188,8 +214,9 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
         images=data.images,
         cache_dir=workspace.cache_folder,
         latency_images=_ALONE,
+        optimise=optimise,
     )
-    content = _content(workspace, network, schedule, data, found)
+    content = _content(workspace, network, schedule, data, found, optimise=optimise)
     made = provenance(seed=network.metadata.get("seed"), data=data.dataset)
     path = workspace.simulation_file
     write_json(path, kind=SIMULATION_KIND, content={**content, "provenance": made})
