@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import struct_signal
+from jpnet_hw.register_slice import two_item_handshake
 
 __all__ = ["PairQueue"]
 
@@ -40,22 +41,13 @@ class PairQueue(wiring.Component):
             for number in range(2)
         ]
         coming, going = Signal(), Signal()
-        # Of `full`, a register of its own says whether there is room.
-        full, ready, valid = Signal(), Signal(init=1), Signal()
-        m.d.comb += [
-            self.i.ready.eq(ready),
-            self.o.valid.eq(valid),
-            self.o.payload.eq(Mux(going, Value.cast(places[1]), Value.cast(places[0]))),
-        ]
+        full, _ = two_item_handshake(m, self.i, self.o)
+        m.d.comb += self.o.payload.eq(Mux(going, Value.cast(places[1]), Value.cast(places[0])))
         for number, place in enumerate(places):
             with m.If((coming == number) & ~full):
                 m.d.sync += place.eq(self.i.payload)
-        with m.If(self.i.valid & ready):
+        with m.If(self.i.valid & self.i.ready):
             m.d.sync += coming.eq(~coming)
-        with m.If(valid & self.o.ready):
+        with m.If(self.o.valid & self.o.ready):
             m.d.sync += going.eq(~going)
-        with m.If(~valid | self.o.ready):
-            m.d.sync += [full.eq(0), ready.eq(1), valid.eq(full | self.i.valid)]
-        with m.Elif(~full):
-            m.d.sync += [full.eq(self.i.valid), ready.eq(~self.i.valid)]
         return m

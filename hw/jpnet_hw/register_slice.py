@@ -6,7 +6,25 @@ from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.layouts import struct_signal
 
-__all__ = ["RegisterSlice"]
+__all__ = ["RegisterSlice", "two_item_handshake"]
+
+
+def two_item_handshake(m: Module, i: stream.Interface, o: stream.Interface) -> tuple[Signal, Value]:
+    """Answer both sides of a stream out of registers, for a part that holds two items.
+
+    Returns
+    -------
+    Whether it holds two, and whether another item may go out in the next cycle.
+    """
+    # `ready` is ``~full``, in a register of its own: what follows it is a long path.
+    full, ready, valid = Signal(), Signal(init=1), Signal()
+    moves = ~valid | o.ready
+    m.d.comb += [i.ready.eq(ready), o.valid.eq(valid)]
+    with m.If(moves):
+        m.d.sync += [full.eq(0), ready.eq(1), valid.eq(full | i.valid)]
+    with m.Elif(~full):
+        m.d.sync += [full.eq(i.valid), ready.eq(~i.valid)]
+    return full, moves
 
 
 class RegisterSlice(wiring.Component):
@@ -35,22 +53,10 @@ class RegisterSlice(wiring.Component):
         m = Module()
         held = struct_signal(self._shape, name="held", reset_less=True)
         item = struct_signal(self._shape, name="item", reset_less=True)
-        # `ready` is ``~full``, in a register of its own: what follows it is a long path.
-        full, ready, valid = Signal(), Signal(init=1), Signal()
-        m.d.comb += [
-            self.i.ready.eq(ready),
-            self.o.valid.eq(valid),
-            self.o.payload.eq(item),
-        ]
-        with m.If(~valid | self.o.ready):
-            m.d.sync += [
-                full.eq(0),
-                ready.eq(1),
-                valid.eq(full | self.i.valid),
-                item.eq(Mux(full, Value.cast(held), Value.cast(self.i.payload))),
-            ]
-        with m.Elif(~full):
-            m.d.sync += [full.eq(self.i.valid), ready.eq(~self.i.valid)]
+        full, moves = two_item_handshake(m, self.i, self.o)
+        m.d.comb += self.o.payload.eq(item)
+        with m.If(moves):
+            m.d.sync += item.eq(Mux(full, Value.cast(held), Value.cast(self.i.payload)))
         with m.If(~full):
             m.d.sync += held.eq(self.i.payload)
         return m

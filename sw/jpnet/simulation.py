@@ -38,7 +38,7 @@ _DENSE = 8
 """Images of the runs that skip no activation, whose cycles do not depend on them."""
 
 _REPAID_CYCLES = 300_000
-"""Cycles that take an unoptimised simulator about as long as an optimised one's build."""
+"""Cycles, as products by lanes, of runs for which the simulator is optimised."""
 
 _UNSKIPPED = {"dense": compile_dense, "weight_only": compile_weight_only}
 """What the network is compared with, by the name of its part of the file."""

@@ -83,18 +83,11 @@ def with_least_memories(
     return config
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 24))],
+)
 def test_programs_with_cut_inputs_are_exact(seed: int) -> None:
-    assert_program_is_exact(seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12, 36))
-def test_more_programs_with_cut_inputs_are_exact(seed: int) -> None:
-    assert_program_is_exact(seed)
-
-
-def assert_program_is_exact(seed: int) -> None:
     rng = np.random.default_rng([seed, 3])
     config = replace(
         WIDE,

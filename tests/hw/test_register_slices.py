@@ -6,8 +6,6 @@ from jpnet_hw.pair_queue import PairQueue
 from jpnet_hw.register_slice import RegisterSlice
 
 ITEM = data.StructLayout({"number": unsigned(8)})
-
-
 PARTS = pytest.mark.parametrize("part", [RegisterSlice, PairQueue])
 
 

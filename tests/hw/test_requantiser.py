@@ -11,18 +11,19 @@ shared_requantiser = cache(Requantiser)
 WIDTHS = [16, 18, 19, 24, 32]
 
 
-def bench_for(dut, operands, addends=None):
+def bench_for(dut, operands, addends=None, *, increment=0):
     """Feed one value per cycle and compare each result `LATENCY` cycles later.
 
     Where something is added, `addends` holds the addends and their multipliers; a multiplier of 0
-    is a value to which nothing is added.
+    is a value to which nothing is added. The increment is the same for all values.
     """
     count = len(operands[0])
     shifts = operands[4]
     added = np.zeros((2, count), dtype=np.int64) if addends is None else addends
 
     def expected(i):
-        values = (np.array(operand[i : i + 1]) for operand in operands[:4])
+        acc, *others = (np.array(operand[i : i + 1]) for operand in operands[:4])
+        values = (acc + increment, *others)
         if not added[1, i]:
             return int(dut.model(*values, int(shifts[i]))[0])
         addend, multiplier = added[:, i]
@@ -34,6 +35,7 @@ def bench_for(dut, operands, addends=None):
 
     async def bench(ctx):
         got = []
+        ctx.set(dut.increment, increment)
         for cycle in range(count + dut.LATENCY):
             index = min(cycle, count - 1)
             ports = (dut.acc, dut.bias, dut.multiplier, dut.negative_multiplier)
@@ -160,26 +162,6 @@ def test_wide_biases_are_taken_modulo_the_accumulator(simulate):
 def test_the_increment_is_added(width, simulate):
     top = 2 ** (width - 1)
     acc = np.array([0, -1, 5, -6, top - 2, -top])
-    ones = np.ones(len(acc), dtype=np.uint16)
-    zeros = np.zeros_like(acc)
+    ones, zeros = np.ones(len(acc), dtype=np.uint16), np.zeros_like(acc)
     dut = shared_requantiser(AcceleratorConfig(acc_width=width))
-    compare = bench_for(dut, (acc + 1, zeros, ones, ones, zeros))
-
-    async def bench(ctx):
-        ctx.set(dut.increment, 1)
-        await compare(Decremented(ctx, dut.acc))
-
-    simulate(dut, bench, budget=40)
-
-
-class Decremented:
-    """A context of a simulation in which one port gets a number less."""
-
-    def __init__(self, ctx, port):
-        self.ctx, self.port = ctx, port
-
-    def set(self, port, value):
-        self.ctx.set(port, value - (port is self.port))
-
-    def __getattr__(self, name):
-        return getattr(self.ctx, name)
+    simulate(dut, bench_for(dut, (acc, zeros, ones, ones, zeros), increment=1), budget=40)

@@ -68,3 +68,24 @@ def test_a_long_sum_with_an_empty_term_is_left_alone(tmp_path):
     script = synthesis_script(["sums.v"], top="sums", netlist="netlist.json")
     result = yosys(tmp_path, f"{script}select -assert-any t:CCU2C\n")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+
+
+EQUAL_PARTS = """module part (input clk, d, input [3:0] a, output [3:0] y);
+  {attribute} reg q;
+  always @(posedge clk) q <= d;
+  assign y = a ^ {{4{{q}}}};
+endmodule
+module parts (input clk, d, input [3:0] a, b, output [3:0] y, z);
+  part one (clk, d, a, y);
+  part two (clk, d, b, z);
+endmodule
+"""
+
+
+@pytest.mark.parametrize(("attribute", "left"), [("(* keep = 1 *)", 2), ("", 1)])
+def test_registers_that_are_kept_are_not_merged(attribute, left, tmp_path):
+    (tmp_path / ADDERS_FILE).write_text(SHORT_ADDERS)
+    (tmp_path / "parts.v").write_text(EQUAL_PARTS.format(attribute=attribute))
+    script = synthesis_script(["parts.v"], top="parts", netlist="netlist.json")
+    result = yosys(tmp_path, f"{script}select -assert-count {left} t:TRELLIS_FF\n")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
