@@ -200,13 +200,17 @@ class ThresholdCounter(wiring.Component):
                     part.lower[index].eq(lower[index]),
                 ]
         row = (valids[3], tags[3])
-        # A cycle ahead: what ends a group goes everywhere.
         behind = [valid & tag.last for valid, tag in zip(valids[:2], tags, strict=False)]
-        ending = Signal(reset_less=True)
-        m.d.sync += ending.eq(self.coming_last | Cat(behind).any())
-        take, empty = self._build_groups(m, row, ending)
+        ending = self.coming_last | Cat(behind).any()
+        take, coming_take, coming_clear = self._build_groups(
+            m, valids[3], (valids[2], tags[2]), ending
+        )
         for part in quarters:
-            m.d.comb += [part.valid.eq(row[0]), part.take.eq(take), part.clear.eq(empty)]
+            m.d.comb += [
+                part.coming.eq(valids[2]),
+                part.coming_take.eq(coming_take),
+                part.coming_clear.eq(coming_clear),
+            ]
         quarter = self._build_borders(m, row, take, [part.border for part in quarters[:-1]])
         negative = self._build_counters(m, row, (take, quarter), [part.sums for part in quarters])
 
@@ -234,28 +238,31 @@ class ThresholdCounter(wiring.Component):
         )
 
     def _build_groups(
-        self, m: Module, row: tuple[Value, data.View], ending: Signal
-    ) -> tuple[Signal, Value]:
+        self, m: Module, valid: Value, coming: tuple[Value, data.View], coming_ending: Value
+    ) -> tuple[Signal, Signal, Value]:
         """Find which row ends a group: the tile's last one, and while it is far each fourth.
+
+        What ends a group goes everywhere, so it is found a cycle ahead.
 
         Returns
         -------
-        Whether this row does, and whether no group is open.
+        Whether this row does, whether the coming one will, and whether no group will be open.
         """
-        valid, tag = row
-        take, full = Signal(), Signal()
+        comes, tag = coming
+        take, coming_take = Signal(), Signal()
         rows, busy = Signal(range(QUARTERS)), Signal(range(QUARTERS))
-        m.d.comb += [
-            full.eq((rows == QUARTERS - 1) & (busy == 0) & ~ending),
-            take.eq(valid & (tag.last | full)),
-        ]
+        next_rows, next_busy = Signal.like(rows), Signal.like(busy)
+        m.d.comb += [next_rows.eq(rows), next_busy.eq(busy)]
         with m.If(busy != 0):
-            m.d.sync += busy.eq(busy - 1)
+            m.d.comb += next_busy.eq(busy - 1)
         with m.If(valid & (rows != QUARTERS - 1)):
-            m.d.sync += rows.eq(rows + 1)
+            m.d.comb += next_rows.eq(rows + 1)
         with m.If(take):
-            m.d.sync += [rows.eq(0), busy.eq(QUARTERS - 1)]
-        return take, ~valid & (rows == 0)
+            m.d.comb += [next_rows.eq(0), next_busy.eq(QUARTERS - 1)]
+        full = (next_rows == QUARTERS - 1) & (next_busy == 0) & ~coming_ending
+        m.d.comb += coming_take.eq(comes & (tag.last | full))
+        m.d.sync += [rows.eq(next_rows), busy.eq(next_busy), take.eq(coming_take)]
+        return take, coming_take, ~comes & (next_rows == 0)
 
     def _build_borders(
         self, m: Module, row: tuple[Value, data.View], take: Signal, sums: list[Signal]

@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from jpnet_hw.bit_slices import number_at, registered_slices, sliced_signals, sliced_sum
+from jpnet_hw.local_register import local_register
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.numbers import INT8_MAX
 
@@ -41,16 +42,16 @@ class ThresholdQuarter(wiring.Component):
         where it does not count.
     lower : in, unsigned(16) a magnitude
         Which constants its lower four bits exceed.
-    valid : in
-        `LATENCY` cycles after the magnitudes: they are a row.
-    take : in
+    coming : in
+        A cycle less than `LATENCY` after the magnitudes: they are a row.
+    coming_take : in
         With it: the row ends its group.
-    clear : in
-        Without `valid`: there is no group.
+    coming_clear : in
+        Without `coming`: there will be no group.
     border : out
         `LATENCY` cycles after the magnitudes: how many of the row exceed the last threshold.
     sums : out, an array of unsigned(32), lowest bits of all sums first
-        From the cycle after `take`: of the group that it ended.
+        From two cycles after `coming_take`: of the group that it ended.
     """
 
     LATENCY = 2
@@ -58,9 +59,9 @@ class ThresholdQuarter(wiring.Component):
     higher: list[Signal]
     equal: list[Signal]
     lower: list[Signal]
-    valid: Signal
-    take: Signal
-    clear: Signal
+    coming: Signal
+    coming_take: Signal
+    coming_clear: Signal
     border: Signal
     sums: data.View
 
@@ -72,9 +73,9 @@ class ThresholdQuarter(wiring.Component):
                 "higher": In(2).array(inputs),
                 "equal": In(2).array(inputs),
                 "lower": In(_HALF).array(inputs),
-                "valid": In(1),
-                "take": In(1),
-                "clear": In(1),
+                "coming": In(1),
+                "coming_take": In(1),
+                "coming_clear": In(1),
                 "border": Out(inputs.bit_length()),
                 "sums": Out(data.ArrayLayout(QUARTER, self._most.bit_length())),
             }
@@ -97,13 +98,19 @@ class ThresholdQuarter(wiring.Component):
         growing = sliced_signals(QUARTER, self._most, name="group", reset_less=True)
         taken = sliced_signals(QUARTER, self._most, name="taken", reset_less=True)
         total = sliced_sum(m, [growing, above], most=self._most, name="total")
+        valid, take, clear = (local_register(1, name=name) for name in ("valid", "take", "clear"))
+        m.d.sync += [
+            valid.eq(self.coming),
+            take.eq(self.coming_take),
+            clear.eq(self.coming_take | self.coming_clear),
+        ]
         for vector, grown, kept in zip(total, growing, taken, strict=True):
-            with m.If(self.valid):
+            with m.If(valid):
                 m.d.sync += grown.eq(vector)
-            with m.If(self.take):
+            with m.If(take):
                 m.d.sync += kept.eq(vector)
             # Without a reset, which would have to reach as many bits.
-            with m.If(self.take | self.clear):
+            with m.If(clear):
                 m.d.sync += grown.eq(0)
         m.d.comb += [
             self.border.eq(number_at(above, QUARTER - 1)),

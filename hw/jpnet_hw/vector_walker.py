@@ -28,7 +28,8 @@ class VectorWalker(wiring.Component):
     cluster : in
         Whose share; always the same.
     start : in
-        Pulse; `job` is held from then on until the end was taken.
+        Pulse, at least a cycle after an end was taken; `job` is held from then on until the end
+        was taken.
     job : in, `skip_job_layout`
     waiting : out
         The next word is not in the bank yet.
@@ -129,8 +130,10 @@ class VectorWalker(wiring.Component):
                 active.eq(active & some_left),
             ]
         with m.If(self.start):
+            m.d.sync += active.eq(1)
+        # Before it starts, too: the job comes from afar, and so does its start.
+        with m.If(~active):
             m.d.sync += [
-                active.eq(1),
                 left.eq(job.words),
                 some_left.eq(job.words != 0),
                 one_left.eq(job.words == 1),
