@@ -46,6 +46,7 @@ def test_every_tensor_is_right(job: Job, verilog_dir: Path, cache_dir: Path) -> 
     assert_right(job, run(job, verilog_dir, cache_dir))
 
 
+@pytest.mark.slow
 def test_the_optimised_simulator_gives_the_same(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path
 ) -> None:

@@ -438,15 +438,25 @@ ADDED = {
 }
 
 
-@pytest.mark.parametrize("name", list(ADDED))
+ADDING = {
+    "edge": CONFIG,
+    "one_cluster": replace(CONFIG, clusters=1, contexts=1),
+    "single_column": replace(CONFIG, lanes=4, clusters=2, act_word=4, axi_data_width=32),
+}
+
+
 @pytest.mark.parametrize(
-    "config",
+    ("name", "config"),
     [
-        CONFIG,
-        replace(CONFIG, clusters=1, contexts=1),
-        replace(CONFIG, lanes=4, clusters=2, act_word=4, axi_data_width=32),
+        pytest.param(
+            added,
+            config,
+            marks=[pytest.mark.slow] if (number + place) % len(ADDING) else [],
+            id=f"{added}-{label}",
+        )
+        for number, added in enumerate(ADDED)
+        for place, (label, config) in enumerate(ADDING.items())
     ],
-    ids=["edge", "one_cluster", "single_column"],
 )
 def test_addends_and_second_tensors_match_reference(simulate, rng, name, config):
     bench = Bench(config, rng)

@@ -59,7 +59,7 @@ def tiny(model="resnet20"):
         model=model,
         dataset="digits",
         batch_size=60,
-        held_out=238,
+        held_out=538,
         bfloat16=False,
         augment=AugmentConfig(pad=1),
         dense=DenseConfig(epochs=3, learning_rate=0.05),

@@ -1,14 +1,16 @@
 """The whole core under cocotb: clock, AXI4 memory, AXI4-Lite host, capture of the monitor port."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 from numpy.typing import NDArray
 
@@ -36,10 +38,10 @@ _MEMORY_BYTES = 2**32
 
 def pauses(seed: int, *, percent: int, longest: int = 2) -> Iterator[bool]:
     """Yield, cycle by cycle, whether a channel pauses; never longer than `longest` in a row."""
-    rng = np.random.default_rng(seed)
+    rng = Random(seed)
     while True:
-        if rng.integers(100) < percent:
-            yield from [True] * int(rng.integers(1, longest + 1))
+        if 100 * rng.random() < percent:
+            yield from [True] * rng.randint(1, longest)
         yield False
 
 
@@ -126,7 +128,7 @@ class Core:
         core = cls(dut, Job.from_plusargs())
         Clock(dut.clk, _CLOCK_NS, unit="ns", impl="gpi").start()
         await core.reset()
-        cocotb.start_soon(core._capture())
+        core._capture()
         if stall_percent:
             core.stall(stall_percent, seed)
         core.put_program(core.schedule.program)
@@ -147,8 +149,15 @@ class Core:
             self.host.read_if.ar_channel,
             self.host.read_if.r_channel,
         )
-        for index, channel in enumerate(channels):
-            channel.set_pause_generator(pauses(16 * seed + index, percent=percent))
+        pausing = [pauses(16 * seed + index, percent=percent) for index in range(len(channels))]
+
+        async def pause() -> None:
+            while True:
+                for channel, paused in zip(channels, pausing, strict=True):
+                    channel.pause = next(paused)
+                await RisingEdge(self.dut.clk)
+
+        cocotb.start_soon(pause())
 
     async def reset(self) -> None:
         """Reset for a few cycles."""
@@ -161,33 +170,41 @@ class Core:
         """Write a program image into memory."""
         self.ram.write(self.map.program, program.astype("<u4").tobytes())
 
-    async def _capture(self) -> None:
-        dut, cycle = self.dut, 0
-        while True:
-            await RisingEdge(dut.clk)
-            cycle += 1
-            if dut.rst.value:
-                continue
-            if dut.trace_row_valid.value:
-                self.writes.append(
-                    (
-                        int(dut.trace_row_image.value),
-                        int(dut.trace_row_layer.value),
-                        int(dut.trace_row_column.value),
-                        int(dut.trace_row_address.value),
-                        int(dut.trace_row_banks.value),
-                        int(dut.trace_row_data.value).to_bytes(self._row_bytes, "little"),
-                    )
+    def _capture(self) -> None:
+        dut = self.dut
+
+        async def capture(valid: Any, keep: Callable[[], None]) -> None:
+            while True:
+                if not valid.value:
+                    await RisingEdge(valid)
+                await RisingEdge(dut.clk)
+                if valid.value and not dut.rst.value:
+                    keep()
+
+        def keep_row() -> None:
+            self.writes.append(
+                (
+                    int(dut.trace_row_image.value),
+                    int(dut.trace_row_layer.value),
+                    int(dut.trace_row_column.value),
+                    int(dut.trace_row_address.value),
+                    int(dut.trace_row_banks.value),
+                    int(dut.trace_row_data.value).to_bytes(self._row_bytes, "little"),
                 )
-            if dut.trace_theta_valid.value:
-                self.thresholds.append(
-                    (
-                        int(dut.trace_theta_image.value),
-                        int(dut.trace_theta_layer.value),
-                        int(dut.trace_theta_value.value),
-                        cycle,
-                    )
+            )
+
+        def keep_threshold() -> None:
+            self.thresholds.append(
+                (
+                    int(dut.trace_theta_image.value),
+                    int(dut.trace_theta_layer.value),
+                    int(dut.trace_theta_value.value),
+                    int(get_sim_time("ns")) // _CLOCK_NS,
                 )
+            )
+
+        cocotb.start_soon(capture(dut.trace_row_valid, keep_row))
+        cocotb.start_soon(capture(dut.trace_theta_valid, keep_threshold))
 
     async def write(self, name: str, value: int) -> AxiResp:
         """Write a register and return the answer."""

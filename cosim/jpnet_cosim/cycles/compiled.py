@@ -18,7 +18,13 @@ def compiled(function: _Function) -> _Function:
     Its arrays belong to the caller, so references are not counted, which takes half of the time.
     There is no check for a division by zero; the model divides by extents of the accelerator.
     """
-    options: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "_nrt": False}
+    options: dict[str, Any] = {
+        "error_model": "numpy",
+        "forceinline": True,
+        "_nrt": False,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+    }
     return cast(_Function, njit(**options)(function))
 
 
