@@ -44,8 +44,8 @@ QUICK_FLAGS = (
 """Options for simulators of which the build takes longer than the runs."""
 
 _COMPILE = ("-O3", "--prefix", "Vtop")
-# -O3 makes the simulator little faster and takes the compiler half as long again. What runs but once,
-# at the start, is not optimised.
+# -O3 makes the simulator little faster and takes the compiler half as long again. What runs only
+# once, at the start, is not optimised.
 _OPTIMISED = (
     *("--output-split", "5000", "-CFLAGS", "-std=c++17"),
     *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"),

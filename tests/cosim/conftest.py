@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from jpnet_cosim.benches.core import Job
+from jpnet_cosim.garbled_memory import GARBLED, elaborate_garbled
 from jpnet_cosim.residual_samples import STREAMED_RESIDUAL
 from jpnet_cosim.samples import DIMS, MODES, random_images, random_network
 from jpnet_cosim.verilator_build import build_lock
+from jpnet_hw.memory import SyncMemory
 from jpnet_hw.verilog import emit
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.topn import ThresholdMode
@@ -60,7 +62,10 @@ def cache_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
 def emitted(
     tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Callable[[AcceleratorConfig], Path]:
-    """Return the folder with the Verilog of a configuration, emitted once for all processes."""
+    """Return the folder with the Verilog of a configuration, emitted once for all processes.
+
+    That of `GARBLED` has memories that tell whoever relies on a row while it is written.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "verilog"
 
@@ -69,7 +74,10 @@ def emitted(
         with build_lock(out):
             if not out.is_dir():
                 staged = out.with_suffix(".part")
-                emit(config, staged)
+                with pytest.MonkeyPatch.context() as patch:
+                    if config == GARBLED:
+                        patch.setattr(SyncMemory, "elaborate", elaborate_garbled)
+                    emit(config, staged)
                 staged.rename(out)
         return out
 
