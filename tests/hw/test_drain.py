@@ -221,7 +221,7 @@ def budget_for(bench):
 def test_random_jobs_match_reference(config, rng, simulate):
     bench = Bench(config, rng)
     modes = list(ThresholdMode)
-    for number in range(16):
+    for number in range(11):
         rows = [1, 2, 3, 25, int(rng.integers(1, 50))][number % 5]
         context = int(rng.integers(0, config.contexts))
         bench.add(context, rows, modes[int(rng.integers(0, 4))])
