@@ -47,7 +47,9 @@ def _with_counted_ports(texts: Mapping[str, str]) -> dict[str, str]:
         for line in text.splitlines(keepends=True):
             if line.startswith("  cell "):
                 cell = line.split()[1]
-            if line.startswith("    connect \\port$") and cell in names:
+            if "\\port$" not in line:
+                yield line
+            elif line.startswith("    connect \\port$") and cell in names:
                 connect, port, signal = line.lstrip().split(" ", 2)
                 port = names[cell].get(port, port)
                 yield f"    {connect} {port} {counted(signal, names[module])}"
