@@ -87,7 +87,9 @@ def test_odd_shapes_are_right(
     assert_right(job, run(job, verilog_dir, cache_dir))
 
 
-@pytest.mark.parametrize("name", list(GEOMETRIES))
+@pytest.mark.parametrize(
+    "name", ["single", "narrow", "divided", pytest.param("wide", marks=pytest.mark.slow)]
+)
 def test_other_geometries_are_right(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path, name: str
 ) -> None:
@@ -115,7 +117,7 @@ def test_divided_inputs_are_right(make_job: MakeJob, emitted: Emitted, cache_dir
 def test_dense_schedule_is_right_and_issues_every_product(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path
 ) -> None:
-    config = GEOMETRIES["wide"]
+    config = GEOMETRIES["narrow"]
     job = make_job(config, dense=True, modes=[ThresholdMode.NONE] * 4)
     result = run(job, emitted(config), cache_dir)
     traces = job.network.run(job.images)

@@ -216,7 +216,10 @@ def test_convolutional_run_gives_a_sparse_network_on_crops(
     assert network.layers[0].top_n.winners == -(-round(rate * 100) * 64 * 7 * 7 // 100)
 
 
-@pytest.mark.parametrize("epochs_done", [1, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(
+    "epochs_done",
+    [1, 5, 8, *(pytest.param(epochs, marks=pytest.mark.slow) for epochs in (4, 6, 7))],
+)
 def test_convolutional_run_resumes_to_the_same_bytes(
     trained_convolutional, convolutional_recipe, epochs_done
 ):

@@ -78,7 +78,7 @@ def test_metadata_says_what_the_network_scores_and_how_it_was_found(found):
     assert 0 < facts["accuracy_dense"] <= 1
 
 
-@pytest.mark.parametrize("stops", [1, 3])
+@pytest.mark.parametrize("stops", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_stopped_search_goes_on_to_the_same_bits(folder, found, monkeypatch, stops):
     own, saves, save = folder / f"stopped{stops}", [], MODULE.TrainingState.save
 
