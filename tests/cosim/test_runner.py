@@ -88,7 +88,8 @@ def test_odd_shapes_are_right(
 
 
 @pytest.mark.parametrize(
-    "name", ["single", "narrow", "divided", pytest.param("wide", marks=pytest.mark.slow)]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "wide" else []) for name in GEOMETRIES],
 )
 def test_other_geometries_are_right(
     make_job: MakeJob, emitted: Emitted, cache_dir: Path, name: str
