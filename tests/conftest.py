@@ -1,5 +1,6 @@
 """Models and build folders that the tests of the front door share."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from jpnet_cosim.samples import random_network
 from jpnet_spec.model_file import save_network
 from jpnet_spec.network import IntegerNetwork
 from jpnet_spec.topn import ThresholdMode
+
+# The suite runs a process on every core. Set before any test loads torch, and for what tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -34,14 +34,6 @@ def rng():
     return np.random.default_rng(7)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def short_recipe():
     return RecipeConfig(

@@ -112,8 +112,16 @@ def test_history_has_every_epoch_and_the_scan(trained, short_recipe):
     assert not (trained.parent / CHECKPOINT_FILE).exists()
 
 
-def test_bits_do_not_depend_on_the_number_of_threads(tmp_path, trained, short_recipe):
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_bits_do_not_depend_on_the_number_of_threads(tmp_path, trained, short_recipe):
     assert same_bytes(trained, run_short(tmp_path, short_recipe))
     assert torch.get_num_threads() == 2
 
