@@ -149,8 +149,8 @@ def test_schedule_of_another_configuration_is_refused(
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "must hold an object"),
-        ('{"lines": 4}', "must hold an object with keys among lanes"),
+        ("[]", "axi_addr_width, not list"),
+        ('{"lines": 4}', "axi_addr_width, not 'lines'"),
         ('{"lanes": 0}', "AcceleratorConfig.lanes must be an integer from 1 to 64, not 0"),
         ('{"lanes": 3}', "must be a power of two"),
         ('{"lanes": "4"}', "must be an integer"),
@@ -179,6 +179,14 @@ def test_missing_data_is_refused(refused: Refused, workspace: Workspace, tmp_pat
     message = refused("train", "--data-root", tmp_path, "--build", workspace.build)
     assert "missing" in message
     assert "--data-root or JPNET_DATA" in message
+
+
+def test_folder_that_cannot_be_made_is_refused_before_training(
+    refused: Refused, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    message = refused("train", "--data", "digits", "--build", tmp_path / "file" / "build")
+    assert str(tmp_path / "file") in message
 
 
 def test_full_disk_leaves_nothing_behind(workspace: Workspace) -> None:

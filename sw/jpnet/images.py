@@ -75,12 +75,15 @@ def load_test_images(
     Raises
     ------
     ValueError
-        If the model names no data set, or the data does not fit or is missing or damaged.
+        If the model names no data set, or the data does not fit, is missing or damaged, or has
+        fewer images.
     """
     from jpnet_sw.data import load_dataset
 
     name = _dataset_name(network)
     data = load_dataset(name, data_root)
+    if count is not None and count > len(data.test_labels):
+        raise ValueError(f"{name} has {len(data.test_labels):,} test images, not {count:,}")
     return LabelledImages(
         dataset=name,
         images=_shaped(network, data.test_activations(_middle(network))[:count]),

@@ -45,8 +45,12 @@ def load_config(text: str) -> AcceleratorConfig:
     except ValueError as error:
         raise ArtefactError(f"{text}: not JSON ({error})") from error
     known = PRESETS["edge16"].as_dict()
-    if not isinstance(parameters, dict) or set(parameters) - set(known):
-        raise ArtefactError(f"{text}: must hold an object with keys among {', '.join(known)}")
+    unknown = sorted(set(parameters) - set(known)) if isinstance(parameters, dict) else None
+    if unknown != []:
+        found = ", ".join(map(repr, unknown)) if unknown else type(parameters).__name__
+        raise ArtefactError(
+            f"{text}: must hold an object with keys among {', '.join(known)}, not {found}"
+        )
     try:
         return AcceleratorConfig(**parameters)
     except ValueError as error:

@@ -31,6 +31,11 @@ def test_a_network_of_crops_takes_the_middle_of_each_image() -> None:
     assert np.array_equal(calibration, data.train_activations()[: len(calibration)][middle])
 
 
+def test_more_images_than_there_are_are_refused() -> None:
+    with pytest.raises(ValueError, match="digits has 359 test images, not 360"):
+        load_test_images(network_of_digits(largest=6), data_root=None, count=360)
+
+
 def test_images_that_are_too_small_are_refused() -> None:
     with pytest.raises(ValueError, match="must contain those of shape"):
         load_test_images(network_of_digits(largest=40), data_root=None)

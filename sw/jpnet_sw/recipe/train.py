@@ -110,6 +110,7 @@ def train(
             return out / MODEL_FILE
         elif dense is not None and dense.is_file():
             state.adopt_dense(dense)
+        out.mkdir(parents=True, exist_ok=True)
         return _train(
             state, dataset, out=out, teacher=asked, workers=workers, quiet=quiet, dense=dense
         )
