@@ -5,12 +5,14 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jpnet_hw.netlist_cells import MEMORY_LUT4, count_parts, read_cells
 from jpnet_hw.pin_wrapper import WRAPPER, wrapped_in_pins
 from jpnet_hw.place_and_route import DEVICE, SEED, SPEED_GRADES, find_nextpnr, place_and_route
 from jpnet_hw.synthesis_script import ADDERS_FILE, SHORT_ADDERS, synthesis_script
@@ -21,7 +23,7 @@ from jpnet_spec.config import AcceleratorConfig
 
 __all__ = ["SynthesisError", "SynthesisReport", "synthesise"]
 
-_REPORT_VERSION = 3
+_REPORT_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class SynthesisReport:
         Registers, 18 kbit block memories, multipliers.
     distributed_ram_lut4
         Look-up tables used as memory.
+    parts
+        The last three by the accelerator's part, see `jpnet_hw.netlist_cells.count_parts`.
     fmax_mhz
         Highest clock after routing, by the device's speed grade.
     target_mhz
@@ -63,6 +67,7 @@ class SynthesisReport:
     dp16kd: int
     mult18x18d: int
     distributed_ram_lut4: int
+    parts: dict[str, dict[str, int]]
     fmax_mhz: dict[str, float]
     target_mhz: float
     critical_start: str
@@ -98,14 +103,6 @@ def _netlist(verilog: Path, out_dir: Path, *, say: Callable[[str], None]) -> Pat
         with atomic_path(kept) as path:
             shutil.copyfile(folder / "netlist.json", path)
     return kept
-
-
-def _cells(netlist: Path) -> dict[str, int]:
-    module = json.loads(netlist.read_text(encoding="utf-8"))["modules"][WRAPPER]
-    counts: dict[str, int] = {}
-    for cell in module["cells"].values():
-        counts[cell["type"]] = counts.get(cell["type"], 0) + 1
-    return counts
 
 
 def _fmax(report: dict[str, Any]) -> float:
@@ -165,18 +162,20 @@ def synthesise(
         say=say,
     )
     routed = reports[SPEED_GRADES[0]]
-    cells = _cells(netlist)
+    cells = read_cells(netlist)
+    counts = Counter(cells.values())
     used = {name: entry["used"] for name, entry in routed["utilization"].items()}
     start, end = _critical_ends(routed)
     report = SynthesisReport(
         config_hash=config.config_hash,
         device=DEVICE,
-        lut4=cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0),
+        lut4=counts["LUT4"] + 2 * counts["CCU2C"],
         comb=used["TRELLIS_COMB"],
-        flip_flops=cells.get("TRELLIS_FF", 0),
+        flip_flops=counts["TRELLIS_FF"],
         dp16kd=used["DP16KD"],
         mult18x18d=used["MULT18X18D"],
-        distributed_ram_lut4=6 * cells.get("TRELLIS_DPR16X4", 0),
+        distributed_ram_lut4=MEMORY_LUT4 * counts["TRELLIS_DPR16X4"],
+        parts=count_parts(cells),
         fmax_mhz={f"grade {grade}": _fmax(report) for grade, report in reports.items()},
         target_mhz=target_mhz,
         critical_start=start,

@@ -73,15 +73,24 @@ def measure_area(
     return content
 
 
+def _by_part(content: Mapping[str, Any], resource: str) -> tuple[str, str]:
+    parts = content["parts"]
+    names, values = " / ".join(parts), " / ".join(f"{part[resource]:,}" for part in parts.values())
+    return f"in {names}", values
+
+
 def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("MAC units", f"{content['mac_units']:,}"),
         ("LUT4 in all, as placed", f"{content['comb']:,}"),
         ("LUT4 of logic and carries", f"{content['lut4']:,}"),
         ("LUT4 of distributed memory", f"{content['distributed_ram_lut4']:,}"),
+        _by_part(content, "distributed_ram_lut4"),
         ("flip-flops", f"{content['flip_flops']:,}"),
         ("block RAMs (DP16KD)", f"{content['dp16kd']:,}"),
+        _by_part(content, "dp16kd"),
         ("multipliers (MULT18X18D)", f"{content['mult18x18d']:,}"),
+        _by_part(content, "mult18x18d"),
         *(
             (f"highest clock, speed {grade}", f"{clock:.1f} MHz")
             for grade, clock in content["fmax_mhz"].items()

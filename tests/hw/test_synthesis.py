@@ -40,7 +40,8 @@ def test_report_holds_size_and_speed(tmp_path):
     lines = []
     report = synthesise(CONFIG, tmp_path, tmp_path / "out", target_mhz=50, say=lines.append)
     assert report.config_hash == CONFIG.config_hash
-    assert report.mult18x18d >= 1
+    assert report.parts["lanes"]["mult18x18d"] == CONFIG.mac_units
+    assert report.mult18x18d == sum(part["mult18x18d"] for part in report.parts.values())
     assert report.lut4 > 1000
     assert report.flip_flops > 1000
     assert 20 < report.fmax_mhz["grade 6"] < report.fmax_mhz["grade 8"]

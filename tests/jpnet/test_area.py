@@ -21,6 +21,10 @@ FOUND = SynthesisReport(
     dp16kd=80,
     mult18x18d=60,
     distributed_ram_lut4=300,
+    parts={
+        "lanes": {"mult18x18d": 16, "dp16kd": 70, "distributed_ram_lut4": 0},
+        "drain": {"mult18x18d": 44, "dp16kd": 10, "distributed_ram_lut4": 300},
+    },
     fmax_mhz={"grade 6": 70.5, "grade 8": 81.25},
     target_mhz=85.0,
     critical_start="a.Q",
@@ -69,6 +73,7 @@ def test_figures_are_put_into_a_page(workspace: Workspace) -> None:
     page = "text\n<!-- jpnet synth docs/results -->\nold\n<!-- end of area -->\nmore\n"
     text = insert_areas(page, [content])
     assert "| highest clock, speed grade 8 | 81.2 MHz |" in text
+    assert "| in lanes / drain | 16 / 44 |" in text
     assert "old" not in text
     assert text.startswith("text\n")
     assert text.endswith("more\n")
