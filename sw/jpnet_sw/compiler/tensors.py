@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
+from jpnet_spec.image import SLOTS
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.tensor_layout import MapLayout, TensorLayout, VectorLayout
 from jpnet_sw.compiler.dealing import dealt_loads
 from jpnet_sw.compiler.placement import place_balanced, place_in_order, place_spread
 from jpnet_sw.compiler.steps import Step, tied_tensors
+from jpnet_sw.compiler.tiles import channel_parts
 from jpnet_sw.compiler.work import fully_connected_work
 
 __all__ = ["Tensor", "place_tensors", "tensor_layouts"]
@@ -74,6 +76,7 @@ def place_tensors(
     }
     layers = {layer.name: layer for layer in network.layers}
     ties = nx.Graph(tied_tensors(steps))
+    cut = _cut_layers(network.layers, config)
     for layer in network.layers:
         source = layer.inputs[0]
         layout = layouts[layer.name]
@@ -92,9 +95,15 @@ def place_tensors(
         elif members:
             loads = [
                 dealt_loads(member, convolution, config, input_activity=survivors)
-                for member, convolution, survivors in members
+                for member, convolution, activities in members
+                for survivors in (
+                    _by_word(tensors[member.inputs[0]], activities)
+                    if member.name in cut and member.inputs[0] in tensors
+                    else [activities]
+                )
             ]
-            positions = place_balanced(np.concatenate(loads, axis=1), config)
+            ranges = [part.rows for part in channel_parts(layer, layer.convolution, config)]
+            positions = place_balanced(np.concatenate(loads, axis=1), config, ranges)
         else:
             of_layer = fully_connected_work(
                 layer,
@@ -107,6 +116,30 @@ def place_tensors(
             )
         tensors[layer.name] = Tensor(layout=layout, positions=positions)
     return tensors
+
+
+def _cut_layers(layers: Sequence[Layer], config: AcceleratorConfig) -> set[str]:
+    """Return the layers whose lists do not fit a slot of the lanes' memories."""
+    entries = {layer.name: np.count_nonzero(layer.weight) / config.lanes for layer in layers}
+    if sum(entries.values()) <= config.weight_depth:
+        return set()
+    return {name for name, count in entries.items() if count > config.weight_depth // SLOTS}
+
+
+def _by_word(source: Tensor, activity: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return a map's survivors in each word of a pixel, all others 0.
+
+    Instructions read a span of words each, and lanes that are done with one wait for the others.
+    """
+    layout = source.layout
+    if not isinstance(layout, MapLayout) or layout.packed:
+        return [activity]
+    word = source.positions // layout.config.act_word
+    maps = activity.reshape(len(activity), len(word), -1)
+    return [
+        (maps * (word == number)[:, None]).reshape(activity.shape)
+        for number in range(layout.pixel_words)
+    ]
 
 
 def tensor_layouts(
