@@ -1,7 +1,8 @@
 """Test images through the generated Verilog: proof of equality, accuracy, cycles."""
 
+import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,21 @@ def _unskipped_run(
     }
 
 
+def _unskipped_runs(
+    network: IntegerNetwork,
+    schedule: Schedule,
+    workspace: Workspace,
+    images: NDArray[np.int8],
+    *,
+    optimise: bool,
+) -> dict[str, dict[str, Any]]:
+    """Return what `_unskipped_run` does of each of `_UNSKIPPED`."""
+    return {
+        name: _unskipped_run(network, schedule, workspace, images, compile_as, optimise=optimise)
+        for name, compile_as in _UNSKIPPED.items()
+    }
+
+
 def _content(
     workspace: Workspace,
     network: IntegerNetwork,
@@ -203,16 +219,11 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
     schedule = load_compiled(workspace, network)
     optimise = worth_optimising(network, schedule.config, len(data.images))
     verilog_dir = find_verilog(workspace)
-    # Mostly waiting for a second generator and a second compiler, hence beside the first ones.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        running = {
-            name: beside.submit(
-                _unskipped_run,
-                *(network, schedule, workspace, data.images[:_DENSE], compile_as),
-                optimise=optimise,
-            )
-            for name, compile_as in _UNSKIPPED.items()
-        }
+    # Most of it is to generate and to build a second accelerator, beside the first one's build.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as beside:
+        running = beside.submit(
+            _unskipped_runs, network, schedule, workspace, data.images[:_DENSE], optimise=optimise
+        )
         found = measure(
             verilog_dir,
             network=network,
@@ -222,7 +233,7 @@ def simulate(workspace: Workspace, data: LabelledImages) -> Path:
             latency_images=_ALONE,
             optimise=optimise,
         )
-        unskipped = {name: run.result() for name, run in running.items()}
+        unskipped = running.result()
     content = _content(workspace, network, schedule, data, found, optimise=optimise) | unskipped
     made = provenance(seed=network.metadata.get("seed"), data=data.dataset)
     path = workspace.simulation_file
