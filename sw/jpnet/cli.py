@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from jpnet import accelerator_commands, network_commands
+from jpnet import accelerator_commands, network_commands, study_commands
 from jpnet.tool_error import ToolError
 
 __all__ = ["app", "main", "run"]
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(network_commands.app)
+app.add_typer(study_commands.app, name="study")
 app.add_typer(accelerator_commands.app)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jpnet.json_file import read_json
 from jpnet.method_rows import ROW_KIND
 from jpnet.page import put_between
-from jpnet_spec.artefact import ArtefactError, atomic_path
+from jpnet_spec.artefact import ArtefactError
 
 __all__ = ["BEGIN", "END", "insert_table", "method_table", "plot_methods"]
 
@@ -170,31 +170,25 @@ def plot_methods(folder: Path, images: Path) -> list[Path]:
     images
         Folder for ``methods-<model>.svg``.
     """
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from jpnet.picture import save_picture
 
     groups = _read(folder)
     paths = []
-    # A fixed salt and no date give the same bytes from the same rows.
-    with mpl.rc_context({"svg.hashsalt": "jpnet", "svg.fonttype": "none"}):
-        for model in dict.fromkeys(group.model for group in groups):
-            figure, axes = pyplot.subplots(figsize=(8, 5))
-            for group in (group for group in groups if group.model == model):
-                across = group.mean(lambda run: float(run["mac_percent"]["effective"]))
-                up = group.mean(lambda run: float(100 * run["accuracy_int8"]))
-                axes.plot(across, up, "o")
-                axes.annotate(group.row, (across, up), xytext=(4, 3), textcoords="offset points")
-            axes.set_xscale("log")
-            axes.set_xlabel("effective MACs, % of dense")
-            axes.set_ylabel("accuracy, int8, %")
-            axes.set_title(model)
-            axes.grid(visible=True, alpha=0.3)
-            figure.tight_layout()
-            path = images / f"methods-{model}.svg"
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary, format="svg", metadata={"Date": None})
-            pyplot.close(figure)
-            paths.append(path)
+    for model in dict.fromkeys(group.model for group in groups):
+        figure = Figure(figsize=(8, 5))
+        axes = figure.subplots()
+        for group in (group for group in groups if group.model == model):
+            across = group.mean(lambda run: float(run["mac_percent"]["effective"]))
+            up = group.mean(lambda run: float(100 * run["accuracy_int8"]))
+            axes.plot(across, up, "o")
+            axes.annotate(group.row, (across, up), xytext=(4, 3), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_xlabel("effective MACs, % of dense")
+        axes.set_ylabel("accuracy, int8, %")
+        axes.set_title(model)
+        axes.grid(visible=True, alpha=0.3)
+        figure.tight_layout()
+        paths.append(save_picture(figure, images / f"methods-{model}.svg"))
     return paths

@@ -4,22 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jpnet_spec.artefact import atomic_path
+from jpnet.picture import save_picture
 from jpnet_spec.counters import STALL_COUNTERS
 
 __all__ = ["write_figures"]
 
 _BUSY = "#2a6f97"
 _STALL_COLOURS = ("#e9c46a", "#f4a261", "#e76f51", "#8d99ae", "#b8a1d9", "#c9c9c9")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
 
 
 def _title(report: Mapping[str, Any]) -> str:
@@ -70,7 +63,5 @@ def write_figures(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write ``cycles.png`` and ``macs.png`` and return their paths."""
     paths = []
     for name, figure in (("cycles", _cycles(report)), ("macs", _macs(report))):
-        path = folder / f"{name}.png"
-        _save(figure, path)
-        paths.append(path)
+        paths.append(save_picture(figure, folder / f"{name}.png"))
     return paths

@@ -9,12 +9,11 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jpnet.json_file import read_json
 from jpnet.page import put_between
+from jpnet.picture import save_picture
 from jpnet.tuning import TUNE_KIND
 from jpnet_spec.artefact import atomic_path
 
@@ -198,7 +197,6 @@ def draw_searches(content: Mapping[str, Any], path: Path) -> Path:
         Of the picture.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     dense = content["searches"][0]["held_out_percent"]["dense"]
     floor = dense - content["budget"]["tolerance_percent"]
@@ -218,12 +216,7 @@ def draw_searches(content: Mapping[str, Any], path: Path) -> Path:
     axes.set_title(f"{content['model']} on {content['config']}")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")
-    # A fixed salt and no date give the same bytes from the same results.
-    with mpl.rc_context({"svg.hashsalt": "jpnet", "svg.fonttype": "none"}), atomic_path(path) as to:
-        kind = path.suffix.removeprefix(".")
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(to, format=kind, metadata=metadata)
-    return path
+    return save_picture(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

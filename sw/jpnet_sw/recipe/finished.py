@@ -33,6 +33,10 @@ def finished_network(
         "recipe_settings": state.recipe.settings(),
         "seed": state.seed,
         "winner_rates": state.rates,
+        "activation_scales": {
+            layer.name: scale
+            for layer, scale in zip(state.quantised.chain(), state.output_scales, strict=True)
+        },
         **({"teacher": state.taught_by} if state.taught_by else {}),
         **{key: value for key, value in state.facts.items() if key != "scan"},
     }

@@ -30,7 +30,7 @@ from jpnet_sw.sparsity.density import measure_density
 from jpnet_sw.sparsity.joint_rates import choose_rates_jointly
 from jpnet_sw.sparsity.sensitivity import choose_winner_rates
 
-__all__ = ["Run", "epoch_plan", "run_stages"]
+__all__ = ["Run", "choose_filters", "epoch_plan", "run_stages"]
 
 _ORDER = tuple(Stage)
 
@@ -217,8 +217,7 @@ def _finish_stage(run: Run) -> None:
     elif state.stage is Stage.PRUNE:
         state.end_pruner()
         _record(run, "accuracy_weight_pruned")
-        _choose_rates(run)
-        state.set_filters()
+        choose_filters(run)
     elif state.stage is Stage.TOP_N:
         _record(run, "accuracy_jp")
         state.quantise(run.images.calibration_images)
@@ -234,6 +233,12 @@ def _record(run: Run, key: str) -> None:
         layers = measure_density(run.state.model, run.images.held_out_images)
         stage = key.removeprefix("accuracy_")
         run.state.facts[f"layers_{stage}"] = [asdict(layer) for layer in layers]
+
+
+def choose_filters(run: Run) -> None:
+    """Choose the winner rates of the weight-pruned network and set its filters to them."""
+    _choose_rates(run)
+    run.state.set_filters()
 
 
 def _choose_rates(run: Run) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
@@ -27,14 +28,20 @@ from jpnet_sw.sparsity.channels import fit_to
 from jpnet_sw.sparsity.masks import WeightMasks
 from jpnet_sw.sparsity.pruner import Pruner
 
-__all__ = ["Stage", "TrainingState"]
+__all__ = ["CHECKPOINT_KIND", "Stage", "TrainingState"]
 
-_KIND = "checkpoint"
+CHECKPOINT_KIND = "checkpoint"
+"""Kind of the file that holds a `TrainingState`."""
+
 _DENSE_SETTINGS = (
     *("model", "dataset", "batch_size", "held_out", "crop", "bfloat16"),
     *("optimiser", "augment", "dense"),
 )
 """What the dense stage depends on, besides the seed."""
+_PRUNED_SETTINGS = (*_DENSE_SETTINGS, "groups", "prune", "distill")
+"""What the weight-pruned network depends on, besides seed and teacher."""
+_OF_RATES = ("scan", "joint_search")
+"""Facts of the choice of winner rates."""
 
 
 class Stage(StrEnum):
@@ -189,7 +196,7 @@ class TrainingState:
         ArtefactError
             If the file is damaged, or its dense stage was another one.
         """
-        header, arrays = read_artefact(path, kind=_KIND)
+        header, arrays = read_artefact(path, kind=CHECKPOINT_KIND)
         saved, wanted = header.get("recipe", {}), self.recipe.settings()
         differing = [key for key in _DENSE_SETTINGS if saved.get(key) != wanted[key]]
         if differing or header.get("seed") != self.seed or not header.get("history"):
@@ -205,6 +212,29 @@ class TrainingState:
         self.stage, self.epoch = Stage.PRUNE, 0
         self.start_teacher()
         self.start_pruner()
+
+    def adopt_pruned(self, path: Path) -> None:
+        """Begin the stage TOP_N with another run's weight-pruned network; rates are yet to choose.
+
+        Raises
+        ------
+        ArtefactError
+            If the file is damaged, or its stages so far were other ones.
+        """
+        header, arrays = read_artefact(path, kind=CHECKPOINT_KIND)
+        saved, wanted = header.get("recipe", {}), self.recipe.settings()
+        differing = [key for key in _PRUNED_SETTINGS if saved.get(key) != wanted[key]]
+        if header.get("seed") != self.seed:
+            differing.append("seed")
+        if header.get("teacher") != self.taught_by:
+            differing.append("teacher")
+        if differing or (header.get("stage"), header.get("epoch")) != (Stage.TOP_N.value, 0):
+            raise ArtefactError(
+                f"{path}: weight-pruned network must be of this recipe, seed and teacher, "
+                f"not of another ({', '.join(differing) or 'stage'})"
+            )
+        kept = {key: v for key, v in header["facts"].items() if key not in _OF_RATES}
+        self._take_over(path, {**header, "facts": kept, "rates": {}}, arrays)
 
     def end_pruner(self) -> None:
         """Make the masks final, and remove channels where the method cuts them."""
@@ -333,7 +363,7 @@ class TrainingState:
             "history": self.history,
         }
         arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
-        write_artefact(path, kind=_KIND, header=header, tensors=arrays)
+        write_artefact(path, kind=CHECKPOINT_KIND, header=header, tensors=arrays)
 
     def restore(self, path: Path) -> None:
         """Take over a checkpoint.
@@ -343,13 +373,18 @@ class TrainingState:
         ArtefactError
             If the file is damaged, or was written by another recipe, seed or teacher.
         """
-        header, arrays = read_artefact(path, kind=_KIND)
+        header, arrays = read_artefact(path, kind=CHECKPOINT_KIND)
         wanted = {"recipe": self.recipe.settings(), "seed": self.seed, "teacher": self.taught_by}
         for key, value in wanted.items():
             if header.get(key) != value:
                 raise ArtefactError(
                     f"{path}: checkpoint must be of this {key} to resume, not of another"
                 )
+        self._take_over(path, header, arrays)
+
+    def _take_over(
+        self, path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray]
+    ) -> None:
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         try:
             self._restore(header, tensors)

@@ -16,19 +16,22 @@ from jpnet_sw.recipe.history import HISTORY_FILE, write_history
 from jpnet_sw.recipe.images import float_images, split_held_out
 from jpnet_sw.recipe.presets import preset
 from jpnet_sw.recipe.progress import TrainingProgress
-from jpnet_sw.recipe.stages import Run, run_stages
+from jpnet_sw.recipe.stages import Run, choose_filters, run_stages
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.recipe.teacher import TeacherFile
 from jpnet_sw.recipe.threads import one_thread
 from jpnet_sw.recipe.workers import Workers, join_workers, training_device
 
-__all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "train"]
+__all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "PRUNED_FILE", "train"]
 
 MODEL_FILE = "model.safetensors"
 """The trained integer network in the output folder."""
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Where `train` continues after a kill; gone when it has finished."""
+
+PRUNED_FILE = "weight-pruned.safetensors"
+"""The float network between the stages PRUNE and TOP_N, which other filters can begin with."""
 
 
 def train(
@@ -45,6 +48,7 @@ def train(
     device: str | None = None,
     quiet: bool = False,
     dense: Path | None = None,
+    pruned: Path | None = None,
 ) -> Path:
     """Train a JPnet and export it as an integer network.
 
@@ -57,7 +61,8 @@ def train(
     seed
         Decides everything random, at least 0.
     out
-        Folder for `MODEL_FILE`, `HISTORY_FILE` and, while training, `CHECKPOINT_FILE`.
+        Folder for `MODEL_FILE`, `HISTORY_FILE`, `PRUNED_FILE` and, while training,
+        `CHECKPOINT_FILE`.
     data_root
         The user's folder of data sets; None downloads.
     resume
@@ -77,6 +82,9 @@ def train(
     dense
         Checkpoint of the finished dense stage, which several recipes may share: taken over where
         the file exists, else written. The result is the same to the bit.
+    pruned
+        `PRUNED_FILE` of a run of the same seed and teacher whose recipe may differ in winner rates
+        and quantisation: only what comes after it is done.
 
     Returns
     -------
@@ -104,15 +112,26 @@ def train(
         if warm_start is not None:
             state.begin_trained(read_checkpoint(warm_start, channels=shape[0]))
         checkpoint = out / CHECKPOINT_FILE
+        unfiltered = False
         if resume and checkpoint.is_file():
             state.restore(checkpoint)
         elif resume and _is_finished(out / MODEL_FILE, state):
             return out / MODEL_FILE
+        elif pruned is not None:
+            state.adopt_pruned(pruned)
+            unfiltered = True
         elif dense is not None and dense.is_file():
             state.adopt_dense(dense)
         out.mkdir(parents=True, exist_ok=True)
         return _train(
-            state, dataset, out=out, teacher=asked, workers=workers, quiet=quiet, dense=dense
+            state,
+            dataset,
+            out=out,
+            teacher=asked,
+            workers=workers,
+            quiet=quiet,
+            dense=dense,
+            unfiltered=unfiltered,
         )
 
 
@@ -125,6 +144,7 @@ def _train(
     workers: Workers,
     quiet: bool,
     dense: Path | None,
+    unfiltered: bool,
 ) -> Path:
     recipe, place, checkpoint = state.recipe, state.device, out / CHECKPOINT_FILE
     images = split_held_out(dataset, recipe, place)
@@ -143,11 +163,12 @@ def _train(
             test_accuracy=test_accuracy,
             workers=workers,
         )
+        if unfiltered:
+            choose_filters(run)
         for _ in run_stages(run):
             if workers.leads:
                 state.save(checkpoint)
-                if dense is not None and state.stage is Stage.PRUNE and state.epoch == 0:
-                    state.save(dense)
+                _keep_stage(state, dense=dense, pruned=out / PRUNED_FILE)
                 write_history(out / HISTORY_FILE, state)
             workers.wait()
             if not workers.leads:
@@ -157,6 +178,14 @@ def _train(
         _export(state, dataset, out)
     workers.wait()
     return out / MODEL_FILE
+
+
+def _keep_stage(state: TrainingState, *, dense: Path | None, pruned: Path) -> None:
+    """Keep what other runs may begin with when its stage has just ended."""
+    if dense is not None and state.stage is Stage.PRUNE and state.epoch == 0:
+        state.save(dense)
+    if state.stage is Stage.TOP_N and state.epoch == 0:
+        state.save(pruned)
 
 
 def _is_finished(path: Path, state: TrainingState) -> bool:
