@@ -15,6 +15,7 @@ WARM_START ?= #     trained dense network that make train starts from, a .safete
 SEED ?= 1#          seed of everything random in training
 SEEDS ?= 3#         runs of each row of make table
 TOLERANCE ?= 0.5#   points of accuracy that make tune may lose
+STUDY ?= sensitivity# what make study finds out of MODEL: jpnet study --help lists all
 IMAGES ?= all#      test images to simulate: a number or all
 WAVES ?= 0#         1 keeps the waveforms of make cosim
 JOBS ?= 2#          processes that tests and builds use
@@ -22,7 +23,7 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS TOLERANCE IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS TOLERANCE STUDY IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
@@ -141,6 +142,18 @@ benchtune: | $(JPNET) ## search LeNet-4 for edge16 jointly and uniformly, as quo
 .PHONY: tunepage
 tunepage: | $(JPNET) ## make the table and picture of the search in docs from the results' file
 	$(BIN)/python -m jpnet.tuning_page docs/results/tune-lenet4.json --page docs/tuning.md --image docs/images/tune-lenet4.svg
+
+.PHONY: study
+study: | $(JPNET) ## make one figure of MODEL's filters, data and picture; STUDY names it
+	$(JPNET) study $(STUDY) --model $(NAME) --build $(BUILD) $(ROOT)
+
+.PHONY: benchstudies
+benchstudies: | $(JPNET) ## train LeNet-4 and make all studies of it, as quoted in docs; what was stopped goes on
+	$(BIN)/python -m jpnet.bench_studies docs/results/studies --build $(BUILD) $(ROOT)
+
+.PHONY: studypage
+studypage: | $(JPNET) ## make tables and pictures of the studies in docs from their results' files
+	$(BIN)/python -m jpnet.study_page docs/results/studies --page docs/studies.md --images docs/images
 
 .PHONY: benchtraining
 benchtraining: | $(JPNET) ## measure the time of a JPnet training step against a dense one, as quoted in docs

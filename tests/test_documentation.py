@@ -10,6 +10,9 @@ from jpnet.cli import app
 from jpnet.cycle_tables import cycle_model_table, reference_layers_table
 from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
+from jpnet.study_file import Study, read_study
+from jpnet.study_page import markers
+from jpnet.study_tables import study_table
 from jpnet.tuning_page import BEGIN as BEGIN_TUNE
 from jpnet.tuning_page import END as END_TUNE
 from jpnet.tuning_page import cycles_at_equal_accuracy, page_part, read_searches
@@ -68,6 +71,18 @@ def test_methods_page_names_every_method() -> None:
     page = (DOCS / "methods.md").read_text()
     for name in method_names():
         assert f"`{name}`" in page
+
+
+@pytest.mark.parametrize("study", Study)
+def test_studies_page_has_the_committed_results(study: Study) -> None:
+    page = (DOCS / "studies.md").read_text()
+    begin, end = markers(study)
+    files = sorted((DOCS / "results" / "studies").glob(f"*-{study.value}.json"))
+    between = page.partition(begin)[2].partition(end)[0]
+    assert between.count("![") == len(files)
+    for path in files:
+        assert study_table(read_study(path)) in between, "`make studypage` brings them"
+        assert (DOCS / "images" / f"study-{path.stem}.svg").is_file()
 
 
 def test_tuning_page_has_the_committed_results() -> None:

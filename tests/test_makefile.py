@@ -15,11 +15,12 @@ TARGETS = {
     *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
     *("lint", "types", "clean", "longtest", "table", "comparison"),
     *("estimate", "benchcycles", "benchlayers", "tune", "benchtune", "tunepage"),
+    *("study", "benchstudies", "studypage"),
 }
 
 VARIABLES = {
     *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "SEEDS", "IMAGES", "TOLERANCE"),
-    *("WAVES", "JOBS", "BUILD"),
+    *("WAVES", "JOBS", "BUILD", "STUDY"),
 }
 
 TEXT = (ROOT / "Makefile").read_text()
