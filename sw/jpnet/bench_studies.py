@@ -1,4 +1,4 @@
-"""All studies of one network, which is trained if it is not there: `python -m jpnet.bench_studies`."""
+"""All studies of one network, which is trained where it is not: `python -m jpnet.bench_studies`."""
 
 import argparse
 import sys
