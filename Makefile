@@ -14,6 +14,8 @@ DATA_ROOT ?= $(JPNET_DATA)# folder that holds the data sets; by default the vari
 WARM_START ?= #     trained dense network that make train starts from, a .safetensors file
 SEED ?= 1#          seed of everything random in training
 SEEDS ?= 3#         runs of each row of make table
+RESUME ?= 0#        1 lets make train continue where it was stopped
+BUDGET ?= 1#        share of the recipe's epochs that make train takes
 TOLERANCE ?= 0.5#   points of accuracy that make tune may lose
 STUDY ?= sensitivity# what make study finds out of MODEL: jpnet study --help lists all
 IMAGES ?= all#      test images to simulate: a number or all
@@ -23,7 +25,7 @@ BUILD ?= build#     folder of everything that is made
 PYTHON ?= python3#  interpreter that makes .venv, 3.11 or newer
 
 # The tools that the recipes start read variables of some of these names from the environment.
-unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS TOLERANCE STUDY IMAGES WAVES JOBS BUILD PYTHON
+unexport MODEL CONFIG DATA DATA_ROOT WARM_START SEED SEEDS RESUME BUDGET TOLERANCE STUDY IMAGES WAVES JOBS BUILD PYTHON
 
 BIN := .venv/bin
 JPNET := $(BIN)/jpnet
@@ -74,7 +76,7 @@ longtest: | $(JPNET) ## run the tests that take minutes
 
 .PHONY: train
 train: | $(JPNET) ## train MODEL sparse on DATA, into $(BUILD)/MODEL/model.safetensors
-	$(JPNET) train --model $(MODEL) --data $(DATA) --seed $(SEED) --build $(BUILD) $(ROOT) $(if $(WARM_START),--warm-start $(WARM_START))
+	$(JPNET) train --model $(MODEL) --data $(DATA) --seed $(SEED) --budget $(BUDGET) --build $(BUILD) $(ROOT) $(if $(WARM_START),--warm-start $(WARM_START)) $(if $(filter 1,$(RESUME)),--resume)
 
 .PHONY: compile
 compile: $(SCHEDULE) ## compile MODEL for CONFIG

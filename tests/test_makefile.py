@@ -20,7 +20,7 @@ TARGETS = {
 
 VARIABLES = {
     *("MODEL", "CONFIG", "DATA", "DATA_ROOT", "WARM_START", "SEED", "SEEDS", "IMAGES", "TOLERANCE"),
-    *("WAVES", "JOBS", "BUILD", "STUDY"),
+    *("WAVES", "JOBS", "BUILD", "STUDY", "BUDGET", "RESUME"),
 }
 
 TEXT = (ROOT / "Makefile").read_text()

@@ -55,6 +55,9 @@ def train(
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Points of accuracy that rates may cost.")
     ] = None,
+    budget: Annotated[
+        float, typer.Option("--budget", help="Share of the recipe's epochs, of every stage.")
+    ] = 1.0,
     build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
@@ -76,6 +79,7 @@ def train(
         activation=activation,
         search=search,
         tolerance_percent=tolerance,
+        budget=budget,
     )
     typer.echo(f"wrote {path}")
 

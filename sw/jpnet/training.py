@@ -37,6 +37,7 @@ def train_model(
     activation: str | None = None,
     search: str | None = None,
     tolerance_percent: float | None = None,
+    budget: float = 1.0,
 ) -> Path:
     """Train a model and return its file, which says how it was made.
 
@@ -56,7 +57,7 @@ def train_model(
         File and architecture of a trained float network that teaches this one.
     warm_start
         A trained dense network of the same architecture, as a safetensors file.
-    method, activation, search, tolerance_percent
+    method, activation, search, tolerance_percent, budget
         Other choices than the recipe's, see `jpnet_sw.recipe.choose`; a method of one's own is
         ``FILE.py:CLASS``.
     options
@@ -80,6 +81,7 @@ def train_model(
         activation=activation,
         search=search,
         tolerance_percent=tolerance_percent,
+        budget=budget,
     )
     name = run_name(model, data, method)
     workspace = Workspace(build=build, model=name, config="any")

@@ -41,6 +41,16 @@ def test_activation_masks_are_chosen_for_all_layers_and_for_single_ones():
     assert parse_activation("fc1=static") == (None, {"fc1": ThresholdMode.STATIC})
 
 
+def test_budget_is_a_share_of_every_stage_and_leaves_at_least_an_epoch():
+    whole = choose(RECIPE, options={"epochs": "0"})
+    found = choose(whole, budget=0.04)
+    assert RECIPE.dense.epochs == 30
+    assert (found.dense.epochs, found.prune.epochs) == (1, 0)
+    assert (found.top_n.epochs, found.quantise.epochs) == (1, 1)
+    assert choose(RECIPE, budget=0.5).dense.epochs == 15
+    assert replace(found, dense=whole.dense, top_n=whole.top_n, quantise=whole.quantise) == whole
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
@@ -52,6 +62,8 @@ def test_activation_masks_are_chosen_for_all_layers_and_for_single_ones():
         ({"method": "vd", "options": {"threshold": "9"}}, r"VariationalDropoutOptions.threshold"),
         ({"activation": "top"}, r"activation must be one of none, exact, .* not 'top'"),
         ({"activation": "=exact"}, r"activation must be .* or LAYER=MODE, not '=exact'"),
+        ({"budget": 0.0}, r"budget must be above 0 and at most 1, not 0.0"),
+        ({"budget": 1.1}, r"budget must be above 0 and at most 1, not 1.1"),
         ({"search": "all"}, r"search must be one of scan, joint, not 'all'"),
         ({"tolerance_percent": -1.0}, r"FilterConfig.tolerance_percent must be between 0 and 100"),
     ],

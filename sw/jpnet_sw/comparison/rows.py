@@ -62,21 +62,13 @@ class Row:
         ValueError
             If the budget is not above 0 and at most 1.
         """
-        if not 0 < budget <= 1:
-            raise ValueError(f"budget must be above 0 and at most 1, not {budget!r}")
-        recipe = choose(preset(self.model, self.dataset), method=self.method, options=self.options)
-
-        def epochs(count: int) -> int:
-            return max(1, round(budget * count))
-
-        return replace(
-            recipe,
-            name=f"{self.model}-{self.dataset}-{self.name}",
-            dense=replace(recipe.dense, epochs=epochs(recipe.dense.epochs)),
-            prune=replace(recipe.prune, epochs=epochs(recipe.prune.epochs)),
-            top_n=replace(recipe.top_n, epochs=epochs(recipe.top_n.epochs)),
-            quantise=replace(recipe.quantise, epochs=epochs(recipe.quantise.epochs)),
+        recipe = choose(
+            preset(self.model, self.dataset),
+            method=self.method,
+            options=self.options,
+            budget=budget,
         )
+        return replace(recipe, name=f"{self.model}-{self.dataset}-{self.name}")
 
 
 _FILTERS = {"structure": "filter", "densities": "0.4,0.4,0.2,1"}

@@ -10,7 +10,18 @@ from jpnet_sw.sparsity.method import PruningMethod
 from jpnet_sw.sparsity.methods import method_type
 from jpnet_sw.sparsity.options import MethodOptions, from_text, option
 
-__all__ = ["StageOptions", "choose", "parse_activation", "parse_options", "stage_options_of"]
+__all__ = [
+    "STAGES",
+    "StageOptions",
+    "choose",
+    "parse_activation",
+    "parse_options",
+    "shortened",
+    "stage_options_of",
+]
+
+STAGES = ("dense", "prune", "top_n", "quantise")
+"""Parts of a recipe that have epochs, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +88,35 @@ def parse_activation(text: str) -> tuple[ThresholdMode | None, dict[str, Thresho
     return everywhere, layers
 
 
+def shortened(recipe: RecipeConfig, budget: float, stages: Iterable[str] = STAGES) -> RecipeConfig:
+    """Return a recipe with a share of its epochs; at least one where there are any.
+
+    Parameters
+    ----------
+    recipe
+        Gives everything else.
+    budget
+        The share, above 0 and at most 1.
+    stages
+        Those of `STAGES` that are shortened.
+
+    Raises
+    ------
+    ValueError
+        If the share is out of range.
+    """
+    if not 0 < budget <= 1:
+        raise ValueError(f"budget must be above 0 and at most 1, not {budget!r}")
+    configs = {name: getattr(recipe, name) for name in stages}
+    return replace(
+        recipe,
+        **{
+            name: replace(config, epochs=max(min(1, config.epochs), round(budget * config.epochs)))
+            for name, config in configs.items()
+        },
+    )
+
+
 def choose(
     recipe: RecipeConfig,
     *,
@@ -85,6 +125,7 @@ def choose(
     activation: str | None = None,
     search: str | None = None,
     tolerance_percent: float | None = None,
+    budget: float = 1.0,
 ) -> RecipeConfig:
     """Return a recipe with some choices changed.
 
@@ -102,6 +143,8 @@ def choose(
         ``scan`` or ``joint``.
     tolerance_percent
         Of that search.
+    budget
+        Share of the epochs of all stages, see `shortened`.
 
     Raises
     ------
@@ -137,4 +180,4 @@ def choose(
     if tolerance_percent is not None:
         top_n = replace(top_n, tolerance_percent=tolerance_percent)
     title = recipe.name if method is None else f"{recipe.name}-{method}"
-    return replace(recipe, name=title, prune=prune, top_n=top_n)
+    return shortened(replace(recipe, name=title, prune=prune, top_n=top_n), budget)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from jpnet_sw.recipe import RecipeConfig
+from jpnet_sw.recipe.choices import shortened
 from jpnet_sw.studies.fine_tuning import FineTuning
 
 __all__ = ["measure_tradeoff"]
@@ -40,8 +41,6 @@ def measure_tradeoff(
     ValueError
         If budget or a tolerance are out of range, or data or files are missing or damaged.
     """
-    if not 0 < budget <= 1:
-        raise ValueError(f"budget must be above 0 and at most 1, not {budget!r}")
     points = []
     for tolerance in sorted({float(tolerance) for tolerance in tolerances or _TOLERANCES}):
         made = tuning.measured(_variant(tuning.run.recipe, tolerance, budget))
@@ -50,14 +49,9 @@ def measure_tradeoff(
 
 
 def _variant(recipe: RecipeConfig, tolerance: float, budget: float) -> RecipeConfig:
-    def epochs(count: int) -> int:
-        return max(1, round(budget * count))
-
-    return replace(
+    named = replace(
         recipe,
         name=f"{recipe.name}-tolerance-{tolerance:g}-{budget:g}",
-        top_n=replace(
-            recipe.top_n, tolerance_percent=tolerance, epochs=epochs(recipe.top_n.epochs)
-        ),
-        quantise=replace(recipe.quantise, epochs=epochs(recipe.quantise.epochs)),
+        top_n=replace(recipe.top_n, tolerance_percent=tolerance),
     )
+    return shortened(named, budget, ("top_n", "quantise"))
