@@ -8,13 +8,14 @@ import pytest
 
 from jpnet_cosim.residual_samples import ResidualShape, residual_network
 from jpnet_spec.configs import PRESETS
-from jpnet_spec.network import IntegerNetwork, Layer
+from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.shortcut import Shortcut, ShortcutKind
 from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.compiler import CompileError, compile_network
-from jpnet_sw.compiler.activation_words import allocate_words
+from jpnet_sw.compiler.activation_words import allocate_words, fewest_words
 from jpnet_sw.compiler.graph import layer_graph
 from jpnet_sw.compiler.steps import network_steps
+from jpnet_sw.compiler.tensors import place_tensors
 from jpnet_sw.compiler.threshold_slots import threshold_slots
 
 EDGE = PRESETS["edge16"]
@@ -80,6 +81,33 @@ def test_a_carried_tensor_that_is_needed_later_stays():
     other = replace(given, layers=layers)
     found = allocate_words(other, network_steps(other), words, single, 100).first
     assert found["layer1.0.conv2"] != found["conv1"] == found["layer1.1.conv2"]
+
+
+@pytest.mark.parametrize("pre_activation", [True, False])
+def test_no_placement_needs_less_than_the_fewest_words(rng, pre_activation):
+    given = network(pre_activation=pre_activation)
+    steps = network_steps(given)
+    names = [INPUT, *(name for step in steps for name in step.outputs)]
+    for _ in range(50):
+        words = dict(zip(names, rng.integers(1, 20, len(names)).tolist(), strict=True))
+        single = rng.integers(0, 2, len(steps)).astype(bool).tolist()
+        fewest = fewest_words(given, steps, words)
+        assert fewest <= allocate_words(given, steps, words, single, 10**6).need
+    equal = dict.fromkeys(names, 4)
+    # The sum and its affine function, and the one of them that was there before.
+    assert fewest_words(given, steps, equal) == 8
+
+
+def test_fewer_images_are_tried_without_placing_anything(monkeypatch):
+    placed = []
+
+    def place(network, steps, config, activity):
+        placed.append(config.contexts)
+        return place_tensors(network, steps, config, activity)
+
+    monkeypatch.setattr("jpnet_sw.compiler.compile.place_tensors", place)
+    compile_network(network(), replace(EDGE, act_depth=32))
+    assert placed == [1]
 
 
 def test_threshold_slots_are_used_again():

@@ -10,7 +10,7 @@ from jpnet_spec.network import IntegerNetwork
 from jpnet_sw.compiler.graph import layer_graph
 from jpnet_sw.compiler.steps import Step
 
-__all__ = ["ActivationWords", "allocate_words"]
+__all__ = ["ActivationWords", "allocate_words", "fewest_words"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +74,28 @@ def allocate_words(
             break
     assert best is not None
     return best
+
+
+def fewest_words(network: IntegerNetwork, steps: Sequence[Step], words: Mapping[str, int]) -> int:
+    """Return what no placement of the tensors can do without.
+
+    The words of all tensors that are needed at one time, wherever they lie.
+
+    Parameters
+    ----------
+    network, steps, words
+        As in `allocate_words`.
+    """
+    single = [True] * len(steps)
+    lives = _lives(layer_graph(network), steps, single, network.layers[-1].name)
+    most = words[INPUT]
+    for index, step in enumerate(steps):
+        for time in (2 * index, 2 * index + 1):
+            alive = sum(words[name] for name, (begin, end) in lives.items() if begin <= time <= end)
+            # The sum may lie where the tensor does that the drain adds.
+            shared = 0 if step.carried is None else min(words[step.carried], words[step.layer.name])
+            most = max(most, alive - shared)
+    return most
 
 
 def _lives(

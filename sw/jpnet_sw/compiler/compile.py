@@ -1,6 +1,6 @@
 """Integer network to schedule: placement, capacity, lists, instructions, program image."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from jpnet_spec.image import Memory, Section, build_image
 from jpnet_spec.instruction import INSTRUCTION_WORDS, Instruction
 from jpnet_spec.network import INPUT, IntegerNetwork, Layer
 from jpnet_spec.schedule import LayerPlan, Schedule
-from jpnet_sw.compiler.activation_words import ActivationWords, allocate_words
+from jpnet_sw.compiler.activation_words import ActivationWords, allocate_words, fewest_words
 from jpnet_sw.compiler.capacity import LayerLists, resident_lists
 from jpnet_sw.compiler.errors import AdvisedError, CompileError, check_depth
 from jpnet_sw.compiler.graph import layer_activity, layer_graph
@@ -23,7 +23,7 @@ from jpnet_sw.compiler.sections import list_sections, param_sections
 from jpnet_sw.compiler.spans import ReadWords
 from jpnet_sw.compiler.steps import Step, network_steps
 from jpnet_sw.compiler.streaming import streamed_lists
-from jpnet_sw.compiler.tensors import Tensor, place_tensors
+from jpnet_sw.compiler.tensors import Tensor, place_tensors, tensor_layouts
 from jpnet_sw.compiler.threshold_slots import threshold_slots
 from jpnet_sw.compiler.tiles import check_supported, part_tiles
 
@@ -81,9 +81,8 @@ def compile_network(
     products = _Products(issued=dense, stored=dense and not pruned)
 
     def compiled(other: AcceleratorConfig, counts: list[int]) -> Schedule:
-        return _compile_first(
-            counts, lambda count: _Compiler(network, steps, other, count, products).run(images)
-        )
+        compilers = [_Compiler(network, steps, other, count, products) for count in counts]
+        return _compile_first(compilers, images)
 
     images = calibration_images
     try:
@@ -100,14 +99,15 @@ def _counts(config: AcceleratorConfig) -> list[int]:
     return [config.contexts >> bit for bit in range(config.contexts.bit_length())]
 
 
-def _compile_first(counts: list[int], compiles: Callable[[int], Schedule]) -> Schedule:
-    """Return the schedule with the most images in flight; the last refusal where none fits."""
-    for count in counts[:-1]:
+def _compile_first(compilers: Sequence["_Compiler"], images: NDArray[np.int8] | None) -> Schedule:
+    """Return the first schedule that fits, the last refusal where none does."""
+    for compiler in compilers[:-1]:
         try:
-            return compiles(count)
+            if compiler.may_fit():
+                return compiler.run(images)
         except CompileError:
             continue
-    return compiles(counts[-1])
+    return compilers[-1].run(images)
 
 
 def _presets_that_fit(compiles: Callable[[AcceleratorConfig], object]) -> list[str]:
@@ -164,6 +164,13 @@ class _Compiler:
         self._config = config
         self._share = _image_config(config, in_flight)
         self._products = products
+
+    def may_fit(self) -> bool:
+        """Return whether the activation memory could hold the tensors, wherever they lie."""
+        share = self._share
+        layouts = tensor_layouts(self._network, self._steps, share)
+        words = {name: layout.bank_words for name, layout in layouts.items()}
+        return fewest_words(self._network, self._steps, words) <= share.act_depth
 
     def run(self, images: NDArray[np.int8] | None) -> Schedule:
         """Return the schedule."""
