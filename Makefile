@@ -169,6 +169,10 @@ diagrams: | $(JPNET) ## draw the pictures of the accelerator in docs from their 
 benchcycles: | $(JPNET) ## measure the cycle model against the Verilog, as quoted in docs
 	$(BIN)/python -m jpnet.bench_cycles docs/results/cycle-model.json --build $(BUILD) $(ROOT)
 
+.PHONY: benchwide
+benchwide: | $(JPNET) ## run one image of a ResNet-32 of ten times the width on the Verilog, as quoted in docs
+	$(BIN)/python -m jpnet.bench_wide docs/results/wide-network.json --build $(BUILD)
+
 .PHONY: benchlayers
 benchlayers: | $(JPNET) ## measure layers that other accelerators were measured on, as quoted in docs
 	$(BIN)/python -m jpnet.bench_layers docs/results/reference-layers.json --build $(BUILD)
