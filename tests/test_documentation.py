@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from jpnet.bench_wide import WIDE_CONFIG
 from jpnet.cli import app
-from jpnet.cycle_tables import cycle_model_table, reference_layers_table
+from jpnet.cycle_tables import cycle_model_table, reference_layers_table, wide_network_table
 from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
 from jpnet.study_file import Study, read_study
@@ -16,6 +17,7 @@ from jpnet.study_tables import study_table
 from jpnet.tuning_page import BEGIN as BEGIN_TUNE
 from jpnet.tuning_page import END as END_TUNE
 from jpnet.tuning_page import cycles_at_equal_accuracy, page_part, read_searches
+from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.configs import PRESETS
 from jpnet_spec.counters import STALL_COUNTERS
 from jpnet_spec.errors import ErrorCode
@@ -137,15 +139,35 @@ def test_training_page_shows_the_measured_times_of_a_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "table"),
+    ("page", "mark", "table"),
     [
-        ("cycle model", cycle_model_table(DOCS / "results" / "cycle-model.json")),
-        ("reference layers", reference_layers_table(DOCS / "results" / "reference-layers.json")),
+        (
+            "cycle-model.md",
+            "cycle model",
+            cycle_model_table(DOCS / "results" / "cycle-model.json"),
+        ),
+        (
+            "cycle-model.md",
+            "reference layers",
+            reference_layers_table(DOCS / "results" / "reference-layers.json"),
+        ),
+        (
+            "residual-networks.md",
+            "wide network",
+            wide_network_table(DOCS / "results" / "wide-network.json"),
+        ),
     ],
 )
-def test_cycle_model_page_has_the_committed_results(mark: str, table: str) -> None:
-    page = (DOCS / "cycle-model.md").read_text()
-    assert f"<!-- {mark} -->\n\n{table}\n<!-- end of {mark} -->" in page
+def test_pages_have_the_committed_cycles(page: str, mark: str, table: str) -> None:
+    text = (DOCS / page).read_text()
+    assert f"<!-- {mark} -->\n\n{table}\n<!-- end of {mark} -->" in text
+
+
+def test_wide_configuration_in_the_page_is_the_one_that_was_measured() -> None:
+    page = (DOCS / "residual-networks.md").read_text()
+    text = re.search(r"^    (\{.*?\})$", page, re.DOTALL | re.MULTILINE)
+    assert text is not None
+    assert AcceleratorConfig(**json.loads(text.group(1))) == WIDE_CONFIG
 
 
 def test_committed_predictions_are_within_their_limits() -> None:

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 _MODEL, _DATA, _SEED = "lenet4", "mnist", 0
 _CHOICES = {
-    Study.THRESHOLDS: ["--epochs", "4"],
+    Study.THRESHOLDS: ["--epochs", "2"],
     Study.SAMPLING: ["--images", "all"],
 }
 """Where a study is not made as it is by default."""

@@ -1,12 +1,13 @@
-"""Measured cycles of the cycle model and of the reference layers as Markdown."""
+"""Measured cycles of cycle model, reference layers and wide network as Markdown."""
 
 from pathlib import Path
 
 from jpnet.bench_cycles import CYCLES_KIND
 from jpnet.bench_layers import LAYERS_KIND
+from jpnet.bench_wide import WIDE_KIND
 from jpnet.json_file import read_json
 
-__all__ = ["cycle_model_table", "reference_layers_table"]
+__all__ = ["cycle_model_table", "reference_layers_table", "wide_network_table"]
 
 
 def cycle_model_table(path: Path) -> str:
@@ -54,4 +55,33 @@ def reference_layers_table(path: Path) -> str:
             f"| {entry['cycles']:,.0f} | {entry['fraction_of_bound']:.3f} "
             f"| `{cause}`, {100 * share:.1f} % |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def wide_network_table(path: Path) -> str:
+    """Return what the wide residual network takes.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is missing or damaged.
+    """
+    found = read_json(path, kind=WIDE_KIND, made_by="make benchwide")
+    cause = max(found["stalls"], key=found["stalls"].get)
+    share = 100 * found["macs_effective"] / found["macs_dense"]
+    rows = {
+        "MAC units": f"{found['mac_units']}",
+        "values compared, of which differ": f"{found['values_compared']:,}, {found['mismatches']}",
+        "MACs, dense": f"{found['macs_dense']:,}",
+        "MACs, effective": f"{found['macs_effective']:,} ({share:.2f} %)",
+        "lists streamed": f"{found['stream_bytes'] / 1e6:.1f} MB",
+        "cycles, Verilog": f"{found['cycles']:,}",
+        "cycles, predicted": f"{found['cycles_predicted']:,}",
+        "bound": f"{found['cycles_bound']:,.0f}",
+        "fraction of the bound": f"{found['fraction_of_bound']:.3f}",
+        "largest loss": f"`{cause}`, {100 * found['stalls'][cause] / found['cycles']:.1f} %",
+        "simulated in": f"{found['simulation_seconds']:.0f} s",
+    }
+    lines = ["| one image | |", "| --- | ---: |"]
+    lines += [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(lines) + "\n"
