@@ -20,7 +20,7 @@ class SurgeryOptions(MethodOptions):
     """Options of `Surgery`."""
 
     spreads: tuple[float, ...] = option(
-        (), "border = mean + spread * deviation of |w|; without it, the layer's density", low=-10
+        (), "border = mean + spread * deviation of |w|; without it, by the density", low=-10
     )
     margin: float = option(
         0.1, "share of the border below and above it that changes nothing", low=0, high=0.9
@@ -32,9 +32,10 @@ class SurgeryOptions(MethodOptions):
 class Surgery(RoundMethod):
     """The gradient of the masked network moves every weight, so that a hidden one can return.
 
-    The border of a layer is fixed by its weights at the first step: ``mean + c * deviation`` of the
-    magnitudes, or, without c, the magnitude that leaves the layer's density. A weight below 0.9
-    borders is hidden, one above 1.1 is spliced back. Biases are left alone.
+    A weight below 0.9 borders is hidden, one above 1.1 is spliced back. A layer's border is fixed
+    by its weights at the first step, ``mean + c * deviation`` of the magnitudes; without c it
+    follows the weights so that the layer's density is left, which falls on a cubic curve. Biases
+    are left alone.
     """
 
     SUMMARY: ClassVar[str] = "pruning and splicing: hidden weights are trained on and may return"
@@ -56,13 +57,18 @@ class Surgery(RoundMethod):
         """Always: hidden weights are trained on."""
         return True
 
-    def _find_border(self, name: str, score: Tensor) -> float:
-        magnitude = score[score > 0]
+    def _find_border(self, name: str, score: Tensor, done: float) -> float:
         if name in self.spreads:
+            magnitude = score[score > 0]
             found = magnitude.mean() + self.spreads[name] * magnitude.std(correction=0)
             return max(0.0, float(found))
-        keep = kept_count(self.target.densities[name], score.numel())
-        return float(magnitude.sort(descending=True).values[min(keep, len(magnitude)) - 1])
+        keep = kept_count(self.target.densities_at(done)[name], score.numel())
+        if keep == score.numel():
+            return 0.0
+        margin, living = self.options.margin, self.masks.masks[name] > 0
+        # The border at which each weight would change sides.
+        changes = score / torch.where(living, 1 - margin, 1 + margin)
+        return float(changes.flatten().sort(descending=True).values[keep])
 
     def round_begun(self, clock: Clock) -> float | None:
         """Hide and splice ever more rarely, at random."""
@@ -73,10 +79,16 @@ class Surgery(RoundMethod):
         """Return masks that change where a magnitude is on the wrong side of its border."""
         masks = {}
         for name, score in scores.items():
-            if self.borders[name] < 0:
-                self.borders[name].fill_(self._find_border(name, score))
+            if name not in self.spreads or self.borders[name] < 0:
+                self.borders[name].fill_(self._find_border(name, score, done))
             border, margin = float(self.borders[name]), self.options.margin
             low, high = (1 - margin) * border, (1 + margin) * border
             mask = hysteresis(self.masks.masks[name], score, low, high)
             masks[name] = with_best(mask, score)
         return masks
+
+    def finalise(self) -> None:
+        """Update for the last time where the densities say how much is left."""
+        if not self.spreads:
+            self.begin_round(1.0)
+        super().finalise()
