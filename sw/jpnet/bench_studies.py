@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 _MODEL, _DATA, _SEED = "lenet4", "mnist", 0
 _CHOICES = {
-    Study.THRESHOLDS: ["--epochs", "2"],
+    Study.THRESHOLDS: ["--rate", "0.4", "--rate", "0.2", "--rate", "0.1", "--epochs", "2"],
     Study.SAMPLING: ["--images", "all"],
 }
 """Where a study is not made as it is by default."""

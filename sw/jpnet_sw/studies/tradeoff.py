@@ -11,6 +11,8 @@ from jpnet_sw.studies.fine_tuning import FineTuning
 __all__ = ["measure_tradeoff"]
 
 _TOLERANCES = (0.1, 0.3, 1.0, 3.0, 10.0)
+_FURTHER_RATES = 6
+"""Candidates below the recipe's lowest, each two thirds of the one before."""
 
 
 def measure_tradeoff(
@@ -20,6 +22,8 @@ def measure_tradeoff(
     budget: float = 1.0,
 ) -> dict[str, Any]:
     """Choose winner rates under several tolerances, fine-tune each choice and measure it.
+
+    Candidates are the recipe's winner rates and lower ones.
 
     Parameters
     ----------
@@ -49,9 +53,12 @@ def measure_tradeoff(
 
 
 def _variant(recipe: RecipeConfig, tolerance: float, budget: float) -> RecipeConfig:
+    lowest = min(recipe.top_n.rates)
+    further = (round(lowest * (2 / 3) ** place, 4) for place in range(1, _FURTHER_RATES + 1))
+    rates = (*recipe.top_n.rates, *(rate for rate in further if rate > 0))
     named = replace(
         recipe,
         name=f"{recipe.name}-tolerance-{tolerance:g}-{budget:g}",
-        top_n=replace(recipe.top_n, tolerance_percent=tolerance),
+        top_n=replace(recipe.top_n, tolerance_percent=tolerance, rates=rates),
     )
     return shortened(named, budget, ("top_n", "quantise"))
