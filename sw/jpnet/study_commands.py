@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_SAMPLING_IMAGES = 2000
+"""Where no number is given."""
+
 app = typer.Typer(no_args_is_help=True, help="Study a trained network's filters: data and picture.")
 
 Trained = Annotated[str, typer.Option("--model", help="A model that jpnet train made.")]
@@ -150,7 +153,9 @@ def sampling(
     stride: Annotated[
         list[int] | None, typer.Option("--stride", help="Sample every k-th element; repeat.")
     ] = None,
-    images: Annotated[str, typer.Option("--images", help="Test images: a number or all.")] = "2000",
+    images: Annotated[
+        str | None, typer.Option("--images", help="Test images: a number or all; up to 2,000.")
+    ] = None,
     results: Results = None,
     build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
@@ -161,8 +166,12 @@ def sampling(
 
     workspace = _workspace(build, model)
     network = load_model(workspace)
-    test = load_test_images(network, data_root=data_root, count=image_count(images))
-    content = measure_sampling(network, test.images, test.labels, strides=stride or ())
+    count = None if images is None else image_count(images)
+    test = load_test_images(network, data_root=data_root, count=count)
+    taken = slice(_SAMPLING_IMAGES if images is None else None)
+    content = measure_sampling(
+        network, test.images[taken], test.labels[taken], strides=stride or ()
+    )
     seed = network.metadata.get("seed")
     _finish(workspace, Study.SAMPLING, content, seed=seed, data=test.dataset, results=results)
 

@@ -145,11 +145,12 @@ def test_command_samples_a_model_and_draws_it(
     small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--build", str(tmp_path), "--results", str(tmp_path / "results")]
-    command = ["study", "sampling", "--model", str(small_model), "--images", "50", "--stride", "4"]
+    command = ["study", "sampling", "--model", str(small_model), "--stride", "4"]
     assert cli.run([*command, *options]) == 0
     assert "| elements sampled | 100 % | 25 % |" in capsys.readouterr().out
     content = read_study(tmp_path / "small" / "studies" / "sampling.json")
     assert (content["model"], content["dataset"], content["seed"]) == ("small", "digits", 7)
+    assert content["images"] == 359
     assert content == read_study(tmp_path / "results" / "small-sampling.json")
     ElementTree.parse(tmp_path / "small" / "studies" / "sampling.svg")
 

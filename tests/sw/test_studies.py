@@ -12,7 +12,7 @@ from jpnet_spec.topn import ThresholdMode, TopN
 from jpnet_sw.data import load_dataset
 from jpnet_sw.metrics import measure
 from jpnet_sw.quantisation import capture
-from jpnet_sw.recipe import FilterConfig, train
+from jpnet_sw.recipe import DistillConfig, FilterConfig, train
 from jpnet_sw.recipe.images import float_images
 from jpnet_sw.recipe.settings import recipe_from_settings
 from jpnet_sw.recipe.state import CHECKPOINT_KIND
@@ -193,6 +193,20 @@ def test_joint_network_has_the_fewest_activations(run):
     assert found["activation_percent"]["dense"] == pytest.approx(weighted)
     macs = found["mac_percent"]
     assert macs["joint"] < macs["weight-pruned"] < macs["dense"] < 100
+
+
+@pytest.mark.parametrize("study", [measure_densities, measure_histograms])
+@pytest.mark.parametrize("count", [0, 1439])
+def test_more_images_than_there_are_are_refused(run, study, count):
+    with pytest.raises(ValueError, match=f"digits has 1,438 training images, not {count:,}"):
+        study(run, images=count)
+
+
+def test_images_are_cut_to_what_the_network_takes(run):
+    cut = replace(run, recipe=replace(run.recipe, crop=6, distill=DistillConfig()))
+    dataset = run.dataset(None)
+    images = cut.first_images(dataset, 3)
+    assert np.array_equal(images, dataset.train_images[:3, :, 1:7, 1:7])
 
 
 def test_histograms_count_every_activation_once(run):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jpnet_spec.model_file import load_network
 from jpnet_spec.network import IntegerNetwork
+from jpnet_spec.numbers import quantise_unit_image
 from jpnet_sw.quantisation import capture
 from jpnet_sw.recipe.images import float_images
 from jpnet_sw.studies.pruned_run import PrunedRun, activation_layers
@@ -74,8 +75,8 @@ def measure_densities(
     state = run.state(dataset, device="cpu")
     network = load_network(run.model_file)
     assert state.teacher is not None
-    batch = dataset.train_activations(state.image_shape)[:images]
-    floats = float_images(dataset.train_images[:images], state.device)
+    taken = run.first_images(dataset, images)
+    batch, floats = quantise_unit_image(taken), float_images(taken, state.device)
     names = {layer.name for layer in activation_layers(state.model)}
     found = {
         "dense": output_densities(float_survivors(capture(state.teacher), floats)),

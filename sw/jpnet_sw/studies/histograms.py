@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.model_file import load_network
+from jpnet_spec.numbers import quantise_unit_image
 from jpnet_sw.quantisation import capture
 from jpnet_sw.recipe.images import float_images
 from jpnet_sw.studies.pruned_run import PrunedRun, activation_layers
@@ -69,8 +70,8 @@ def measure_histograms(
     if not set(chosen) <= set(scales):
         raise ValueError(f"{run.model_file}: has no activation scales, train the model anew")
     assert state.teacher is not None
-    batch = dataset.train_activations(state.image_shape)[:images]
-    floats = float_images(dataset.train_images[:images], state.device)
+    taken = run.first_images(dataset, images)
+    batch, floats = quantise_unit_image(taken), float_images(taken, state.device)
     integers = integer_survivors(network, batch)
     scaled = ((name, codes * scales[name]) for name, codes in integers if name in chosen)
     values = {

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact
-from jpnet_sw.data import Dataset, load_dataset
+from jpnet_sw.data import Dataset, centre_crop, load_dataset
 from jpnet_sw.quantisation import Captured, capture
 from jpnet_sw.recipe import RecipeConfig
 from jpnet_sw.recipe.settings import recipe_from_settings
@@ -83,6 +85,26 @@ class PrunedRun:
     def dataset(self, data_root: Path | None) -> Dataset:
         """Return the data set it was trained on."""
         return load_dataset(self.recipe.dataset, data_root)
+
+    def first_images(self, dataset: Dataset, count: int) -> NDArray[np.uint8]:
+        """Return the first training images, cut to what the network takes.
+
+        Parameters
+        ----------
+        dataset
+            The run's.
+        count
+            How many.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer.
+        """
+        images = dataset.train_images
+        if not 1 <= count <= len(images):
+            raise ValueError(f"{dataset.name} has {len(images):,} training images, not {count:,}")
+        return centre_crop(images[:count], self.recipe.image_shape(dataset.image_shape))
 
     def state(self, dataset: Dataset, *, device: str | None = None) -> TrainingState:
         """Return the run as its weights were pruned: no filter yet, the dense network beside it.
