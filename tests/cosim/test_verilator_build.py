@@ -26,7 +26,10 @@ def test_presets_are_lint_clean(emitted: Emitted, name: str) -> None:
     lint(emitted(PRESETS[name]))
 
 
-@pytest.mark.parametrize("name", list(GEOMETRIES))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "wide" else []) for name in GEOMETRIES],
+)
 def test_odd_geometries_are_lint_clean(emitted: Emitted, name: str) -> None:
     lint(emitted(GEOMETRIES[name]))
 
