@@ -179,14 +179,30 @@ def test_warm_start_is_the_teacher_and_the_start(tmp_path, monkeypatch):
             assert torch.equal(state[name], value), name
 
 
-def test_warm_start_from_another_kind_of_block_is_refused(tmp_path):
+def test_warm_start_that_does_not_fit_is_refused(tmp_path):
     path = tmp_path / "dense.safetensors"
-    saved_dense(path, "resnet20-relu")
-    with pytest.raises(ArtefactError, match=r"'layer1\.0\.bn_sum\.weight' must be there"):
+    saved_dense(path, "resnet20")
+    with pytest.raises(ArtefactError, match=r"'layer1\.0\.bn2\.weight' must be there"):
+        run(tmp_path / "out", tiny("resnet20-relu"), warm_start=path)
+    saved_dense(path, "resnet32-relu")
+    with pytest.raises(ArtefactError, match=r"'layer1\.3\.\S+' is of no module"):
         run(tmp_path / "out", tiny(), warm_start=path)
     with pytest.raises(ArtefactError, match="cannot be read"):
         run(tmp_path / "out", tiny(), warm_start=tmp_path / "none.safetensors")
     assert not (tmp_path / "out").exists()
+
+
+def test_warm_start_from_post_activation_blocks_is_adapted(tmp_path):
+    path = tmp_path / "dense.safetensors"
+    saved_dense(path, "resnet20-relu", normalisation="mean .3 std .4")
+    recipe = replace(tiny(), dense=DenseConfig(epochs=16, learning_rate=0.1))
+    made = run(tmp_path / "out", recipe, warm_start=path)
+    history = json.loads((made.parent / HISTORY_FILE).read_text())
+    stages = [entry["stage"] for entry in history["epochs"]]
+    assert stages.count("dense") == 2
+    facts = load_network(made).metadata
+    assert facts["warm_start"] == "dense.safetensors"
+    assert facts["recipe_settings"]["dense"]["learning_rate"] == pytest.approx(0.03)
 
 
 def test_densities_must_fit_the_groups():

@@ -179,6 +179,9 @@ class ResidualNetwork(nn.Module):
         self, blocks: int, *, kind: BlockKind, slope: float, width: int = 1, channels: int = 3
     ) -> None:
         super().__init__()
+        self.blocks = blocks
+        self.kind = kind
+        self.width = width
         self.conv1 = nn.Conv2d(channels, _CHANNELS, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_CHANNELS)
         self.act1 = _activation(slope)

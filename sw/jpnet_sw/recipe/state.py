@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jpnet_spec.artefact import ArtefactError, read_artefact, write_artefact
 from jpnet_spec.topn import ThresholdMode, TopN, winners_for_rate
-from jpnet_sw.models import Checkpoint, build_model
+from jpnet_sw.models import Checkpoint, begin_converted, build_model
 from jpnet_sw.quantisation import (
     Captured,
     QuantisedNetwork,
@@ -173,6 +173,22 @@ class TrainingState:
         """
         checkpoint.fold_into(self.model)
         self.epoch = self.recipe.dense.epochs
+        self.facts["warm_start"] = checkpoint.path.name
+
+    def begin_converted(self, checkpoint: Checkpoint, images: Tensor) -> None:
+        """Take over a trained network of other blocks, which the stage DENSE adapts.
+
+        Parameters
+        ----------
+        checkpoint, images
+            See `jpnet_sw.models.begin_converted`.
+
+        Raises
+        ------
+        ArtefactError
+            If tensors or normalisation do not fit the model.
+        """
+        begin_converted(self.model, checkpoint, images)
         self.facts["warm_start"] = checkpoint.path.name
 
     def start_teacher(self) -> None:

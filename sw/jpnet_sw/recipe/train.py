@@ -9,7 +9,8 @@ from torch import nn
 from jpnet_spec.model_file import load_network, save_network
 from jpnet_sw.data import Dataset, centre_crop, load_dataset
 from jpnet_sw.metrics import accuracy
-from jpnet_sw.models import read_checkpoint
+from jpnet_sw.models import build_model, is_convertible, read_checkpoint
+from jpnet_sw.recipe.choices import adapted
 from jpnet_sw.recipe.config import RecipeConfig
 from jpnet_sw.recipe.finished import finished_network
 from jpnet_sw.recipe.history import HISTORY_FILE, write_history
@@ -70,7 +71,9 @@ def train(
         uninterrupted run gives on this kind of device.
     warm_start
         A trained dense network of the same model, see `jpnet_sw.models.read_checkpoint`; the dense
-        stage is left out. A checkpoint of this training goes before it.
+        stage is left out. With post-activation blocks where the model has pre-activation ones it
+        is converted, see `jpnet_sw.models.begin_converted`, and the dense stage adapts it, see
+        `jpnet_sw.recipe.choices.adapted`. A checkpoint of this training goes before it.
     recipe
         Another recipe than the preset of model and data set.
     teacher
@@ -104,13 +107,20 @@ def train(
     shape = recipe.image_shape(dataset.image_shape)
     with one_thread(), join_workers(place) as workers:
         workers.check_batch(recipe.batch_size)
+        start = None if warm_start is None else read_checkpoint(warm_start, channels=shape[0])
+        converts = start is not None and is_convertible(start, build_model(model, shape))
+        if converts:
+            recipe = adapted(recipe)
         state = TrainingState.begin(recipe, seed=seed, image_shape=shape, device=place)
         asked = None
         if teacher is not None:
             asked = teacher.load(dataset.image_shape).to(place)
             state.taught_by = teacher.identity()
-        if warm_start is not None:
-            state.begin_trained(read_checkpoint(warm_start, channels=shape[0]))
+        if start is not None and converts:
+            images = split_held_out(dataset, recipe, place)
+            state.begin_converted(start, images.calibration_images)
+        elif start is not None:
+            state.begin_trained(start)
         checkpoint = out / CHECKPOINT_FILE
         unfiltered = False
         if resume and checkpoint.is_file():
