@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from jpnet.images import load_calibration_images, load_test_images
 from jpnet.json_file import read_json, write_json
 from jpnet.provenance import provenance
+from jpnet_spec.configs import PRESETS
 
 if TYPE_CHECKING:
+    from jpnet_spec.network import IntegerNetwork
     from jpnet_sw.comparison import Row
 
 __all__ = ["ROW_KIND", "row_file", "train_rows"]
 
 ROW_KIND = "method-row"
 """Kind of a row's file."""
+
+_PRESET = "edge16"
+_CYCLE_IMAGES = 100
+"""Where cycles are predicted, and on how many test images."""
 
 
 def row_file(folder: Path, model: str, row: str, seed: int) -> Path:
@@ -104,6 +111,7 @@ def _train_row(
         recipe=recipe,
         dense=own.with_name(f"{row.model}-dense-seed{seed}.safetensors"),
     )
+    network = load_network(trained)
     history = json.loads((own / HISTORY_FILE).read_text())
     return {
         "model": row.model,
@@ -119,7 +127,29 @@ def _train_row(
             "quantise": recipe.quantise.epochs,
         },
         "pruning": recipe.settings()["prune"],
-        **row_figures(load_network(trained)),
+        **row_figures(network),
+        "cycles": _cycles(network, data_root),
         "cpu_minutes": round(sum(epoch["cpu_seconds"] for epoch in history["epochs"]) / 60, 1),
         "provenance": provenance(seed=seed, data=row.dataset),
+    }
+
+
+def _cycles(network: "IntegerNetwork", data_root: Path | None) -> dict[str, Any]:
+    """Return the predicted cycles of an image, back to back, and their bound; none if too large."""
+    from jpnet.cycle_count import cycle_counter
+    from jpnet_sw.compiler import CompileError
+
+    config = PRESETS[_PRESET]
+    images = load_test_images(network, data_root=data_root, count=_CYCLE_IMAGES).images
+    macs = sum(int(trace.macs_effective.sum()) for trace in network.run(images).values())
+    try:
+        calibration = load_calibration_images(network, data_root=data_root)
+        found = cycle_counter(config)(network, calibration, images)
+    except CompileError:
+        return {}
+    return {
+        "config": _PRESET,
+        "images": len(images),
+        "an_image": found,
+        "bound": macs / len(images) / config.mac_units,
     }

@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jpnet.json_file import read_json
 from jpnet.method_rows import ROW_KIND
 from jpnet.page import put_between
 from jpnet_spec.artefact import ArtefactError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["BEGIN", "END", "insert_table", "method_table", "plot_methods"]
 
@@ -91,11 +94,17 @@ def _published(model: str, row: str) -> str:
     return f"{found.error_percent:g} %, {found.weight_percent:g} %{macs}"
 
 
+def _cycles(group: _Group) -> str:
+    """Return the cycles of an image where every run of the row fits the accelerator."""
+    fits = all(run["cycles"] for run in group.runs)
+    return group.text(lambda run: float(run["cycles"]["an_image"]), 0) if fits else "-"
+
+
 _HEAD = (
     "| row | published: error, weights, MACs | error, weights pruned | error, int8 with filters "
     "| weights % | MACs fewer, weights only | weights pruned, zeros skipped | with filters "
-    "| paper's product | explicit kB | run length kB | blocks kB | seeds |\n"
-    "| --- | --- |" + " ---: |" * 11
+    "| paper's product | cycles, edge16 | explicit kB | run length kB | blocks kB | seeds |\n"
+    "| --- | --- |" + " ---: |" * 12
 )
 
 
@@ -110,6 +119,7 @@ def _row(group: _Group) -> str:
         group.text(_fewer("weight_pruned_effective"), 1),
         group.text(_fewer("effective"), 1),
         group.text(_fewer("product"), 1),
+        _cycles(group),
         *(group.text(_kilobytes(name), 1) for name in ("explicit", "run_length", "blocks")),
         str(len(group.runs)),
     ]
@@ -161,14 +171,14 @@ def insert_table(page: str, table: str) -> str:
 
 
 def plot_methods(folder: Path, images: Path) -> list[Path]:
-    """Draw accuracy against effective MACs, one SVG for each network, and return the files.
+    """Draw accuracy against effective MACs and against cycles, and return the files.
 
     Parameters
     ----------
     folder
         Of the rows' files.
     images
-        Folder for ``methods-<model>.svg``.
+        Folder for ``methods-<model>.svg``, one for each network.
     """
     from matplotlib.figure import Figure
 
@@ -177,18 +187,29 @@ def plot_methods(folder: Path, images: Path) -> list[Path]:
     groups = _read(folder)
     paths = []
     for model in dict.fromkeys(group.model for group in groups):
-        figure = Figure(figsize=(8, 5))
-        axes = figure.subplots()
-        for group in (group for group in groups if group.model == model):
-            across = group.mean(lambda run: float(run["mac_percent"]["effective"]))
-            up = group.mean(lambda run: float(100 * run["accuracy_int8"]))
-            axes.plot(across, up, "o")
-            axes.annotate(group.row, (across, up), xytext=(4, 3), textcoords="offset points")
-        axes.set_xscale("log")
-        axes.set_xlabel("effective MACs, % of dense")
-        axes.set_ylabel("accuracy, int8, %")
-        axes.set_title(model)
-        axes.grid(visible=True, alpha=0.3)
+        figure = Figure(figsize=(8, 9))
+        mine = [group for group in groups if group.model == model]
+        upper, lower = figure.subplots(2, 1)
+        _plot(upper, mine, lambda run: float(run["mac_percent"]["effective"]))
+        upper.set_xlabel("effective MACs, % of dense")
+        fitting = [group for group in mine if all(run["cycles"] for run in group.runs)]
+        _plot(lower, fitting, lambda run: float(run["cycles"]["an_image"]))
+        lower.set_xlabel("cycles of an image, edge16, predicted")
+        figure.suptitle(model)
         figure.tight_layout()
         paths.append(save_picture(figure, images / f"methods-{model}.svg"))
     return paths
+
+
+def _plot(
+    axes: "Axes", groups: Sequence[_Group], get: Callable[[Mapping[str, Any]], float]
+) -> None:
+    """Draw accuracy against something, a point for each row."""
+    for group in groups:
+        across = group.mean(get)
+        up = group.mean(lambda run: float(100 * run["accuracy_int8"]))
+        axes.plot(across, up, "o")
+        axes.annotate(group.row, (across, up), xytext=(4, 3), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_ylabel("accuracy, int8, %")
+    axes.grid(visible=True, alpha=0.3)

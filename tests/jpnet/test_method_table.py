@@ -96,6 +96,12 @@ def test_figures_refer_to_the_unpruned_network(table_folder: Path) -> None:
         100 * pairs / len(images) / found["weights"]
     )
     assert found["storage_bytes"]["dense"] == sum(layer.weight.size for layer in network.layers)
+    cycles = found["cycles"]
+    assert cycles["config"] == "edge16"
+    some = network.run(images[: cycles["images"]])
+    macs = sum(int(trace.macs_effective.sum()) for trace in some.values())
+    assert cycles["bound"] == macs / cycles["images"] / 16
+    assert cycles["bound"] < cycles["an_image"] < 1000
 
 
 def test_rows_that_are_there_are_kept(table_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +151,7 @@ def test_plot_is_the_same_for_the_same_rows(
     text = plots[0][0].read_text()
     assert text == plots[1][0].read_text()
     assert ">filters<" in text
+    assert ">cycles of an image, edge16, predicted<" in text
 
 
 def test_table_goes_between_the_markers_of_a_page() -> None:
