@@ -45,7 +45,7 @@ import test_residual_recipe
 from jpnet_sw.recipe import train
 recipe = getattr(test_residual_recipe, sys.argv[2])()
 train(model=recipe.model, data="digits", seed=5, out=pathlib.Path(sys.argv[1]), recipe=recipe,
-      quiet=True, device="cpu")
+      quiet=True, device="cpu", resume=True)
 """
 PATHS = (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
@@ -125,22 +125,49 @@ def test_loss_falls(trained):
     assert dense[-1] < 0.7 * dense[0]
 
 
+def longer():
+    """Return a recipe that is not done before the tenth kill."""
+    recipe = tiny()
+    return replace(
+        recipe,
+        dense=replace(recipe.dense, epochs=8),
+        prune=replace(recipe.prune, epochs=8),
+        top_n=replace(recipe.top_n, epochs=5),
+        quantise=replace(recipe.quantise, epochs=5),
+    )
+
+
+def kept_history(out):
+    return json.loads((out / HISTORY_FILE).read_text())["epochs"]
+
+
+def start_and_kill(out, recipe, rng):
+    """Let a process go on with a run, and kill it at a random moment of its next two epochs."""
+    command = [sys.executable, "-c", SCRIPT, str(out), recipe]
+    checkpoint = out / CHECKPOINT_FILE
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    process = subprocess.Popen(command, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+            break
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 1))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
 @pytest.mark.slow
-def test_killed_training_resumes_to_the_same_bytes(tmp_path, trained):
-    out = tmp_path / "killed"
+def test_training_killed_ten_times_resumes_to_the_same_bytes(tmp_path):
     rng = np.random.default_rng(3)
-    for _ in range(2):
-        command = [sys.executable, "-c", SCRIPT, str(out), "tiny"]
-        process = subprocess.Popen(command, env=ENVIRONMENT)
-        deadline = time.monotonic() + 120
-        while not (out / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 2))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    resumed = run(out, tiny(), resume=True)
-    assert resumed.read_bytes() == trained.read_bytes()
+    for _ in range(10):
+        start_and_kill(tmp_path / "killed", "longer", rng)
+    stages = {entry["stage"] for entry in kept_history(tmp_path / "killed")}
+    assert len(stages) >= 2
+    resumed = run(tmp_path / "killed", longer(), resume=True)
+    unbroken = run(tmp_path / "unbroken", longer())
+    assert resumed.read_bytes() == unbroken.read_bytes()
 
 
 def saved_dense(path, model, *, seed=1, **metadata):
