@@ -79,3 +79,27 @@ def test_lanes_by_sensitivity_keep_what_the_loss_feels(
     trainer = method_trainer(target, "lanes", {"score": "sensitivity"}, rate=0.0, active=3)
     trainer.run(quadratic(model, curvature, torch.zeros(2, 4)), 4)
     assert target.masks.masks["fc"].tolist() == [[1, 0, 0, 1], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("name", ["bmwm", "darb"])
+def test_lists_of_lanes_have_a_survivor_in_each_block(pruning_target, name, method_trainer):
+    torch.manual_seed(4)
+    model = mlp3((1, 8, 8))
+    with torch.no_grad():
+        model.fc1.weight.mul_(torch.linspace(0.05, 3, 64)[None])
+    target = pruning_target(model, (0.1, 0.2, 0.5))
+    trainer = method_trainer(target, name, {"lanes": 4}, rate=0.0, active=20)
+    for _ in range(21):
+        trainer.step(lambda: 0 * model.fc1.weight.sum())
+    for layer, mask in target.masks.masks.items():
+        sizes = trainer.method.sizes[layer]
+        channels = -(-len(mask) // 4)
+        assert len(sizes) == mask[0].numel()
+        for column, size in enumerate(sizes.tolist()):
+            for lane in range(4):
+                chosen = mask[lane::4, column]
+                blocks = [chosen[first : first + size].sum() for first in range(0, channels, size)]
+                assert all(count <= 1 for count in blocks)
+                assert sum(blocks) >= len(blocks) - 1
+    assert target.masks.densities()["fc1"] <= 0.1 or name == "bmwm"
+    assert (len(set(trainer.method.sizes["fc1"].tolist())) > 1) is (name == "darb")

@@ -13,7 +13,9 @@ __all__ = [
     "balanced_mask",
     "block_max_mask",
     "block_sizes",
+    "from_lists",
     "group_scores",
+    "to_lists",
     "widen",
 ]
 
@@ -80,7 +82,44 @@ def _rows(score: Tensor) -> Tensor:
     return score.flatten(start_dim=1)
 
 
-def block_max_mask(score: Tensor, sizes: Tensor) -> Tensor:
+def to_lists(score: Tensor, lanes: int) -> Tensor:
+    """Return scores as the accelerator holds weights: what each input meets, lane after lane.
+
+    Output channel c belongs to lane ``c % lanes``; channels that lanes lack score -1.
+
+    Parameters
+    ----------
+    score : shape (oc, ...)
+    lanes
+        Of a group.
+
+    Returns
+    -------
+    shape (inputs, lanes * ceil(oc / lanes))
+    """
+    rows = _rows(score)
+    most = -(-len(rows) // lanes)
+    padded = rows.new_full((most * lanes, rows.shape[1]), -1.0)
+    padded[: len(rows)] = rows
+    return padded.reshape(most, lanes, -1).permute(2, 1, 0).flatten(start_dim=1)
+
+
+def from_lists(lists: Tensor, lanes: int, shape: torch.Size) -> Tensor:
+    """Return values in the order of the weights from the order of `to_lists`.
+
+    Parameters
+    ----------
+    lists : shape (inputs, lanes * ceil(oc / lanes))
+    lanes
+        Of a group.
+    shape
+        Of the weights.
+    """
+    rows = lists.reshape(len(lists), lanes, -1).permute(2, 1, 0).flatten(end_dim=1)
+    return rows[: shape[0]].reshape(shape)
+
+
+def block_max_mask(score: Tensor, sizes: Tensor, *, parts: int = 1) -> Tensor:
     """Return a mask, float32, of the largest score in each block of each row.
 
     A row is an output channel's weights in memory order. Its last block may be shorter. Of equal
@@ -88,17 +127,20 @@ def block_max_mask(score: Tensor, sizes: Tensor) -> Tensor:
 
     Parameters
     ----------
-    score : at least 0, shape (oc, ...)
+    score : at least -1, shape (oc, ...)
     sizes : int64, shape (oc,)
         Block size of each row, powers of two.
+    parts
+        Equal parts of a row, from one to the next of which no block reaches.
     """
-    rows = _rows(score)
+    rows = _rows(score).reshape(parts * len(score), -1)
+    sizes = sizes.repeat_interleave(parts)
     mask = torch.zeros_like(rows)
     for size in sorted(set(sizes.tolist())):
         chosen = sizes == size
         blocks = -(-rows.shape[1] // size)
-        # Pads score below every weight, so they are never the largest.
-        padded = rows.new_full((int(chosen.sum()), blocks * size), -1.0)
+        # Pads score below everything, so they are never the largest.
+        padded = rows.new_full((int(chosen.sum()), blocks * size), -2.0)
         padded[:, : rows.shape[1]] = rows[chosen]
         best = padded.reshape(-1, blocks, size).argmax(dim=2)  # (rows, blocks)
         columns = best + size * torch.arange(blocks, device=rows.device)
@@ -106,7 +148,7 @@ def block_max_mask(score: Tensor, sizes: Tensor) -> Tensor:
     return mask.reshape(score.shape)
 
 
-def block_sizes(score: Tensor, density: float, *, largest_size: int = 0) -> Tensor:
+def block_sizes(score: Tensor, density: float, *, largest_size: int = 0, parts: int = 1) -> Tensor:
     """Return each row's block size, int64 powers of two, from its density under free pruning.
 
     Reconstruction of DARB (AAAI 2020): rows that keep many of the layer's largest scores get small
@@ -119,7 +161,9 @@ def block_sizes(score: Tensor, density: float, *, largest_size: int = 0) -> Tens
     density
         Share of weights that may live, above 0.
     largest_size
-        Power of two; 0 allows blocks as long as a row.
+        Power of two; 0 allows blocks as long as a row, or a part of one.
+    parts
+        As in `block_max_mask`.
 
     Raises
     ------
@@ -128,7 +172,7 @@ def block_sizes(score: Tensor, density: float, *, largest_size: int = 0) -> Tens
     """
     rows = _rows(score)
     columns = rows.shape[1]
-    most = ceil(log2(columns)) if largest_size == 0 else int(log2(largest_size))
+    most = ceil(log2(columns // parts)) if largest_size == 0 else int(log2(largest_size))
     budget = kept_count(density, rows.numel())
     survivors = _rows(densest(score, density)).sum(dim=1).double() / columns
 
@@ -138,7 +182,7 @@ def block_sizes(score: Tensor, density: float, *, largest_size: int = 0) -> Tens
         return torch.where(survivors == 0, most, exponent)
 
     def living(factor: float) -> int:
-        return int((-(-columns // 2 ** sizes(factor))).sum())
+        return parts * int((-(-(columns // parts) // 2 ** sizes(factor))).sum())
 
     low, high = 0.0, 1.0
     if living(low) > budget:

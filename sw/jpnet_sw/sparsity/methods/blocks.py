@@ -10,11 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from jpnet_spec.packed_lists import MOST_FIELD_BITS
 from jpnet_sw.sparsity.clock import Clock
 from jpnet_sw.sparsity.options import MethodOptions, option
 from jpnet_sw.sparsity.patterns import each_layer
 from jpnet_sw.sparsity.rounds import RoundMethod
-from jpnet_sw.sparsity.structure import block_max_mask, block_sizes
+from jpnet_sw.sparsity.structure import block_max_mask, block_sizes, from_lists, to_lists
 from jpnet_sw.sparsity.target import PrunableLayer
 
 __all__ = ["BlockMax", "BlockMode", "BlockOptions", "Darb"]
@@ -35,6 +36,7 @@ class BlockOptions(MethodOptions):
 
     mode: BlockMode = option(BlockMode.PROGRESSIVE, "how the masks become final")
     largest: int = option(0, "largest block size, a power of two; 0 for a whole row", low=0)
+    lanes: int = option(0, "cut the lists of so many lanes, not rows; 0 cuts rows", low=0)
 
     def __post_init__(self) -> None:
         MethodOptions.__post_init__(self)
@@ -49,6 +51,9 @@ class BlockMax(RoundMethod):
 
     The size is the power of two nearest to one over the layer's density. In the hard mode dead
     weights are kept, hidden and without a gradient.
+
+    With ``lanes`` not the rows are cut but what each input meets in each of the accelerator's
+    lanes: the lists that it unpacks, see `jpnet_spec.packed_lists`. All lanes have the same blocks.
     """
 
     SUMMARY: ClassVar[str] = "the largest weight of each block lives, one block size per layer"
@@ -64,11 +69,29 @@ class BlockMax(RoundMethod):
         self.sizes = self.keep("size", {name: torch.zeros_like(s) for name, s in found.items()})
 
     def find_sizes(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the block size of each layer's rows, int64, shape (oc,)."""
-        return each_layer(self._nearest_size, scores, self.target.densities)
+        """Return the block size of each layer's rows or lists, int64, shape (rows,)."""
+        return each_layer(self._nearest_size, self.cut(scores), self.target.densities)
+
+    def cut(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return scores with a row for all that is cut alike: an output's, or an input's lists."""
+        lanes = self.options.lanes
+        return {name: to_lists(s, lanes) if lanes else s for name, s in scores.items()}
+
+    @property
+    def parts(self) -> int:
+        """Parts of such a row, from one to the next of which no block reaches."""
+        return max(1, self.options.lanes)
+
+    @property
+    def largest(self) -> int:
+        """Largest block, 0 for as long as a row or a lane's list."""
+        if self.options.lanes and not self.options.largest:
+            return 1 << MOST_FIELD_BITS
+        return self.options.largest
 
     def _nearest_size(self, score: Tensor, density: float) -> Tensor:
-        limit = self.options.largest or 1 << (score[0].numel() - 1).bit_length()
+        longest = 1 << (score[0].numel() // self.parts - 1).bit_length()
+        limit = min(self.largest or longest, longest)
         size = min(1 << max(0, round(-log2(density))), limit)
         return torch.full((len(score),), size, device=score.device)
 
@@ -101,9 +124,15 @@ class BlockMax(RoundMethod):
     def choose(self, scores: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
         """Return the survivors in blocks of at most the round's size."""
         most = 1 << (round(done * self.rounds) - 1)
+        masks = {
+            name: block_max_mask(score, self.sizes[name].clamp_max(most), parts=self.parts)
+            for name, score in self.cut(scores).items()
+        }
+        if not self.options.lanes:
+            return masks
         return {
-            name: block_max_mask(score, self.sizes[name].clamp_max(most))
-            for name, score in scores.items()
+            name: from_lists(mask, self.options.lanes, scores[name].shape)
+            for name, mask in masks.items()
         }
 
     def on_gradient(self, layer: PrunableLayer, gradient: Tensor) -> None:
@@ -130,6 +159,11 @@ class Darb(BlockMax):
     SOURCE: ClassVar[str] = "Ren et al., DARB, AAAI 2020, arXiv 1911.08020 (reconstruction)"
 
     def find_sizes(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the block size of each layer's rows, int64, shape (oc,)."""
-        rule = partial(block_sizes, largest_size=self.options.largest)
-        return each_layer(rule, scores, self.target.densities)
+        """Return the block size of each layer's rows or lists, int64, shape (rows,)."""
+        rule = partial(self._own_sizes, largest=self.largest)
+        return each_layer(rule, self.cut(scores), self.target.densities)
+
+    def _own_sizes(self, score: Tensor, density: float, *, largest: int) -> Tensor:
+        longest = 1 << (score[0].numel() // self.parts - 1).bit_length()
+        limit = min(largest, longest) if largest else 0
+        return block_sizes(score, density, largest_size=limit, parts=self.parts)
