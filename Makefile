@@ -173,6 +173,10 @@ benchcycles: | $(JPNET) ## measure the cycle model against the Verilog, as quote
 benchwide: | $(JPNET) ## run one image of a ResNet-32 of ten times the width on the Verilog, as quoted in docs
 	$(BIN)/python -m jpnet.bench_wide docs/results/wide-network.json --build $(BUILD)
 
+.PHONY: benchencodings
+benchencodings: | $(JPNET) ## run networks with their weight lists in every encoding on the Verilog, as quoted in docs
+	$(BIN)/python -m jpnet.bench_encodings docs/results/list-encodings.json --build $(BUILD) $(ROOT)
+
 .PHONY: benchlayers
 benchlayers: | $(JPNET) ## measure layers that other accelerators were measured on, as quoted in docs
 	$(BIN)/python -m jpnet.bench_layers docs/results/reference-layers.json --build $(BUILD)

@@ -8,7 +8,12 @@ import typer.main
 
 from jpnet.bench_wide import WIDE_CONFIG
 from jpnet.cli import app
-from jpnet.cycle_tables import cycle_model_table, reference_layers_table, wide_network_table
+from jpnet.cycle_tables import (
+    cycle_model_table,
+    list_encodings_table,
+    reference_layers_table,
+    wide_network_table,
+)
 from jpnet.method_table import BEGIN, END, method_table
 from jpnet.results_table import insert_results, results_table
 from jpnet.study_file import Study, read_study
@@ -155,6 +160,11 @@ def test_training_page_shows_the_measured_times_of_a_step() -> None:
             "residual-networks.md",
             "wide network",
             wide_network_table(DOCS / "results" / "wide-network.json"),
+        ),
+        (
+            "list-encodings.md",
+            "list encodings",
+            list_encodings_table(DOCS / "results" / "list-encodings.json"),
         ),
     ],
 )

@@ -15,7 +15,7 @@ TARGETS = {
     *("waves", "synth", "bench", "benchtraining", "benchsynth", "diagrams"),
     *("lint", "types", "clean", "longtest", "table", "comparison"),
     *("estimate", "benchcycles", "benchlayers", "tune", "benchtune", "tunepage"),
-    *("study", "benchstudies", "studypage", "benchwide"),
+    *("study", "benchstudies", "studypage", "benchwide", "benchencodings"),
 }
 
 VARIABLES = {

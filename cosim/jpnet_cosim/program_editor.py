@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +12,17 @@ from numpy.typing import NDArray
 from jpnet_spec.image import (
     BLOCK_HEADER_WORDS,
     HEADER_WORDS,
+    PACKING_HEADER_WORDS,
+    ROW_MODULUS,
     SECTION_HEADER_WORDS,
+    UNIT_WORDS,
     HeaderWord,
     Memory,
     decode_values,
     entry_words,
 )
 from jpnet_spec.instruction import FIELDS, INSTRUCTION_WORDS
+from jpnet_spec.packed_lists import DecodedEntries, EntryDecoder, ListPacking, ListShape
 
 __all__ = ["BlockPlace", "ProgramEditor", "SectionPlace"]
 
@@ -37,7 +43,11 @@ class SectionPlace:
     address
         First entry.
     words
-        Words after the header.
+        Words after the header, and after that of the packing.
+    entries
+        Its entries.
+    packing, begins
+        How weights are packed, and whether the section begins with a layer's lists.
     """
 
     offset: int
@@ -48,21 +58,20 @@ class SectionPlace:
     group: int | None
     address: int
     words: int
+    entries: int
+    packing: ListPacking
+    begins: bool
 
     @property
     def first(self) -> int:
         """The first word of its entries."""
-        return self.offset + SECTION_HEADER_WORDS
+        packing = PACKING_HEADER_WORDS if self.packing else 0
+        return self.offset + SECTION_HEADER_WORDS + packing
 
     @property
     def end(self) -> int:
         """The word after its last one."""
         return self.first + self.words
-
-    @property
-    def entries(self) -> int:
-        """Its entries."""
-        return self.words // entry_words(self.memory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +111,11 @@ class ProgramEditor:
     def _walk(self, offset: int, sections: int) -> Iterator[SectionPlace]:
         for _ in range(sections):
             first, second = int(self.words[offset]), int(self.words[offset + 1])
-            memory = Memory(first & 0x3)
+            memory, packing = Memory(first & 0x3), ListPacking(first >> 3 & 0x3)
+            entries = second >> 16
+            words = entries * entry_words(memory)
+            if packing:
+                words = int(self.words[offset + SECTION_HEADER_WORDS + 1]) * UNIT_WORDS
             place = SectionPlace(
                 offset=offset,
                 memory=memory,
@@ -111,7 +124,10 @@ class ProgramEditor:
                 cluster=None if first >> 23 & 1 else first >> 16 & 0x7F,
                 group=None if first >> 31 else first >> 24 & 0x7F,
                 address=second & 0xFFFF,
-                words=(second >> 16) * entry_words(memory),
+                words=words,
+                entries=entries,
+                packing=packing,
+                begins=bool(first >> 5 & 1),
             )
             yield place
             offset = place.end
@@ -130,8 +146,29 @@ class ProgramEditor:
 
     def values(self, place: SectionPlace) -> NDArray[np.uint32]:
         """Return what a section brings, as `jpnet_spec.image.decode_values` does."""
+        if place.packing:
+            unpacked = self.unpacked[place.offset]
+            return (unpacked.rows % ROW_MODULUS << 8 | unpacked.weights).astype(np.uint32)
         words = self.words[place.first : place.end]
         return decode_values(words, place.memory, wide=place.wide)
+
+    @cached_property
+    def unpacked(self) -> dict[int, DecodedEntries]:
+        """What the packed sections hold, by their first word, as it was when first asked for."""
+        decoder, found = EntryDecoder(), {}
+        blocks = (section for block in self.blocks for section in block.sections)
+        for place in chain(self.sections, blocks):
+            if not place.packing:
+                continue
+            third = int(self.words[place.first - PACKING_HEADER_WORDS])
+            found[place.offset] = decoder.decode(
+                self.words[place.first : place.end].astype("<u4").view("<u8"),
+                ListShape(packing=place.packing, rows=third & 0xFFFF, columns=third >> 16 & 0xFF),
+                entries=place.entries,
+                begins=place.begins,
+                code=third >> 24 & 0xF,
+            )
+        return found
 
     def instruction_word(self, instruction: int, word: int) -> int:
         """Return the image's word that holds a word of an instruction."""

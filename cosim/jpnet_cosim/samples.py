@@ -36,7 +36,14 @@ SMALL = AcceleratorConfig(
 )
 """Builds in seconds and has two of everything but contexts."""
 
-STREAMED = replace(SMALL, weight_depth=64, pointer_depth=128, program_depth=64, param_depth=256)
+STREAMED = replace(
+    SMALL,
+    weight_depth=64,
+    pointer_depth=128,
+    program_depth=64,
+    param_depth=256,
+    list_decoder=1,
+)
 """Streams the lists of networks as small as those of `DIMS`."""
 
 CLUSTERED = replace(
@@ -48,6 +55,7 @@ CLUSTERED = replace(
     act_depth=256,
     param_depth=256,
     program_depth=512,
+    list_decoder=1,
 )
 """Has as many clusters as contexts, and memories that cut the inputs of larger layers."""
 

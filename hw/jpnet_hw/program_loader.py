@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from jpnet_hw.beat_units import BeatUnits
 from jpnet_hw.burst_cutter import transfer_layout
 from jpnet_hw.layouts import load_layout, struct_signal
+from jpnet_hw.list_decoder import ListDecoder
 from jpnet_hw.unit_checksum import UnitChecksum
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
@@ -22,6 +23,7 @@ from jpnet_spec.image import (
     whole_units,
 )
 from jpnet_spec.instruction import FORMAT_VERSION, INSTRUCTION_WORDS
+from jpnet_spec.packed_lists import MOST_FIELD_BITS, ListPacking
 from jpnet_spec.registers import ID_VALUE
 
 __all__ = ["ProgramLoader", "header_layout"]
@@ -146,6 +148,8 @@ class ProgramLoader(wiring.Component):
         self._in_block = Signal(name="in_block")
         self._refused = Signal(name="refused")
         self._following = Signal(32, name="following", reset_less=True)
+        self._packing = Signal(2, name="packing", reset_less=True)
+        self._begins = Signal(name="begins", reset_less=True)
         self._load = struct_signal(load_layout(config), name="entry", reset_less=True)
         super().__init__(
             {
@@ -394,8 +398,14 @@ class ProgramLoader(wiring.Component):
             with m.If(units.valid):
                 m.d.sync += [sections.eq(sections - 1), begun.eq(1)]
                 m.next = "ENTRIES"
+                if self._config.list_decoder:
+                    m.d.sync += [self._packing.eq(units.low[3:5]), self._begins.eq(units.low[5])]
+                    with m.If(units.low[3:5] != ListPacking.NONE):
+                        m.next = "PACKING"
                 self._refuse_end(m, units)
             self._refuse_section(m)
+        if self._config.list_decoder:
+            self._build_packed(m, units, (address, entries, sections), begun & place_bad)
         with m.State("ENTRIES"):
             m.d.comb += units.take.eq(1)
             with m.If(units.valid):
@@ -414,6 +424,68 @@ class ProgramLoader(wiring.Component):
             # While the first entry comes, so that the check costs no cycle.
             range_bad = self._build_range_bad(m, address, address + entries)
             m.d.sync += self._refused.eq(begun & (place_bad | range_bad | (entries == 0)))
+            self._refuse_section(m)
+
+    def _build_packed(
+        self,
+        m: Module,
+        units: _Units,
+        section: tuple[Signal, Signal, Signal],
+        misplaced: Value,
+    ) -> None:
+        """Read packed entries: what their lists have in common, then their units."""
+        address, entries, sections = section
+        m.submodules.decoder = decoder = ListDecoder(self._config)
+        shape = decoder.shape
+        rows, columns, code = units.low[:16], units.low[16:24], units.low[24:]
+        m.d.comb += [
+            shape.runs.eq(self._packing == ListPacking.RUN_LENGTH),
+            shape.rows.eq(rows),
+            shape.columns.eq(columns),
+            shape.code.eq(code),
+            shape.begins.eq(self._begins),
+            decoder.units.eq(units.high),
+            decoder.entries.eq(entries),
+            decoder.i.payload.eq(units.all),
+        ]
+        wrong = (
+            (rows == 0)
+            | (rows > self._config.acc_depth)
+            | (columns == 0)
+            | (code > MOST_FIELD_BITS)
+            | (units.high == 0)
+            | units.high[16:].any()
+        )
+        with m.State("PACKING"):
+            m.d.comb += units.take.eq(1)
+            with m.If(units.valid):
+                m.d.comb += decoder.begin.eq(1)
+                m.next = "UNPACK"
+                with m.If(wrong):
+                    self._fail(m, ErrorCode.BAD_SECTION)
+                self._refuse_end(m, units)
+            range_bad = self._build_range_bad(m, address, address + entries)
+            m.d.sync += self._refused.eq(misplaced | (range_bad | (entries == 0)))
+            self._refuse_section(m)
+        with m.State("UNPACK"):
+            m.d.comb += [units.take.eq(decoder.i.ready), decoder.i.valid.eq(units.valid)]
+            with m.If(units.valid & units.take):
+                self._refuse_end(m, units)
+            with m.If(decoder.o_valid):
+                m.d.sync += [
+                    self.load_valid.eq(1),
+                    self._load.address.eq(address),
+                    address.eq(address + 1),
+                ]
+                m.d.sync += [
+                    item.eq(entry) for item, entry in zip(self._load.lists, decoder.o, strict=True)
+                ]
+            with m.If(decoder.done):
+                m.next = "SECTION"
+                with m.If(sections == 0):
+                    m.next = "CHECKSUM"
+            with m.If(decoder.bad):
+                self._fail(m, ErrorCode.BAD_SECTION)
             self._refuse_section(m)
 
     def _build_block_header(self, m: Module, units: _Units, sections: Signal) -> None:
@@ -453,13 +525,21 @@ class ProgramLoader(wiring.Component):
             load.group.eq(word[24:31]),
             load.all_groups.eq(word[31]),
             bad.eq(
-                word[3:8].any()
+                self._build_packing_bad(word)
                 | Mux(has_lists, Mux(is_wide, wide_lanes, short_lanes), is_wide)
                 | (lane >= config.lanes)
                 | ((word[16:23] >= config.clusters) & ~word[23])
                 | ((word[24:31] >= config.groups) & ~word[31])
             ),
         ]
+
+    def _build_packing_bad(self, word: Value) -> Value:
+        """Return whether a section is packed as there is no decoder for."""
+        if not self._config.list_decoder:
+            return word[3:8].any()
+        packing = word[3:5]
+        packable = (word[0:2] == Memory.WEIGHT) & ~word[2] & (packing != len(ListPacking))
+        return word[6:8].any() | Mux(packing == ListPacking.NONE, word[5], ~packable)
 
     def _build_range_bad(self, m: Module, address: Value, end: Value) -> Signal:
         """Return whether a section lies outside its memory, or a block's outside its slot."""

@@ -25,12 +25,20 @@ def _test_images(workspace: Workspace, images: str, data_root: Path | None) -> L
 
 @app.command("compile")
 def compile_command(
+    *,
     model: Model = "mlp3",
     config: Config = "edge16",
     calibrate: Annotated[
         bool,
         typer.Option(help="Deal channels to lanes by how often training images activate them."),
     ] = True,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            help="Weight lists: explicit, run-length, blocks or smallest; all but the first need "
+            "a configuration with list_decoder 1."
+        ),
+    ] = "explicit",
     build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
 ) -> None:
@@ -38,7 +46,7 @@ def compile_command(
     from jpnet.compilation import compile_model
 
     workspace = Workspace(build=build, model=model, config=config)
-    path = compile_model(workspace, data_root=data_root, calibrate=calibrate)
+    path = compile_model(workspace, data_root=data_root, calibrate=calibrate, encoding=encoding)
     typer.echo(f"wrote {path}")
 
 

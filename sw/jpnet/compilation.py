@@ -14,7 +14,13 @@ from jpnet_spec.schedule import Schedule, load_schedule, save_schedule
 __all__ = ["compile_model", "load_compiled"]
 
 
-def compile_model(workspace: Workspace, *, data_root: Path | None, calibrate: bool = True) -> Path:
+def compile_model(
+    workspace: Workspace,
+    *,
+    data_root: Path | None,
+    calibrate: bool = True,
+    encoding: str = "explicit",
+) -> Path:
     """Compile the workspace's model for its configuration and write the schedule.
 
     Parameters
@@ -26,18 +32,23 @@ def compile_model(workspace: Workspace, *, data_root: Path | None, calibrate: bo
     calibrate
         Whether training images tell how often each activation survives; without them all are
         taken to be equally frequent.
+    encoding
+        How the program holds weight lists: a value of `jpnet_sw.compiler.ListEncoding`.
 
     Raises
     ------
     ValueError
         If the network does not fit, or a file is missing or damaged.
     """
-    from jpnet_sw.compiler import compile_network
+    from jpnet_sw.compiler import ListEncoding, compile_network
 
+    known = [item.value for item in ListEncoding]
+    if encoding not in known:
+        raise ValueError(f"encoding must be one of {', '.join(known)}, not {encoding!r}")
     network = load_model(workspace)
     config = load_config(workspace.config)
     images = load_calibration_images(network, data_root=data_root) if calibrate else None
-    schedule = compile_network(network, config, images)
+    schedule = compile_network(network, config, images, encoding=ListEncoding(encoding))
     data = network.metadata.get("dataset") if calibrate else None
     made = provenance(seed=network.metadata.get("seed"), data=data)
     save_schedule(replace(schedule, metadata={"provenance": made}), workspace.schedule_file)

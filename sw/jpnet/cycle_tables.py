@@ -1,13 +1,19 @@
-"""Measured cycles of cycle model, reference layers and wide network as Markdown."""
+"""Measured cycles of cycle model, layers, wide network and list encodings as Markdown."""
 
 from pathlib import Path
 
 from jpnet.bench_cycles import CYCLES_KIND
+from jpnet.bench_encodings import ENCODINGS_KIND
 from jpnet.bench_layers import LAYERS_KIND
 from jpnet.bench_wide import WIDE_KIND
 from jpnet.json_file import read_json
 
-__all__ = ["cycle_model_table", "reference_layers_table", "wide_network_table"]
+__all__ = [
+    "cycle_model_table",
+    "list_encodings_table",
+    "reference_layers_table",
+    "wide_network_table",
+]
 
 
 def cycle_model_table(path: Path) -> str:
@@ -85,3 +91,35 @@ def wide_network_table(path: Path) -> str:
     lines = ["| one image | |", "| --- | ---: |"]
     lines += [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(lines) + "\n"
+
+
+def list_encodings_table(path: Path) -> str:
+    """Return what each encoding of weight lists takes, a table for each network.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is missing or damaged.
+    """
+    found = read_json(path, kind=ENCODINGS_KIND, made_by="make benchencodings")
+    lines = []
+    for network in found["networks"]:
+        lines += [
+            f"{network['network']}, {network['images']} images:",
+            "",
+            (
+                "| encoding | bits a weight | program, kB | streamed, kB | cycles an image "
+                "| predicted | fraction of the bound | values that differ |"
+            ),
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        lines += [
+            f"| {entry['encoding']} | {entry['bits_per_weight']:.2f} "
+            f"| {entry['program_bytes'] / 1e3:,.0f} | {entry['stream_bytes'] / 1e3:,.0f} "
+            f"| {entry['cycles_per_image']:,.0f} "
+            f"| {entry['cycles_per_image_predicted']:,.0f} | {entry['fraction_of_bound']:.3f} "
+            f"| {entry['mismatches']} of {entry['values_compared']:,} |"
+            for entry in network["encodings"]
+        ]
+        lines.append("")
+    return "\n".join(lines)

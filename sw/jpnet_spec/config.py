@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jpnet_spec.instruction import FORMAT_VERSION
+from jpnet_spec.packed_lists import FIELDS
 
 __all__ = ["AcceleratorConfig"]
 
@@ -43,6 +44,7 @@ _LIMITS = {
     "fifo_depth": (4, 64),
     "axi_data_width": (32, 512),
     "axi_addr_width": (16, 64),
+    "list_decoder": (0, 1),
 }
 
 
@@ -85,6 +87,9 @@ class AcceleratorConfig:
         Lists waiting at a lane, those that are being looked up included.
     axi_data_width, axi_addr_width
         Bits of the AXI4 master.
+    list_decoder
+        Whether the loader unpacks packed lists, see `jpnet_spec.packed_lists`: 0 or 1. With 1 there
+        are at most 4 lanes.
 
     Raises
     ------
@@ -107,6 +112,7 @@ class AcceleratorConfig:
     fifo_depth: int = 16
     axi_data_width: int = 64
     axi_addr_width: int = 32
+    list_decoder: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -132,6 +138,11 @@ class AcceleratorConfig:
                     f"AcceleratorConfig.{name} must be at most {_ADDRESSES // self.contexts} for "
                     f"{self.contexts} contexts, not {total // self.contexts!r}"
                 )
+        if self.list_decoder and self.lanes > FIELDS:
+            raise ValueError(
+                f"AcceleratorConfig.lanes must be at most {FIELDS} with list_decoder, "
+                f"not {self.lanes!r}"
+            )
         if self.axi_data_width < 8 * self.lanes:
             raise ValueError(
                 "AcceleratorConfig.axi_data_width must be at least 8 bits a lane, "
@@ -232,9 +243,14 @@ class AcceleratorConfig:
 
     @property
     def config_hash(self) -> int:
-        """32-bit identity of all parameters and the format version; schedules carry it."""
-        entry = json.dumps({**asdict(self), "format_version": FORMAT_VERSION}, sort_keys=True)
-        return zlib.crc32(entry.encode())
+        """32-bit identity of all parameters and the format version; schedules carry it.
+
+        A decoder of lists counts where there is one: the format is the same without.
+        """
+        parameters = {**asdict(self), "format_version": FORMAT_VERSION}
+        if not self.list_decoder:
+            del parameters["list_decoder"]
+        return zlib.crc32(json.dumps(parameters, sort_keys=True).encode())
 
     def as_dict(self) -> dict[str, int]:
         """Return all parameters by name."""

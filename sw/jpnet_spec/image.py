@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.instruction import FORMAT_VERSION
+from jpnet_spec.packed_lists import PackedFields
 from jpnet_spec.registers import ID_VALUE
 
 __all__ = [
     "BLOCK_HEADER_WORDS",
     "HEADER_WORDS",
+    "PACKING_HEADER_WORDS",
     "ROW_MODULUS",
     "SECTION_HEADER_WORDS",
     "SHORT_ROWS",
@@ -49,6 +51,9 @@ BLOCK_HEADER_WORDS = 2
 
 SECTION_HEADER_WORDS = 2
 """Words of a section before its entries."""
+
+PACKING_HEADER_WORDS = 2
+"""More such words, where the entries are packed."""
 
 ROW_MODULUS = 2**24
 """Of a weight entry's row, which is an offset; a weight memory keeps the lower bits."""
@@ -117,6 +122,9 @@ class Section:
     group << 24 | all_groups << 31``, word 1 is ``address | entries << 16``, then the entries. An
     entry is a unit, one of channel parameters two; what it does not fill is 0.
 
+    Packed weights, see `jpnet_spec.packed_lists`, add ``packing << 3 | begins << 5`` to word 0.
+    Word 2 is then ``rows | columns << 16 | code << 24``, word 3 the number of units that follow.
+
     A unit of lists has four fields of 16 bits, one for each of the lanes from ``lane`` on; where
     it is ``wide`` it has two of 32 bits. A weight's row is an offset modulo `ROW_MODULUS`; in
     a field of 16 bits it is one from -`SHORT_ROWS` to ``SHORT_ROWS - 1``.
@@ -136,6 +144,8 @@ class Section:
     values : uint32, shape (entries, columns)
         Of lists a column for each lane that there is, of channel parameters three, of instructions
         one.
+    packed
+        How weights are packed, None where they are not.
 
     Raises
     ------
@@ -150,6 +160,7 @@ class Section:
     group: int | None = None
     address: int = 0
     values: NDArray[np.uint32]
+    packed: PackedFields | None = None
 
     @property
     def lanes(self) -> int:
@@ -162,7 +173,14 @@ class Section:
         cluster = 1 << 23 if self.cluster is None else self.cluster << 16
         first = int(self.memory) | self.wide << 2 | self.lane << 8 | cluster | group
         second = self.address | len(self.values) << 16
-        return np.concatenate([np.array([first, second], dtype=np.uint32), self._encode_values()])
+        if self.packed is None:
+            header = np.array([first, second], dtype=np.uint32)
+            return np.concatenate([header, self._encode_values()])
+        shape, units = self.packed.shape, self.packed.pack(self.values.astype(np.uint8))
+        first |= shape.packing << 3 | self.packed.begins << 5
+        third = shape.rows | shape.columns << 16 | self.packed.code << 24
+        header = np.array([first, second, third, len(units)], dtype=np.uint32)
+        return np.concatenate([header, units.astype("<u8").view("<u4").astype(np.uint32)])
 
     def _encode_values(self) -> NDArray[np.uint32]:
         """Return the entries' words."""

@@ -1,10 +1,12 @@
 import zlib
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from jpnet_cosim.packed_samples import random_fields
 from jpnet_hw.program_loader import ProgramLoader
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
@@ -17,6 +19,7 @@ from jpnet_spec.image import (
     build_image,
 )
 from jpnet_spec.instruction import FORMAT_VERSION
+from jpnet_spec.packed_lists import EntryDecoder, ListPacking
 
 shared_program_loader = cache(ProgramLoader)
 
@@ -24,6 +27,9 @@ BASE = AcceleratorConfig(lanes=4, groups=4, clusters=1, act_depth=512)
 CONFIG = replace(BASE, weight_depth=64, pointer_depth=32, param_depth=16, program_depth=4)
 WIDE = replace(BASE, act_word=64, axi_data_width=512, clusters=4)
 NARROW = replace(BASE, axi_data_width=32)
+PACKED = AcceleratorConfig(act_depth=512, weight_depth=512, pointer_depth=32, list_decoder=1)
+PACKED_NARROW = replace(PACKED, axi_data_width=32)
+PACKED_WIDE = replace(PACKED, axi_data_width=256, act_word=32)
 REGIONS = {"input_base": 3, "input_rows": 5, "result_base": 9, "result_rows": 2, "in_flight": 1}
 
 
@@ -274,3 +280,120 @@ def test_a_wrong_section_of_one_entry_is_refused(simulate, rng, last, idle):
         assert error is ErrorCode.BAD_SECTION
 
     simulate(dut, bench, budget=150)
+
+
+def packed_pieces(rng, packing, *, pieces, entries=40, address=3):
+    """Return sections that hold the lists of a layer in pieces."""
+    fields = random_fields(rng, packing, rows=24, columns=3, entries=entries)
+    count, decoder, sections = len(fields.codes), EntryDecoder(), []
+    cuts = np.linspace(0, count, pieces + 1).astype(int).tolist()
+    codes = rng.integers(256, size=(count, 4)).astype(np.uint8)
+    for begin, end in pairwise(cuts):
+        piece = fields.piece(begin, end)
+        found = decoder.decode(
+            piece.pack(codes[begin:end]),
+            piece.shape,
+            entries=end - begin,
+            begins=piece.begins,
+            code=piece.code,
+        )
+        values = (found.rows % ROW_MODULUS << 8 | found.weights).astype(np.uint32)
+        sections.append(
+            Section(memory=Memory.WEIGHT, address=address + begin, values=values, packed=piece)
+        )
+    return sections
+
+
+def expected_lists(parts):
+    """Return what the lanes are given, in order."""
+    mask = 2**PACKED.entry_width - 1
+    for part in parts:
+        for index, values in enumerate(part.values):
+            yield (int(part.memory), part.address + index, *(int(value) & mask for value in values))
+
+
+def seen_lists(entries):
+    """Return what came, in the same form."""
+    mask = 2**PACKED.entry_width - 1
+    for memory, _, _, _, _, address, *values in entries:
+        yield (memory, address, *(value & mask for value in values))
+
+
+@pytest.mark.parametrize("config", [PACKED, PACKED_WIDE, PACKED_NARROW])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_every_packed_entry_reaches_its_memory(simulate, rng, config, idle):
+    dut = shared_program_loader(config)
+    runs = packed_pieces(rng, ListPacking.RUN_LENGTH, pieces=3)
+    blocks = packed_pieces(rng, ListPacking.BLOCKS, pieces=2, address=100)
+    table = Section(memory=Memory.POINTER, values=pointers(rng, config, 5, 4))
+    plain = Section(memory=Memory.WEIGHT, address=300, values=weights(rng, 6, 4))
+    parts = [runs[0], table, runs[1], plain, runs[2], *blocks, plain]
+    image = build_image(config, parts, instructions=2, **REGIONS)
+
+    async def bench(ctx):
+        for _ in range(2):
+            entries, error = await load(ctx, dut, image, rng, idle=idle)
+            assert error is ErrorCode.NONE
+            assert list(seen_lists(entries)) == list(expected_lists(parts))
+
+    simulate(dut, bench, budget=2400)
+
+
+def test_a_cycle_an_entry_and_fewer_units(simulate, rng):
+    dut = shared_program_loader(PACKED)
+    (part,) = packed_pieces(rng, ListPacking.RUN_LENGTH, pieces=1, entries=400)
+    image = build_image(PACKED, [part], instructions=1, **REGIONS)
+    assert len(part.encode()) < 2 * 400 * (12 + part.packed.code - 3) / 15
+
+    async def bench(ctx):
+        await load(ctx, dut, image, rng)
+
+    simulate(dut, bench, budget=64 + 400 + 16)
+
+
+def spoilt(word, value):
+    """Change a word of the section's headers."""
+
+    def edit(words):
+        words[word] = value(int(words[word]))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        spoilt(0, lambda word: word | 1),
+        spoilt(0, lambda word: word | 4),
+        spoilt(0, lambda word: word | 3 << 3),
+        spoilt(0, lambda word: word & ~(3 << 3)),
+        spoilt(0, lambda word: word | 1 << 6),
+        spoilt(0, lambda word: word | 1 << 8),
+        spoilt(1, lambda word: word & 0xFFFF),
+        spoilt(1, lambda word: word + (2 << 16)),
+        spoilt(1, lambda word: word - (1 << 20)),
+        spoilt(1, lambda word: word | 511),
+        spoilt(2, lambda word: word & ~0xFFFF),
+        spoilt(2, lambda word: word | 0xFFFF),
+        spoilt(2, lambda word: word & ~(0xFF << 16)),
+        spoilt(2, lambda word: word | 0xF << 24),
+        spoilt(2, lambda word: word | 1 << 28),
+        spoilt(3, lambda word: 0),
+        spoilt(3, lambda word: word + 1),
+        spoilt(3, lambda word: word - 1),
+        spoilt(3, lambda word: word | 1 << 16),
+    ],
+)
+@pytest.mark.parametrize("packing", [ListPacking.RUN_LENGTH, ListPacking.BLOCKS])
+def test_a_wrong_packed_section_is_refused(simulate, rng, packing, edit):
+    dut = shared_program_loader(PACKED)
+    (part,) = packed_pieces(rng, packing, pieces=1, entries=50)
+    after = Section(memory=Memory.POINTER, values=pointers(rng, PACKED, 4, 4))
+    image = build_image(PACKED, [part, after], instructions=2, **REGIONS)
+    edit(image[HEADER_WORDS:])
+
+    async def bench(ctx):
+        _, error = await load(ctx, dut, image, rng)
+        assert error is ErrorCode.BAD_SECTION
+
+    simulate(dut, bench, budget=300)

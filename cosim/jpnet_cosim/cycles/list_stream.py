@@ -9,8 +9,10 @@ from jpnet_cosim.cycles.bus_reads import BURST_BEATS, LISTS, beat_comes
 from jpnet_cosim.cycles.compiled import compiled
 from jpnet_cosim.cycles.records import CONTEXTS, NOBODY, Record, record_dtype
 from jpnet_cosim.program_editor import ProgramEditor
+from jpnet_hw.list_decoder import DECODER_UNITS
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.image import SLOTS, UNIT_WORDS, HeaderWord, Memory
+from jpnet_spec.packed_lists import CODE_BITS
 
 __all__ = [
     "STREAM",
@@ -24,7 +26,10 @@ __all__ = [
     "stream_tables",
 ]
 
-_WAIT, _UNITS, _END = range(3)
+_WAIT, _UNITS, _END, _PACKED = range(4)
+
+_UNIT_STEPS = 32 * UNIT_WORDS // CODE_BITS
+"""Steps of the decoder in a unit."""
 
 _WRITE_CYCLES = 3
 """From the take of a list table's unit to the cycle in which its group takes no token."""
@@ -37,7 +42,7 @@ _REMEMBERED = 8
 
 STREAM = record_dtype(
     numbers="state block slot address cutting burst unit held loaded filled release used_block "
-    "left settled",
+    "left settled row row_end packed_left window position",
     flags="streamed requested kept",
     full=(SLOTS,),
     generation=(SLOTS,),
@@ -58,8 +63,10 @@ block was ``loaded``, and the slot that it ``filled``. Of each slot whether it i
 ``generation`` and the contexts that have ``used`` it, one bit each. Slot and number of the block
 that is given up next (``release``, ``used_block``) and images that are ``left``. Of each context
 the ``place`` of its block, the generation that is ``wanted`` there, whether it is ``ready``, and
-whether its use is ``needed``. Nothing happens to the slots after ``settled`` but when a block is
-loaded or given up. By cycle, whose list table was ``written``."""
+whether its use is ``needed``. Of a packed section the next ``row`` of entries and ``row_end``,
+units that are ``packed_left`` in the stream, those in the ``window`` of the decoder and its
+``position`` in the first of them. Nothing happens to the slots after ``settled`` but when a block
+is loaded or given up. By cycle, whose list table was ``written``."""
 
 
 class StreamTables(NamedTuple):
@@ -72,6 +79,13 @@ class StreamTables(NamedTuple):
     targets : int16, shape (units,)
         Of entries of list tables whose they are, ``(cluster, group)`` in base ``groups + 1`` where
         the largest digits mean all; -1 of other units.
+    packed_units, packed_entries : int32, shape (units,)
+        Of the units before packed entries, how many units hold these and how many rows of them
+        there are; 0 of other units.
+    first_rows : int64, shape (units,)
+        Of those units the first row of entries in `row_steps`.
+    row_steps : int64, shape (rows,)
+        Of each row of packed entries its bits, `CODE_BITS` a step.
     first_beat
         Address of the stream.
     beat_units, unit_beats
@@ -80,6 +94,10 @@ class StreamTables(NamedTuple):
 
     block_ends: NDArray[np.int64]
     targets: NDArray[np.int16]
+    packed_units: NDArray[np.int32]
+    packed_entries: NDArray[np.int32]
+    first_rows: NDArray[np.int64]
+    row_steps: NDArray[np.int64]
     first_beat: int
     beat_units: int
     unit_beats: int
@@ -102,19 +120,34 @@ def stream_tables(
     first = int(editor.words[HeaderWord.TOTAL_WORDS])
     starts = [block.offset - first for block in editor.blocks]
     words = max(len(editor.words) - first, UNIT_WORDS)
-    targets = np.full(words // UNIT_WORDS, -1, dtype=np.int16)
+    units = words // UNIT_WORDS
+    targets = np.full(units, -1, dtype=np.int16)
+    packed_units, packed_entries = (np.zeros(units, dtype=np.int32) for _ in range(2))
+    first_rows, row_steps = np.zeros(units, dtype=np.int64), [np.zeros(1, dtype=np.int64)]
+    rows = 1
     for section in (section for block in editor.blocks for section in block.sections):
+        if section.packing:
+            before = (section.first - first) // UNIT_WORDS - 1
+            packed_units[before] = section.words // UNIT_WORDS
+            packed_entries[before] = section.entries
+            first_rows[before] = rows
+            row_steps.append(editor.unpacked[section.offset].widths // CODE_BITS)
+            rows += section.entries
         if section.memory is Memory.POINTER:
             cluster = config.clusters if section.cluster is None else section.cluster
             group = config.groups if section.group is None else section.group
-            units = slice(
+            written = slice(
                 *((place - first) // UNIT_WORDS for place in (section.first, section.end))
             )
-            targets[units] = cluster * (config.groups + 1) + group
+            targets[written] = cluster * (config.groups + 1) + group
     beat_words = config.beat_bytes // 4
     return StreamTables(
         block_ends=np.array([*starts[1:], words], dtype=np.int64) // UNIT_WORDS,
         targets=targets,
+        packed_units=packed_units,
+        packed_entries=packed_entries,
+        first_rows=first_rows,
+        row_steps=np.concatenate(row_steps),
         first_beat=base_address // config.beat_bytes + first * 4 // config.beat_bytes,
         beat_units=max(1, beat_words // UNIT_WORDS),
         unit_beats=max(1, UNIT_WORDS // beat_words),
@@ -221,6 +254,24 @@ def step_slots(stream: Record, finished: int, in_flight: int, blocks: int, now: 
 
 
 @compiled
+def _unpack_row(stream: Record, tables: StreamTables, there: bool) -> bool:
+    """Step the decoder of packed lists; return whether it takes a unit."""
+    takes: bool = there and stream.window < DECODER_UNITS and stream.packed_left > 0
+    pops = False
+    if stream.row == stream.row_end:
+        stream.state = _UNITS
+    else:
+        reached = stream.position + tables.row_steps[stream.row]
+        if stream.window > (1 if reached > _UNIT_STEPS else 0):
+            pops = reached >= _UNIT_STEPS
+            stream.position = reached % _UNIT_STEPS
+            stream.row += 1
+    stream.packed_left -= takes
+    stream.window += takes - pops
+    return takes
+
+
+@compiled
 def _unpack(stream: Record, tables: StreamTables, comes: bool, now: int) -> bool:
     """Let the loader take a unit; return whether the beat that comes passes."""
     takes, there = False, stream.held >= tables.unit_beats
@@ -230,13 +281,22 @@ def _unpack(stream: Record, tables: StreamTables, comes: bool, now: int) -> bool
     elif stream.state == _END:
         stream.state = _WAIT
         stream.loaded, stream.filled = now + 1, stream.slot
+    elif stream.state == _PACKED:
+        takes = _unpack_row(stream, tables, there)
     elif there:
         takes = True
         stream.written[(now + _WRITE_CYCLES) & (_REMEMBERED - 1)] = tables.targets[stream.unit]
-        stream.unit += 1
-        if stream.unit == tables.block_ends[stream.block]:
+        if tables.packed_units[stream.unit]:
+            stream.state = _PACKED
+            stream.packed_left = tables.packed_units[stream.unit]
+            stream.row = tables.first_rows[stream.unit]
+            stream.row_end = stream.row + tables.packed_entries[stream.unit]
+            stream.window = 0
+            stream.position = 0
+        elif stream.unit + 1 == tables.block_ends[stream.block]:
             stream.state = _END
     if takes:
+        stream.unit += 1
         stream.held -= tables.unit_beats
     passes = comes and stream.held < tables.unit_beats
     if passes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.network import Layer
+from jpnet_spec.packed_lists import PackedFields
 from jpnet_sw.compiler.lists import LaneLists, convolution_lists, lane_lists, local_inputs
 from jpnet_sw.compiler.shortcuts import shortcut_layer
 from jpnet_sw.compiler.spans import ReadWords
@@ -27,11 +28,15 @@ class PartLists:
         Lists by cluster, group and lane; the group is None where all groups hold the same.
     alike
         Whether all clusters hold the same.
+    packed
+        How they are packed, by cluster and group, of the first cluster where all are alike; None
+        where they are not.
     """
 
     part: Part
     alike: bool
     lanes: Mapping[tuple[int, int | None, int], LaneLists]
+    packed: Mapping[tuple[int, int | None], PackedFields] | None = None
 
     @property
     def entries(self) -> int:

@@ -18,7 +18,9 @@ from jpnet_sw.compiler.errors import AdvisedError, CompileError, check_depth
 from jpnet_sw.compiler.graph import layer_activity, layer_graph
 from jpnet_sw.compiler.instructions import StepBases, StepPlace, step_instructions
 from jpnet_sw.compiler.limits import load_cycles_limit, program_cycles_limit
-from jpnet_sw.compiler.list_places import resident_places
+from jpnet_sw.compiler.list_places import ListPlace, resident_places
+from jpnet_sw.compiler.lists import TapTable
+from jpnet_sw.compiler.packing import ListEncoding, pack_layers
 from jpnet_sw.compiler.sections import list_sections, param_sections
 from jpnet_sw.compiler.spans import ReadWords
 from jpnet_sw.compiler.steps import Step, network_steps
@@ -41,6 +43,7 @@ def compile_network(
     dense: bool = False,
     in_flight: int | None = None,
     pruned: bool = False,
+    encoding: ListEncoding = ListEncoding.EXPLICIT,
 ) -> Schedule:
     """Compile a network.
 
@@ -60,6 +63,8 @@ def compile_network(
         memory holds.
     pruned
         With `dense`: leave the products with a weight of zero out all the same.
+    encoding
+        How the program holds weight lists, as far as memories and their shape allow.
 
     Raises
     ------
@@ -67,8 +72,12 @@ def compile_network(
         If the network does not fit; the message says which memory, how much is needed and which
         preset would do.
     ValueError
-        If that many images cannot be in flight.
+        If that many images cannot be in flight, or the accelerator has no decoder for the lists.
     """
+    if encoding is not ListEncoding.EXPLICIT and not config.list_decoder:
+        raise ValueError(
+            f"encoding {encoding.value} needs a configuration with list_decoder 1, not 0"
+        )
     counts = _counts(config)
     if in_flight is not None:
         if in_flight not in counts:
@@ -81,7 +90,10 @@ def compile_network(
     products = _Products(issued=dense, stored=dense and not pruned)
 
     def compiled(other: AcceleratorConfig, counts: list[int]) -> Schedule:
-        compilers = [_Compiler(network, steps, other, count, products) for count in counts]
+        compilers = [
+            _Compiler(network, steps, other, count, products=products, encoding=encoding)
+            for count in counts
+        ]
         return _compile_first(compilers, images)
 
     images = calibration_images
@@ -157,13 +169,16 @@ class _Compiler:
         steps: list[Step],
         config: AcceleratorConfig,
         in_flight: int,
+        *,
         products: _Products,
+        encoding: ListEncoding,
     ) -> None:
         self._network = network
         self._steps = steps
         self._config = config
         self._share = _image_config(config, in_flight)
         self._products = products
+        self._encoding = encoding
 
     def may_fit(self) -> bool:
         """Return whether the activation memory could hold the tensors, wherever they lie."""
@@ -178,7 +193,8 @@ class _Compiler:
         for layer in network.layers:
             _check_layer(layer, config)
         activity = layer_activity(network, images)
-        tensors = place_tensors(network, self._steps, share, activity)
+        in_order = self._encoding is ListEncoding.BLOCKS
+        tensors = place_tensors(network, self._steps, share, activity, in_order=in_order)
         places, words = self._place_steps(tensors, activity)
         instructions = [
             step_instructions(
@@ -231,6 +247,7 @@ class _Compiler:
             else streamed_lists(self._steps, tensors, share, activity, dense=self._products.stored)
         )
         self._check_offsets(lists)
+        lists, list_places = self._pack(lists, list_places, tensors)
         words = self._allocate(tensors, lists)
         slots = threshold_slots(graph, self._steps)
         param, places = 0, []
@@ -260,6 +277,25 @@ class _Compiler:
             param += rows * len(step.outputs)
         check_depth("channel parameter memory (param_depth)", param, self._config.param_depth)
         return places, words
+
+    def _pack(
+        self,
+        lists: list[LayerLists],
+        places: list[tuple[ListPlace, ...]],
+        tensors: dict[str, Tensor],
+    ) -> tuple[list[LayerLists], list[tuple[ListPlace, ...]]]:
+        """Pack lists as far as the lanes' memories hold what packing adds."""
+        if self._encoding is ListEncoding.EXPLICIT:
+            return lists, places
+        columns = [
+            1
+            if step.layer.convolution is None
+            else TapTable.of(
+                step.walked, tensors[step.layer.inputs[0]].layout, divided=of_layer.divided
+            ).columns
+            for step, of_layer in zip(self._steps, lists, strict=True)
+        ]
+        return pack_layers(lists, columns, places, self._config, self._encoding)
 
     def _check_offsets(self, lists: list[LayerLists]) -> None:
         """Refuse lists whose rows an entry of the weight memory does not hold."""

@@ -41,7 +41,8 @@ def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
         lanes = [item for where, item in lists.lanes.items() if where[:2] == (cluster, group)]
         table = _columns([(item.starts + place.weights).astype(np.uint32) for item in lanes])
         entries = _columns([item.entries for item in lanes])
-        wide = max(item.farthest for item in lanes) > SHORT_ROWS
+        packed = None if lists.packed is None else lists.packed[cluster, group]
+        wide = packed is None and max(item.farthest for item in lanes) > SHORT_ROWS
         pieces = -(-len(table) // _TABLE_PIECE) if place.block is not None else 1
         for number in range(pieces):
             for memory, first, values in (
@@ -60,6 +61,11 @@ def list_sections(lists: PartLists, place: ListPlace) -> Iterator[Section]:
                         group=group,
                         address=first + begin,
                         values=values[begin:end, lane : lane + together],
+                        packed=(
+                            None
+                            if packed is None or memory is Memory.POINTER
+                            else packed.piece(begin, end)
+                        ),
                     )
 
 

@@ -53,6 +53,8 @@ def place_tensors(
     steps: Sequence[Step],
     config: AcceleratorConfig,
     activity: Mapping[str, NDArray[np.float64]],
+    *,
+    in_order: bool = False,
 ) -> dict[str, Tensor]:
     """Return the place of the image and of every layer's output, by name.
 
@@ -69,6 +71,8 @@ def place_tensors(
         The accelerator.
     activity
         From `layer_activity`; it tells the work of each channel.
+    in_order
+        Keep the channels' order everywhere.
     """
     layouts = tensor_layouts(network, steps, config)
     tensors = {
@@ -90,7 +94,7 @@ def place_tensors(
             for member in (layers[name] for name in sorted(tied))
             if member.multiplies and member.convolution is not None
         ]
-        if network.layers[-1].name in tied:
+        if in_order or network.layers[-1].name in tied:
             positions = place_in_order(layout.channels)
         elif members:
             loads = [
