@@ -126,8 +126,8 @@ bench: | $(JPNET) ## measure speeds and the zoo on every preset, as quoted in RE
 	$(JPNET) bench --build $(BUILD) $(ROOT)
 
 .PHONY: table
-table: | $(JPNET) ## train every pruning method on MODEL (MODEL=lenet4 or mlp3), as quoted in docs; rows that are there are kept
-	$(JPNET) table --model $(MODEL) --seeds $(SEEDS) --results docs/results/methods --build $(BUILD) $(ROOT)
+table: | $(JPNET) ## train every pruning method on MODEL (MODEL=lenet4, mlp3 or resnet32-relu), as quoted in docs; rows that are there are kept
+	$(JPNET) table --model $(MODEL) --seeds $(SEEDS) --budget $(BUDGET) --results docs/results/methods --build $(BUILD) $(ROOT) $(if $(WARM_START),--warm-start $(WARM_START))
 
 .PHONY: comparison
 comparison: | $(JPNET) ## make the methods' table and plots in docs from their result files

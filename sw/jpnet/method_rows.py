@@ -41,6 +41,7 @@ def train_rows(
     build: Path,
     data_root: Path | None,
     console: Console,
+    warm_start: Path | None = None,
 ) -> None:
     """Train every row that has no file yet, and write its file.
 
@@ -65,17 +66,24 @@ def train_rows(
         Folder of the data sets.
     console
         Says which row is trained.
+    warm_start
+        A trained dense network, which rows of residual networks begin with.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or a file is there that was made with another budget.
+        If a name is unknown, a file is there that was made with another budget, or a trained
+        network is missing.
     """
     from jpnet_sw.comparison import find_row, rows_of
 
     rows = [find_row(model, name) for name in names] or list(rows_of(model))
     for row in rows:
         row.recipe(budget)
+        if row.is_warm and warm_start is None:
+            raise ValueError(
+                f"row {row.name} of {model} must begin with a trained network, --warm-start FILE"
+            )
     for seed in seeds:
         for row in rows:
             path = row_file(results, model, row.name, seed)
@@ -86,13 +94,24 @@ def train_rows(
                 continue
             console.print(f"{model} {row.name}, seed {seed}")
             content = _train_row(
-                row, seed=seed, budget=budget, folder=build / "table", data_root=data_root
+                row,
+                seed=seed,
+                budget=budget,
+                folder=build / "table",
+                data_root=data_root,
+                warm_start=warm_start if row.is_warm else None,
             )
             write_json(path, kind=ROW_KIND, content=content)
 
 
 def _train_row(
-    row: "Row", *, seed: int, budget: float, folder: Path, data_root: Path | None
+    row: "Row",
+    *,
+    seed: int,
+    budget: float,
+    folder: Path,
+    data_root: Path | None,
+    warm_start: Path | None,
 ) -> dict[str, Any]:
     """Return the content of a row's file."""
     from jpnet_spec.model_file import load_network
@@ -109,7 +128,8 @@ def _train_row(
         data_root=data_root,
         resume=True,
         recipe=recipe,
-        dense=own.with_name(f"{row.model}-dense-seed{seed}.safetensors"),
+        warm_start=warm_start,
+        dense=None if row.is_warm else own.with_name(f"{row.model}-dense-seed{seed}.safetensors"),
     )
     network = load_network(trained)
     history = json.loads((own / HISTORY_FILE).read_text())
@@ -121,7 +141,7 @@ def _train_row(
         "seed": seed,
         "budget": budget,
         "epochs": {
-            "dense": recipe.dense.epochs,
+            "dense": 0 if row.is_warm else recipe.dense.epochs,
             "prune": recipe.prune.epochs,
             "top_n": recipe.top_n.epochs,
             "quantise": recipe.quantise.epochs,

@@ -130,10 +130,11 @@ def _heading(model: str, groups: Sequence[_Group]) -> str:
     first = groups[0].runs[0]
     epochs = first["epochs"]
     dense = [run for group in groups for run in group.runs]
+    start = f"{epochs['dense']} epochs dense" if epochs["dense"] else "a trained dense network"
     return (
         f"**{model}** on {first['dataset']}: {first['macs']['dense']:,} MACs, {first['weights']:,} "
         f"weights; dense error {100 * (1 - mean(run['accuracy_dense'] for run in dense)):.2f} %. "
-        f"Budget of every row: {epochs['dense']} epochs dense, {epochs['prune']} of the method, "
+        f"Budget of every row: {start}, {epochs['prune']} epochs of the method, "
         f"{epochs['top_n']} with filters, {epochs['quantise']} in integers."
     )
 

@@ -102,7 +102,9 @@ def count(
 @app.command()
 def table(
     *,
-    model: Annotated[str, typer.Option("--model", help="lenet4 or mlp3.")] = "lenet4",
+    model: Annotated[
+        str, typer.Option("--model", help="lenet4, mlp3 or resnet32-relu.")
+    ] = "lenet4",
     row: Annotated[
         list[str] | None, typer.Option("--row", help="Only this row; repeat for more.")
     ] = None,
@@ -112,6 +114,12 @@ def table(
     ] = 1.0,
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the files; BUILD/results/methods.")
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            "--warm-start", help="Trained dense network that rows of resnet32-relu begin with."
+        ),
     ] = None,
     build: Build = DEFAULT_BUILD,
     data_root: DataRoot = None,
@@ -129,6 +137,7 @@ def table(
         build=build,
         data_root=data_root,
         console=Console(stderr=True),
+        warm_start=warm_start,
     )
     typer.echo(f"wrote {folder}")
 

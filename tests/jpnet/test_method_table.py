@@ -58,13 +58,13 @@ def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_method_has_a_row_on_lenet4() -> None:
     assert {row.method for row in rows_of("lenet4")} == set(method_names())
-    assert table_models() == ("lenet4", "mlp3")
+    assert table_models() == ("lenet4", "mlp3", "resnet32-relu")
     for model in table_models():
         names = [row.name for row in rows_of(model)]
         assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("model", ["lenet4", "mlp3"])
+@pytest.mark.parametrize("model", ["lenet4", "mlp3", "resnet32-relu"])
 def test_rows_of_a_network_have_one_budget_and_one_dense_stage(model: str) -> None:
     recipes = [row.recipe(0.5) for row in rows_of(model)]
     stages = {(r.dense, r.prune.epochs, r.top_n.epochs, r.quantise.epochs) for r in recipes}
@@ -130,7 +130,7 @@ def test_table_has_a_line_for_each_row_with_mean_and_spread(
     (tmp_path / "mlp3-jpnet-seed1.json").write_text(json.dumps(other))
     lines = method_table(tmp_path).splitlines()
     assert lines[0].startswith("**mlp3** on digits: 50,200 MACs, 50,200 weights")
-    assert "3 epochs dense, 5 of the method, 2 with filters, 1 in integers" in lines[0]
+    assert "3 epochs dense, 5 epochs of the method, 2 with filters, 1 in integers" in lines[0]
     assert lines[4].startswith("| jpnet | 1 %, 8.1 %, 83.3x |")
     assert "| 2.00 ± 1.41 |" in lines[4]
     assert lines[4].endswith("| 2 |")
@@ -170,6 +170,23 @@ def test_no_results_name_the_command_that_makes_them(tmp_path: Path) -> None:
         method_table(tmp_path)
 
 
+def test_rows_of_residual_networks_begin_with_a_trained_one(tmp_path: Path) -> None:
+    rows_of_it = rows_of("resnet32-relu")
+    assert all(row.is_warm for row in rows_of_it)
+    with pytest.raises(ValueError, match=r"row jpnet of resnet32-relu must begin with .* FILE"):
+        train_rows(
+            "resnet32-relu",
+            ["jpnet"],
+            seeds=[0],
+            budget=0.1,
+            results=tmp_path / "results",
+            build=tmp_path / "build",
+            data_root=None,
+            console=Console(quiet=True),
+        )
+    assert not any(tmp_path.iterdir())
+
+
 def test_unknown_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"table model must be one of lenet4, mlp3, not 'vgg'"):
+    with pytest.raises(ValueError, match=r"must be one of lenet4, mlp3, resnet32-relu, not 'vgg'"):
         find_row("vgg", "jpnet")

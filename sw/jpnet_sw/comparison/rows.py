@@ -39,6 +39,8 @@ class Row:
         As `jpnet train` takes them.
     published
         For the comparison, if there is any.
+    is_warm
+        Whether the row begins with a trained network and has no dense stage.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Row:
     method: str
     options: dict[str, str] = field(default_factory=dict)
     published: Published | None = None
+    is_warm: bool = False
 
     def recipe(self, budget: float) -> RecipeConfig:
         """Return the recipe: that of model and data set with this method.
@@ -92,6 +95,28 @@ def _row(
 
 
 _lenet4, _mlp3 = partial(_row, "lenet4"), partial(_row, "mlp3")
+
+
+def _resnet32(name: str, method: str, options: dict[str, str] | None = None) -> Row:
+    return Row(
+        name=name,
+        model="resnet32-relu",
+        dataset="cifar-10",
+        method=method,
+        options=options or {},
+        is_warm=True,
+    )
+
+
+def _resnet32_filters(density: str) -> tuple[Row, ...]:
+    """Return rows that leave a share of the filters inside blocks, at once and by GReg."""
+    options = {"structure": "filter", "densities": f"1,{density},{density},{density},1"}
+    return (
+        _resnet32(f"filters-{density}-oneshot", "magnitude", {**options, "rounds": "1"}),
+        _resnet32(f"filters-{density}-greg1", "greg1", options),
+        _resnet32(f"filters-{density}-greg2", "greg2", options),
+    )
+
 
 _ROWS = (
     _lenet4(
@@ -154,6 +179,14 @@ _ROWS = (
     _mlp3("vib", "vib", published=Published(weight_percent=3.6, error_percent=1.6)),
     _mlp3("vd", "vd", published=Published(weight_percent=1.5, error_percent=1.92)),
     _mlp3("darb", "darb"),
+    _resnet32("jpnet", "jpnet"),
+    _resnet32("magnitude", "magnitude"),
+    _resnet32("magnitude-oneshot", "magnitude", {"rounds": "1"}),
+    _resnet32("sensitivity", "sensitivity"),
+    _resnet32("admm", "admm"),
+    _resnet32("dns", "dns"),
+    _resnet32("greg1", "greg1", {"structure": "element"}),
+    *(row for density in ("0.5", "0.33", "0.2") for row in _resnet32_filters(density)),
 )
 """Published figures: slides of JPnet, and each method's own paper or repository."""
 
