@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from jpnet_cosim.benches.core import Job
 from jpnet_cosim.garbled_memory import GARBLED
 from jpnet_cosim.runner import BusModel, run_native
@@ -11,6 +13,7 @@ from jpnet_spec.config import AcceleratorConfig
 from jpnet_spec.errors import ErrorCode
 
 
+@pytest.mark.slow
 def test_no_result_depends_on_a_row_read_while_it_is_written(
     make_job: Callable[..., Job],
     emitted: Callable[[AcceleratorConfig], Path],

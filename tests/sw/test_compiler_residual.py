@@ -101,9 +101,9 @@ def test_no_placement_needs_less_than_the_fewest_words(rng, pre_activation):
 def test_fewer_images_are_tried_without_placing_anything(monkeypatch):
     placed = []
 
-    def place(network, steps, config, activity):
+    def place(network, steps, config, activity, **options):
         placed.append(config.contexts)
-        return place_tensors(network, steps, config, activity)
+        return place_tensors(network, steps, config, activity, **options)
 
     monkeypatch.setattr("jpnet_sw.compiler.compile.place_tensors", place)
     compile_network(network(), replace(EDGE, act_depth=32))

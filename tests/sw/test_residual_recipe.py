@@ -219,17 +219,26 @@ def test_warm_start_that_does_not_fit_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_warm_start_from_post_activation_blocks_is_adapted(tmp_path):
+def test_warm_start_from_post_activation_blocks_is_adapted(tmp_path, monkeypatch):
     path = tmp_path / "dense.safetensors"
-    saved_dense(path, "resnet20-relu", normalisation="mean .3 std .4")
+    network = saved_dense(path, "resnet20-relu", normalisation="mean .3 std .4")
     recipe = replace(tiny(), dense=DenseConfig(epochs=16, learning_rate=0.1))
-    made = run(tmp_path / "out", recipe, warm_start=path)
-    history = json.loads((made.parent / HISTORY_FILE).read_text())
-    stages = [entry["stage"] for entry in history["epochs"]]
-    assert stages.count("dense") == 2
-    facts = load_network(made).metadata
-    assert facts["warm_start"] == "dense.safetensors"
-    assert facts["recipe_settings"]["dense"]["learning_rate"] == pytest.approx(0.03)
+    stages = sys.modules["jpnet_sw.recipe.stages"]
+    seen = []
+
+    def look(model, optimiser, data, plan):
+        seen.append((model, plan))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_epoch", look)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", recipe, warm_start=path)
+    ((model, plan),) = seen
+    assert plan.learning_rate == pytest.approx(0.03)
+    assert plan.recipe.dense.epochs == 2
+    assert plan.stage_steps == 2 * (900 // 60)
+    name = "layer2.1.conv1.weight"
+    assert torch.equal(model.state_dict()[name], network.state_dict()[name])
 
 
 def test_densities_must_fit_the_groups():
@@ -287,6 +296,7 @@ def torchrun(out, recipe, count):
     return out / "model.safetensors"
 
 
+@pytest.mark.slow
 def test_two_workers_train_the_network_that_one_trains(tmp_path):
     """Without batch normalisation the batch is the same sum, whoever adds it."""
     one = load_network(run(tmp_path / "one", fully_connected()))
