@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -21,6 +23,7 @@ from jpnet_sw.recipe.config import (
 )
 from jpnet_sw.recipe.epoch import EpochPlan, TrainingImages, seed_epoch, train_epoch
 from jpnet_sw.recipe.held_out import measure_held_out
+from jpnet_sw.recipe.kept_answers import kept_answers
 from jpnet_sw.recipe.progress import TrainingProgress
 from jpnet_sw.recipe.state import Stage, TrainingState
 from jpnet_sw.recipe.teacher import teacher_answers
@@ -54,6 +57,8 @@ class Run:
         Measures the current network on the test images; recorded, never used to choose.
     workers
         Who train together; only the one that leads measures, chooses and goes from stage to stage.
+    answers_file
+        Where the teacher's answers are kept, None where they are not.
     """
 
     state: TrainingState
@@ -62,6 +67,7 @@ class Run:
     teacher: nn.Module | None = None
     test_accuracy: Callable[[], float]
     workers: Workers = field(default_factory=Workers)
+    answers_file: Path | None = None
 
     def held_out_accuracy(self) -> float:
         """Return the current network's share of right answers on the held-out images."""
@@ -153,12 +159,26 @@ def _answers(run: Run) -> Tensor:
     if state.answers is None:
         teacher = run.teacher or state.teacher
         assert teacher is not None
-        state.answers = teacher_answers(
+        temperature, mirrored = recipe.distill.temperature, recipe.augment.flip
+        ask = partial(
+            teacher_answers,
             teacher,
             run.images.images,
-            temperature=recipe.distill.temperature,
-            mirrored=recipe.augment.flip,
+            temperature=temperature,
+            mirrored=mirrored,
         )
+        if run.teacher is None or run.answers_file is None:
+            state.answers = ask()
+        else:
+            question = {
+                "teacher": state.taught_by,
+                "dataset": recipe.dataset,
+                "images": list(run.images.images.shape),
+                "temperature": temperature,
+                "mirrored": mirrored,
+            }
+            answers = kept_answers(run.answers_file, question, ask, writes=run.workers.leads)
+            state.answers = answers.to(state.device)
     return state.answers
 
 

@@ -23,13 +23,16 @@ from jpnet_sw.recipe.teacher import TeacherFile
 from jpnet_sw.recipe.threads import one_thread
 from jpnet_sw.recipe.workers import Workers, join_workers, training_device
 
-__all__ = ["CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "PRUNED_FILE", "train"]
+__all__ = ["ANSWERS_FILE", "CHECKPOINT_FILE", "HISTORY_FILE", "MODEL_FILE", "PRUNED_FILE", "train"]
 
 MODEL_FILE = "model.safetensors"
 """The trained integer network in the output folder."""
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """Where `train` continues after a kill; gone when it has finished."""
+
+ANSWERS_FILE = "teacher-answers.safetensors"
+"""What a teacher from a file answers to the training images; gone when `train` has finished."""
 
 PRUNED_FILE = "weight-pruned.safetensors"
 """The float network between the stages PRUNE and TOP_N, which other filters can begin with."""
@@ -63,7 +66,7 @@ def train(
         Decides everything random, at least 0.
     out
         Folder for `MODEL_FILE`, `HISTORY_FILE`, `PRUNED_FILE` and, while training,
-        `CHECKPOINT_FILE`.
+        `CHECKPOINT_FILE` and `ANSWERS_FILE`.
     data_root
         The user's folder of data sets; None downloads.
     resume
@@ -172,6 +175,7 @@ def _train(
             teacher=teacher,
             test_accuracy=test_accuracy,
             workers=workers,
+            answers_file=out / ANSWERS_FILE,
         )
         if unfiltered:
             choose_filters(run)
@@ -213,4 +217,5 @@ def _export(state: TrainingState, dataset: Dataset, out: Path) -> None:
     network, counts = finished_network(state, dataset)
     save_network(network, out / MODEL_FILE)
     write_history(out / HISTORY_FILE, state, result=counts.summary())
-    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    for name in (CHECKPOINT_FILE, ANSWERS_FILE):
+        (out / name).unlink(missing_ok=True)
