@@ -80,6 +80,7 @@ GEOMETRIES: dict[str, AcceleratorConfig] = {
         acc_depth=256,
         act_depth=128,
         axi_data_width=32,
+        list_decoder=0,
     ),
     "wide": replace(
         SMALL,

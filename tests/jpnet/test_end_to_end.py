@@ -159,6 +159,7 @@ def test_report_of_another_network_is_refused(
     assert "measured on another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_waves_has_the_signals_of_its_view(built: Workspace) -> None:
     assert cli.run(["waves", *options(built)]) == 0
     assert built.waves_file.stat().st_size > 1000

@@ -178,6 +178,7 @@ def saved_dense(path, model, *, seed=1, **metadata):
     return network
 
 
+@pytest.mark.slow
 def test_warm_start_leaves_the_dense_stage_out(tmp_path):
     path = tmp_path / "dense.safetensors"
     saved_dense(path, "resnet20-relu", normalisation="mean .3 std .4")
@@ -195,6 +196,7 @@ def test_warm_start_is_the_teacher_and_the_start(tmp_path, monkeypatch):
     seen = []
 
     def look(model, optimiser, data, plan):
+        assert plan.pruner is not None
         seen.append((model.state_dict(), plan.teacher.state_dict()))
         raise KeyboardInterrupt
 
